@@ -1,0 +1,2 @@
+//! The `ufo` command.
+fn main() {}
