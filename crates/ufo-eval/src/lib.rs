@@ -1,1 +1,25 @@
-//! eval
+//! Evaluation protocols as pure functions on host slices, one protocol a file.
+//!
+//! Features and logits are row-major `[n, d]` slices of `f32`; every rate is a fraction from 0 to 1,
+//! never a percentage. Wrong lengths and values that are not numbers are errors that name the
+//! argument. Source: sections 4.1 to 4.6 of the project's specification of VIMER-UFO 2.0.
+
+mod classification;
+mod error;
+mod nearest;
+mod products;
+mod protocol;
+mod reid;
+mod retrieval;
+mod roc;
+mod rows;
+mod verification;
+
+pub use classification::{Classification, classification};
+pub use error::Error;
+pub use nearest::nearest_neighbor_accuracy;
+pub use protocol::{ClassificationMetric, Metric, Protocol};
+pub use reid::{Distance, ReId, Sightings, reid};
+pub use retrieval::{Labeled, Retrieval, retrieval, retrieval_within};
+pub use roc::{OperatingPoint, Roc, roc};
+pub use verification::{ValAtFar, Verification, pair_distances, val_at_far, verification};

@@ -27,6 +27,7 @@ pub enum Error {
 }
 
 impl Error {
+    #[allow(clippy::needless_pass_by_value, reason = "callers hand over literals and owned text")]
     pub(crate) fn value(
         key: impl Into<String>,
         value: impl ToString,

@@ -107,3 +107,55 @@ impl fmt::Display for Path {
         write!(f, "|{}", letter(&self.norm))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Preset;
+    use proptest::prelude::*;
+
+    fn arch(layout: Layout) -> Arch {
+        Arch { layout, ..Preset::Demo.arch() }
+    }
+
+    #[test]
+    fn sites_are_in_the_router_s_order() {
+        let mut sites = vec![Expert::Shared; 13];
+        sites[1] = Expert::Task;
+        sites[2] = Expert::Task;
+        sites[12] = Expert::Task;
+        let path = Path::from_sites(&arch(Layout::B), &sites).unwrap();
+        assert_eq!(path.to_string(), "st ts ss ss ss ss|t");
+        let path = Path::from_sites(&arch(Layout::A), &sites[1..7]).unwrap();
+        assert_eq!(path.to_string(), "st st ss ss ss ss|s");
+    }
+
+    #[test]
+    fn errors_name_key_value_and_what_is_allowed() {
+        let sites = Path::from_sites(&arch(Layout::B), &[Expert::Task; 6]).unwrap_err();
+        assert_eq!(sites.to_string(), "sites = 6: layout and depth need 13 entries");
+        let path = Path::uniform(&arch(Layout::B), Expert::Task);
+        let layout = path.validate(&arch(Layout::A)).unwrap_err();
+        let allowed = "layout a has no attention or norm experts, only `shared` is allowed";
+        assert_eq!(layout.to_string(), format!("path = tt tt tt tt tt tt|t: {allowed}"));
+        let short = Path { attn: vec![Expert::Task; 5], ..path };
+        let short = short.validate(&arch(Layout::B)).unwrap_err();
+        assert_eq!(short.to_string(), "path.attn = 5 entries: must have one entry a block, 6");
+    }
+
+    proptest! {
+        #[test]
+        fn sites_and_json_round_trip(draws in prop::collection::vec(any::<bool>(), 13)) {
+            for layout in [Layout::A, Layout::B] {
+                let arch = arch(layout);
+                let expert = |task: &bool| if *task { Expert::Task } else { Expert::Shared };
+                let sites: Vec<_> = draws.iter().take(arch.routed_sites()).map(expert).collect();
+                let path = Path::from_sites(&arch, &sites).unwrap();
+                path.validate(&arch).unwrap();
+                prop_assert_eq!(path.sites(layout), sites);
+                let json = serde_json::to_string(&path).unwrap();
+                prop_assert_eq!(serde_json::from_str::<Path>(&json).unwrap(), path);
+            }
+        }
+    }
+}

@@ -57,3 +57,40 @@ impl Slice {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Preset;
+
+    #[test]
+    fn errors_name_key_value_and_what_is_allowed() {
+        let arch = Preset::Demo.arch();
+        let message = |change: fn(&mut Slice)| {
+            let mut slice = Slice::full(&arch);
+            change(&mut slice);
+            slice.validate(&arch).unwrap_err().to_string()
+        };
+        let allowed_heads = format!("must be 1 to {}", arch.heads);
+        let allowed_ffn = format!("must be 1 to {}", arch.ffn);
+        let heads = message(|slice| slice.blocks[2].heads = 0);
+        assert_eq!(heads, format!("slice.blocks.2.heads = 0: {allowed_heads}"));
+        let ffn = message(|slice| slice.blocks[1].ffn = 70_000);
+        assert_eq!(ffn, format!("slice.blocks.1.ffn = 70000: {allowed_ffn}"));
+        let repeated = message(|slice| slice.blocks[3].block = 2);
+        assert_eq!(repeated, "slice.blocks.3.block = 2: must be 3 to 5");
+        let empty = message(|slice| slice.blocks.clear());
+        assert_eq!(empty, "slice.blocks = []: must keep at least one block");
+    }
+
+    #[test]
+    fn full_is_full_until_something_is_cut() {
+        let arch = Preset::Demo.arch();
+        let mut slice = Slice::full(&arch);
+        slice.validate(&arch).unwrap();
+        assert!(slice.is_full(&arch));
+        slice.blocks.pop();
+        slice.validate(&arch).unwrap();
+        assert!(!slice.is_full(&arch));
+    }
+}

@@ -1,0 +1,206 @@
+//! Every protocol against scikit-learn and numpy; `tests/reference/eval_reference.py` in the root of
+//! the repository writes the fixture.
+
+use serde::Deserialize;
+use std::path::Path;
+use ufo_eval::{
+    Distance, Labeled, Sightings, classification, nearest_neighbor_accuracy, pair_distances, reid,
+    retrieval, retrieval_within, roc, val_at_far, verification,
+};
+
+/// Both sides compute in double precision from equal inputs.
+const CLOSE: f64 = 1e-12;
+/// Features are normalized to single precision here.
+const APPROXIMATE: f64 = 1e-6;
+
+fn fixture<T: for<'a> Deserialize<'a>>(protocol: &str) -> T {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/reference.json");
+    let text = std::fs::read_to_string(path).expect("the fixture is part of the repository");
+    let mut all: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+    serde_json::from_value(all[protocol].take()).expect("it has the protocol's fields")
+}
+
+#[track_caller]
+fn assert_close(got: f64, expected: f64, tolerance: f64) {
+    assert!((got - expected).abs() <= tolerance, "got {got}, expected {expected}");
+}
+
+#[track_caller]
+fn assert_all_close(got: &[f64], expected: &[f64], tolerance: f64) {
+    assert_eq!(got.len(), expected.len());
+    for (&got, &expected) in got.iter().zip(expected) {
+        assert_close(got, expected, tolerance);
+    }
+}
+
+#[derive(Deserialize)]
+struct Classification {
+    classes: usize,
+    logits: Vec<f32>,
+    labels: Vec<u32>,
+    top1: f64,
+    top5: f64,
+    mean_per_class: f64,
+    quadratic_kappa: f64,
+    confusion: Vec<Vec<u64>>,
+}
+
+#[test]
+fn classification_equals_scikit_learn() {
+    let expected: Classification = fixture("classification");
+    let got = classification(&expected.logits, expected.classes, &expected.labels).unwrap();
+    assert_close(got.top1, expected.top1, CLOSE);
+    assert_close(got.top5, expected.top5, CLOSE);
+    assert_close(got.mean_per_class, expected.mean_per_class, CLOSE);
+    assert_close(got.quadratic_kappa.unwrap(), expected.quadratic_kappa, CLOSE);
+    assert_eq!(got.confusion.unwrap(), expected.confusion);
+}
+
+#[derive(Deserialize)]
+struct Point {
+    wanted: f64,
+    far: f64,
+    #[serde(alias = "val")]
+    tar: f64,
+}
+
+#[derive(Deserialize)]
+struct Roc {
+    scores: Vec<f64>,
+    same: Vec<bool>,
+    far: Vec<f64>,
+    tar: Vec<f64>,
+    points: Vec<Point>,
+    eer: f64,
+}
+
+#[test]
+fn roc_equals_scikit_learn() {
+    let expected: Roc = fixture("roc");
+    let got = roc(&expected.scores, &expected.same).unwrap();
+    assert_all_close(&got.far, &expected.far, CLOSE);
+    assert_all_close(&got.tar, &expected.tar, CLOSE);
+    assert_close(got.equal_error_rate(), expected.eer, CLOSE);
+    for point in expected.points {
+        let got = got.tar_at_far(point.wanted);
+        assert_close(got.far, point.far, CLOSE);
+        assert_close(got.tar, point.tar, CLOSE);
+    }
+}
+
+#[derive(Deserialize)]
+struct Verification {
+    dim: usize,
+    features: Vec<f32>,
+    same: Vec<bool>,
+    distances: Vec<f64>,
+    accuracy: f64,
+    threshold: f64,
+    fold_accuracies: Vec<f64>,
+    val_at_far: Vec<Point>,
+}
+
+#[test]
+fn verification_equals_scikit_learns_folds() {
+    let expected: Verification = fixture("verification");
+    let distances = pair_distances(&expected.features, expected.dim).unwrap();
+    assert_all_close(&distances, &expected.distances, APPROXIMATE);
+    let got = verification(&expected.distances, &expected.same).unwrap();
+    assert_close(got.accuracy, expected.accuracy, CLOSE);
+    assert_close(got.threshold, expected.threshold, CLOSE);
+    assert_all_close(&got.fold_accuracies, &expected.fold_accuracies, CLOSE);
+    for point in expected.val_at_far {
+        let got = val_at_far(&expected.distances, &expected.same, point.wanted).unwrap();
+        assert_close(got.val, point.tar, CLOSE);
+        assert_close(got.far, point.far, CLOSE);
+    }
+}
+
+#[derive(Deserialize)]
+struct Side {
+    features: Vec<f32>,
+    #[serde(alias = "labels")]
+    ids: Vec<u32>,
+    #[serde(default)]
+    cameras: Vec<u32>,
+}
+
+impl Side {
+    fn sightings(&self) -> Sightings<'_> {
+        Sightings { features: &self.features, ids: &self.ids, cameras: &self.cameras }
+    }
+
+    fn labeled(&self) -> Labeled<'_> {
+        Labeled { features: &self.features, labels: &self.ids }
+    }
+}
+
+#[derive(Deserialize)]
+struct Judged {
+    mean_ap: f64,
+    mean_inp: f64,
+    cmc: Vec<f64>,
+    skipped: usize,
+}
+
+#[derive(Deserialize)]
+struct ReId {
+    dim: usize,
+    query: Side,
+    gallery: Side,
+    cosine: Judged,
+    euclidean: Judged,
+}
+
+#[test]
+fn reid_equals_scikit_learns_average_precision() {
+    let fixture: ReId = fixture("reid");
+    let (query, gallery) = (fixture.query.sightings(), fixture.gallery.sightings());
+    for (distance, expected) in
+        [(Distance::Cosine, fixture.cosine), (Distance::Euclidean, fixture.euclidean)]
+    {
+        let got = reid(&query, &gallery, fixture.dim, distance, 50).unwrap();
+        assert_close(got.mean_ap, expected.mean_ap, CLOSE);
+        assert_close(got.mean_inp, expected.mean_inp, CLOSE);
+        assert_all_close(&got.cmc, &expected.cmc, CLOSE);
+        assert_eq!(got.skipped, expected.skipped);
+        assert!(got.skipped > 0, "the fixture has queries without a match");
+    }
+}
+
+#[derive(Deserialize)]
+struct Retrieval {
+    dim: usize,
+    ks: Vec<usize>,
+    query: Side,
+    gallery: Side,
+    recall: Vec<f64>,
+    recall_within: Vec<f64>,
+}
+
+#[test]
+fn recall_equals_numpy() {
+    let fixture: Retrieval = fixture("retrieval");
+    let (query, gallery) = (fixture.query.labeled(), fixture.gallery.labeled());
+    let got = retrieval(&query, &gallery, fixture.dim, &fixture.ks).unwrap();
+    assert_all_close(&got.recall, &fixture.recall, CLOSE);
+    let got = retrieval_within(&gallery, fixture.dim, &fixture.ks).unwrap();
+    assert_all_close(&got.recall, &fixture.recall_within, CLOSE);
+}
+
+#[derive(Deserialize)]
+struct Nearest {
+    dim: usize,
+    train: Vec<f32>,
+    train_labels: Vec<u32>,
+    test: Vec<f32>,
+    test_labels: Vec<u32>,
+    accuracy: f64,
+}
+
+#[test]
+fn nearest_neighbor_equals_numpy() {
+    let Nearest { dim, train, train_labels, test, test_labels, accuracy } = fixture("nearest");
+    let got = nearest_neighbor_accuracy(&train, &train_labels, &test, &test_labels, dim).unwrap();
+    assert_close(got, accuracy, CLOSE);
+}

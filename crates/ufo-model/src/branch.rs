@@ -1,0 +1,118 @@
+//! A site of the supernet: the two experts of a residual branch, and how a pass uses them.
+//!
+//! Training routes with the hard straight-through Gumbel estimator (spec 1.3; arXiv 1611.01144).
+//! With soft weights `y` and one-hot choice `h`, the original computes `sum_k p_k F_k(x)` with
+//! `p = h - stopgrad(y) + y`. Its value is `F_chosen(x)`; its gradient to the experts and to `x`
+//! flows through the chosen one alone, and the router gets `<dL/dout, F_k(x)>` for each k. As
+//! `y_other = 1 - y_chosen`, the same value and gradients are
+//! `F_chosen(x) + (y_chosen - stopgrad(y_chosen)) * stopgrad(F_chosen(x) - F_other(x))`,
+//! which needs the other expert forward only.
+
+use crate::param::{Visit, Visitor, without_grad};
+use crate::{Error, Result};
+use burn_tensor::Tensor;
+use ufo_onnx::{Graph, Value};
+
+/// A function of a token sequence: an expert's body.
+pub trait Branch {
+    /// # Shapes
+    /// `[b, t, d]` to `[b, t, d]`.
+    fn forward(&self, x_btd: Tensor<3>) -> Tensor<3>;
+
+    /// Adds the branch to an ONNX graph; weights are named under `name`.
+    fn to_onnx(&self, graph: &mut Graph, name: &str, x: &Value) -> Result<Value>;
+}
+
+/// One routing decision of one pass.
+#[derive(Debug, Clone)]
+pub enum Site<B> {
+    /// The expert is given: evaluation, extraction, export.
+    Fixed(B),
+    /// One draw for the whole batch.
+    Routed(Routed<B>),
+    /// One draw an image, as the original did.
+    PerImage(PerImage<B>),
+}
+
+/// A batch-wide choice with the router's straight-through gradient.
+#[derive(Debug, Clone)]
+pub struct Routed<B> {
+    chosen: B,
+    other: B,
+    weight: Tensor<1>,
+    fraction: f32,
+}
+
+/// A choice an image.
+#[derive(Debug, Clone)]
+pub struct PerImage<B> {
+    shared: B,
+    task: B,
+    share_b: Tensor<1>,
+}
+
+impl<B: Branch + Visit + Clone> Site<B> {
+    /// A batch-wide choice. `weight` is the soft weight of `chosen`, shape `[1]`, tracked to the
+    /// router's logits. `other` runs forward only, on the first `fraction` (above 0, at most 1) of
+    /// the images, its effect scaled so that the router's gradient stays unbiased.
+    pub fn routed(chosen: B, other: &B, weight: Tensor<1>, fraction: f32) -> Self {
+        Self::Routed(Routed { chosen, other: without_grad(other), weight, fraction })
+    }
+
+    /// A choice an image: `share_b` holds the straight-through weight of the shared expert.
+    pub fn per_image(shared: B, task: B, share_b: Tensor<1>) -> Self {
+        Self::PerImage(PerImage { shared, task, share_b })
+    }
+
+    /// # Shapes
+    /// `[b, t, d]` to `[b, t, d]`.
+    pub fn forward(&self, x_btd: Tensor<3>) -> Tensor<3> {
+        match self {
+            Self::Fixed(expert) => expert.forward(x_btd),
+            Self::Routed(site) => site.forward(x_btd),
+            Self::PerImage(site) => {
+                let [b, _, _] = x_btd.dims();
+                let share = site.share_b.clone().reshape([b, 1, 1]);
+                let task = site.task.forward(x_btd.clone());
+                let shared = site.shared.forward(x_btd);
+                shared * share.clone() + task * (-share + 1.0)
+            }
+        }
+    }
+
+    /// Adds the fixed expert to an ONNX graph.
+    pub(crate) fn to_onnx(&self, graph: &mut Graph, name: &str, x: &Value) -> Result<Value> {
+        match self {
+            Self::Fixed(expert) => expert.to_onnx(graph, name, x),
+            _ => Err(Error::RoutedExport { site: name.to_string() }),
+        }
+    }
+}
+
+impl<B: Branch> Routed<B> {
+    fn forward(&self, x_btd: Tensor<3>) -> Tensor<3> {
+        let [b, t, d] = x_btd.dims();
+        let seen = ((b as f32 * self.fraction).ceil() as usize).clamp(1, b);
+        let x_seen = x_btd.clone().inner().slice([0..seen]);
+        let out = self.chosen.forward(x_btd);
+        let gap = out.clone().inner().slice([0..seen]) - self.other.forward(x_seen);
+        let gap = if seen == b {
+            gap
+        } else {
+            let whole = Tensor::zeros([b, t, d], &gap.device());
+            whole.slice_assign([0..seen], gap * (b as f32 / seen as f32))
+        };
+        let zero = self.weight.clone() - self.weight.clone().detach();
+        out + zero.reshape([1, 1, 1]) * gap.autodiff()
+    }
+}
+
+impl<B: Visit> Visit for Site<B> {
+    fn visit(&mut self, prefix: &str, visitor: &mut impl Visitor) {
+        match self {
+            Self::Fixed(expert) => expert.visit(prefix, visitor),
+            Self::Routed(site) => site.chosen.visit(prefix, visitor),
+            Self::PerImage(site) => site.task.visit(prefix, visitor),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! A linear layer, `y = x W + b`, sliceable to its leading inputs and outputs (spec 2.3).
+
+use crate::param::{Visit, Visitor, from_values, key, truncated_normal, values};
+use burn_tensor::{Device, Tensor, module};
+use rand::Rng;
+use ufo_onnx::{Graph, Value};
+
+/// Shape legend of this crate: b batch, t tokens, d width, h heads, i inputs, o outputs, c classes.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    /// Weight, `(in, out)` in memory.
+    pub weight_io: Tensor<2>,
+    /// Bias, `(out)`.
+    pub bias: Option<Tensor<1>>,
+}
+
+impl Linear {
+    /// Weights truncated normal of deviation 0.02, bias 0 (spec 1.1).
+    pub fn init(
+        inputs: usize,
+        outputs: usize,
+        bias: bool,
+        rng: &mut impl Rng,
+        device: &Device,
+    ) -> Self {
+        let weight = truncated_normal(inputs * outputs, 0.02, rng);
+        Self {
+            weight_io: from_values(weight, [inputs, outputs], device),
+            bias: bias.then(|| Tensor::zeros([outputs], device)),
+        }
+    }
+
+    /// # Shapes
+    /// `[.., in]` to `[.., out]`.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        module::linear(x, self.weight_io.clone(), self.bias.clone())
+    }
+
+    /// The layer of the first `inputs` inputs and first `outputs` outputs.
+    #[must_use]
+    pub fn slice(&self, inputs: usize, outputs: usize) -> Self {
+        if self.weight_io.dims() == [inputs, outputs] {
+            return self.clone();
+        }
+        Self {
+            weight_io: self.weight_io.clone().slice([0..inputs, 0..outputs]),
+            bias: self.bias.clone().map(|bias| bias.slice([0..outputs])),
+        }
+    }
+
+    pub(crate) fn to_onnx(&self, graph: &mut Graph, name: &str, x: &Value) -> crate::Result<Value> {
+        let [inputs, outputs] = self.weight_io.dims();
+        let dims = [inputs, outputs];
+        let weight =
+            graph.weight(&key(name, "weight"), &dims, &values(&self.weight_io))?;
+        let bias = match &self.bias {
+            Some(bias) => Some(graph.weight(&key(name, "bias"), &[outputs], &values(bias))?),
+            None => None,
+        };
+        Ok(graph.linear(x, &weight, bias.as_ref()))
+    }
+}
+
+impl Visit for Linear {
+    fn visit(&mut self, prefix: &str, visitor: &mut impl Visitor) {
+        visitor.linear(&key(prefix, "weight"), &mut self.weight_io);
+        if let Some(bias) = &mut self.bias {
+            visitor.tensor(&key(prefix, "bias"), bias);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Training losses (spec 3.5). Every loss is a mean over the batch, as a tensor of one element.
+
+mod cross_entropy;
+mod triplet;
+
+pub use cross_entropy::{cosface_logits, cross_entropy, smooth_targets};
+pub use triplet::{Triplet, triplet};

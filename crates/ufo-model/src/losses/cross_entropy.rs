@@ -1,0 +1,70 @@
+//! Cross entropy with soft targets, label smoothing, and the CosFace margin (arXiv 1801.09414).
+
+use burn_tensor::{Tensor, activation};
+
+/// Mean over the rows of `-sum(target * log_softmax(logits))`.
+///
+/// The original divides by the number of rows whose loss is not exactly 0 (spec 11.3 #12); here
+/// the batch size divides.
+///
+/// # Shapes
+/// Both `[b, classes]`.
+pub fn cross_entropy(logits_bc: Tensor<2>, targets_bc: Tensor<2>) -> Tensor<1> {
+    let [b, _] = logits_bc.dims();
+    let log_probabilities = activation::log_softmax(logits_bc, 1);
+    -(log_probabilities * targets_bc).sum() / b as f32
+}
+
+/// Target rows of `labels`: `1 - epsilon` on the label, `epsilon / (classes - 1)` elsewhere.
+pub fn smooth_targets(labels: &[u32], classes: usize, epsilon: f32) -> Vec<f32> {
+    let off = if classes > 1 { epsilon / (classes - 1) as f32 } else { 0.0 };
+    let mut targets = vec![off; labels.len() * classes];
+    for (row, &label) in targets.chunks_exact_mut(classes).zip(labels) {
+        row[label as usize] = 1.0 - epsilon;
+    }
+    targets
+}
+
+/// `scale * (cos - margin)` on the target class, `scale * cos` on the others.
+///
+/// # Shapes
+/// All `[b, classes]`; `one_hot_bc` holds 1 on each row's class.
+pub fn cosface_logits(
+    cosines_bc: Tensor<2>,
+    one_hot_bc: Tensor<2>,
+    scale: f32,
+    margin: f32,
+) -> Tensor<2> {
+    (cosines_bc - one_hot_bc * margin) * scale
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::head::normalized;
+    use crate::param::{from_values, values};
+    use burn_tensor::Device;
+
+    #[test]
+    fn cosface_follows_vector_a3() {
+        let device = Device::flex();
+        let features = Tensor::<2>::from_floats([[1.0, 2.0, 2.0], [2.0, -1.0, 0.0]], &device);
+        let weights = Tensor::<2>::from_floats(
+            [[1.0, 0.0, 1.0, -1.0], [0.0, 1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 2.0]],
+            &device,
+        );
+        let cosines = normalized(features, 1).matmul(normalized(weights, 0));
+        let expected =
+            [0.707107, 0.942809, 0.707107, 0.447214, 0.632456, -0.316228, 0.316228, -0.4];
+        for (got, want) in values(&cosines).iter().zip(expected) {
+            assert!((got - want).abs() < 1e-5, "{got} {want}");
+        }
+        let one_hot = from_values(smooth_targets(&[1, 0], 4, 0.0), [2, 4], &device);
+        let logits = cosface_logits(cosines.clone(), one_hot.clone(), 30.0, 0.2);
+        let loss = values(&cross_entropy(logits, one_hot))[0];
+        assert!((loss - 0.276_079).abs() < 1e-4, "{loss}");
+        let smooth = from_values(smooth_targets(&[1, 0], 4, 0.1), [2, 4], &device);
+        let loss = values(&cross_entropy(cosines, smooth))[0];
+        assert!((loss - 1.086_867).abs() < 1e-5, "{loss}");
+    }
+}

@@ -1,0 +1,130 @@
+//! Walking over a model's parameters by name.
+//!
+//! A name is the parameter's checkpoint key and follows timm (`blocks.3.attn.proj.weight`). In
+//! memory a linear weight is `(in, out)`; in files it is `(out, in)` as in PyTorch and timm, and
+//! only [`Visitor::linear`] knows the difference.
+
+use burn_tensor::{Device, Tensor, TensorData};
+use rand::Rng;
+use rand_distr::{Distribution, Normal};
+use std::collections::BTreeMap;
+
+/// Called once for each parameter or buffer of a module, in a fixed order.
+pub trait Visitor {
+    /// Any tensor whose file layout is its memory layout.
+    fn tensor<const D: usize>(&mut self, name: &str, tensor: &mut Tensor<D>);
+
+    /// A linear weight, `(in, out)` in memory and `(out, in)` in files.
+    fn linear(&mut self, name: &str, weight_io: &mut Tensor<2>) {
+        self.tensor(name, weight_io);
+    }
+
+    /// A buffer: kept in checkpoints, never trained.
+    fn buffer<const D: usize>(&mut self, name: &str, tensor: &mut Tensor<D>) {
+        self.tensor(name, tensor);
+    }
+}
+
+/// A module whose parameters have names.
+pub trait Visit {
+    /// Calls `visitor` for each parameter, names starting with `prefix`.
+    fn visit(&mut self, prefix: &str, visitor: &mut impl Visitor);
+}
+
+/// A tensor on the host, in file layout.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostTensor {
+    /// Sizes, outermost first.
+    pub shape: Vec<usize>,
+    /// Row-major values; their count is the product of `shape`.
+    pub values: Vec<f32>,
+}
+
+/// Named tensors on the host.
+pub type State = BTreeMap<String, HostTensor>;
+
+/// Prefix of the modules that every task may use.
+pub(crate) const SHARED: &str = "shared";
+
+/// Prefix of the modules of `task`.
+pub fn task_key(task: &str) -> String {
+    format!("tasks.{task}")
+}
+
+/// Joins a prefix and a field name with a dot.
+pub(crate) fn key(prefix: &str, name: &str) -> String {
+    if prefix.is_empty() { name.to_string() } else { format!("{prefix}.{name}") }
+}
+
+/// The values of a tensor, row-major.
+pub fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
+    tensor.clone().inner().into_data().try_into_vec::<f32>().expect("models compute in f32")
+}
+
+/// A tensor on `device` from row-major values.
+pub fn from_values<const D: usize>(
+    values: Vec<f32>,
+    shape: [usize; D],
+    device: &Device,
+) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// Copies every parameter and buffer of `module` to the host, in file layout.
+pub fn state_of(module: &mut impl Visit, prefix: &str) -> State {
+    struct Collect(State);
+    impl Visitor for Collect {
+        fn tensor<const D: usize>(&mut self, name: &str, tensor: &mut Tensor<D>) {
+            let host = HostTensor { shape: tensor.dims().to_vec(), values: values(tensor) };
+            self.0.insert(name.to_string(), host);
+        }
+        fn linear(&mut self, name: &str, weight_io: &mut Tensor<2>) {
+            self.tensor(name, &mut weight_io.clone().inner().transpose());
+        }
+    }
+    let mut collect = Collect(State::new());
+    module.visit(prefix, &mut collect);
+    collect.0
+}
+
+/// Marks every parameter as a leaf whose gradient is kept; buffers stay constants.
+pub fn require_grad(module: &mut impl Visit) {
+    struct Leaves;
+    impl Visitor for Leaves {
+        fn tensor<const D: usize>(&mut self, _: &str, tensor: &mut Tensor<D>) {
+            *tensor = tensor.clone().inner().autodiff().require_grad();
+        }
+        fn buffer<const D: usize>(&mut self, _: &str, tensor: &mut Tensor<D>) {
+            *tensor = tensor.clone().inner();
+        }
+    }
+    module.visit("", &mut Leaves);
+}
+
+/// The same module computing without a graph; storage is shared.
+#[must_use]
+pub fn without_grad<M: Visit + Clone>(module: &M) -> M {
+    struct Constants;
+    impl Visitor for Constants {
+        fn tensor<const D: usize>(&mut self, _: &str, tensor: &mut Tensor<D>) {
+            *tensor = tensor.clone().inner();
+        }
+    }
+    let mut module = module.clone();
+    module.visit("", &mut Constants);
+    module
+}
+
+/// Normal values of deviation `std`, cut at two deviations (spec 1.1: 0.02).
+pub(crate) fn truncated_normal(count: usize, std: f32, rng: &mut impl Rng) -> Vec<f32> {
+    let normal = Normal::new(0.0_f32, 1.0).expect("one is a valid deviation");
+    let mut draw = || {
+        loop {
+            let value = normal.sample(rng);
+            if value.abs() <= 2.0 {
+                return value * std;
+            }
+        }
+    };
+    (0..count).map(|_| draw()).collect()
+}

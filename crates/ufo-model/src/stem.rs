@@ -1,0 +1,185 @@
+//! From an image to patch tokens: a patch convolution, alone or after small strided convolutions
+//! (arXiv 2106.14881).
+
+use crate::param::{Visit, Visitor, from_values, key, truncated_normal, values};
+use burn_tensor::ops::ConvOptions;
+use burn_tensor::{Device, Tensor, activation, module};
+use rand::Rng;
+use rand_distr::{Distribution, Uniform};
+use ufo_nas::{Arch, Stem as StemShape};
+use ufo_onnx::{Graph, Value};
+
+/// A 2-D convolution with bias.
+#[derive(Debug, Clone)]
+pub struct Conv {
+    /// `(out, in, kernel, kernel)`.
+    pub weight: Tensor<4>,
+    /// `(out)`.
+    pub bias: Tensor<1>,
+    /// Step in pixels, both ways.
+    pub stride: usize,
+    /// Zeros added on each side.
+    pub padding: usize,
+}
+
+impl Conv {
+    /// Weights uniform in `±1/sqrt(fan_in)`, PyTorch's default, bias 0.
+    fn init([outputs, inputs, kernel]: [usize; 3], rng: &mut impl Rng, device: &Device) -> Self {
+        let bound = 1.0 / ((inputs * kernel * kernel) as f32).sqrt();
+        let uniform = Uniform::new(-bound, bound).expect("the bound is positive and finite");
+        let count = outputs * inputs * kernel * kernel;
+        let weight = (0..count).map(|_| uniform.sample(rng)).collect();
+        Self {
+            weight: from_values(weight, [outputs, inputs, kernel, kernel], device),
+            bias: Tensor::zeros([outputs], device),
+            stride: 1,
+            padding: 0,
+        }
+    }
+
+    fn forward(&self, x_bchw: Tensor<4>) -> Tensor<4> {
+        let options = ConvOptions::new([self.stride; 2], [self.padding; 2], [1, 1], 1);
+        module::conv2d(x_bchw, self.weight.clone(), Some(self.bias.clone()), options)
+    }
+
+    fn to_onnx(&self, graph: &mut Graph, name: &str, x: &Value) -> crate::Result<Value> {
+        let dims = self.weight.dims();
+        let weight = graph.weight(&key(name, "weight"), &dims, &values(&self.weight))?;
+        let bias = graph.weight(&key(name, "bias"), &dims[..1], &values(&self.bias))?;
+        Ok(graph.conv(x, &weight, Some(&bias), [self.stride; 2], [self.padding; 4]))
+    }
+}
+
+impl Visit for Conv {
+    fn visit(&mut self, prefix: &str, visitor: &mut impl Visitor) {
+        visitor.tensor(&key(prefix, "weight"), &mut self.weight);
+        visitor.tensor(&key(prefix, "bias"), &mut self.bias);
+    }
+}
+
+/// Patch tokens, class token and position embedding: what a task owns before the first block.
+#[derive(Debug, Clone)]
+pub struct Stem {
+    /// 3x3 convolutions of stride 2, each followed by GELU; empty for a plain patch embedding.
+    pub convs: Vec<Conv>,
+    /// Patch convolution to D channels, `patch_embed.proj` in timm.
+    pub proj: Conv,
+    /// `(1, 1, D)`.
+    pub cls_token: Tensor<3>,
+    /// `(1, tokens, D)`, class position first.
+    pub pos_embed: Tensor<3>,
+}
+
+impl Stem {
+    /// Fresh weights; class token and positions truncated normal of deviation 0.02 (spec 1.1).
+    pub fn init(arch: &Arch, rng: &mut impl Rng, device: &Device) -> Self {
+        let mut inputs = arch.channels;
+        let mut convs = Vec::new();
+        let (patch, stride) = match &arch.stem {
+            StemShape::Patch { size, stride } => (*size, *stride),
+            StemShape::Conv { widths, patch } => {
+                for &width in widths {
+                    let conv = Conv::init([width, inputs, 3], rng, device);
+                    convs.push(Conv { stride: 2, padding: 1, ..conv });
+                    inputs = width;
+                }
+                (*patch, *patch)
+            }
+        };
+        let proj = Conv { stride, ..Conv::init([arch.dim, inputs, patch], rng, device) };
+        let cls = truncated_normal(arch.dim, 0.02, rng);
+        let pos = truncated_normal(arch.tokens() * arch.dim, 0.02, rng);
+        Self {
+            convs,
+            proj,
+            cls_token: from_values(cls, [1, 1, arch.dim], device),
+            pos_embed: from_values(pos, [1, arch.tokens(), arch.dim], device),
+        }
+    }
+
+    /// # Shapes
+    /// `[b, channels, height, width]` to `[b, 1 + rows * columns, d]`, patches row by row.
+    pub fn forward(&self, images_bchw: Tensor<4>) -> Tensor<3> {
+        let mut x = images_bchw;
+        for conv in &self.convs {
+            x = activation::gelu(conv.forward(x));
+        }
+        let x = self.proj.forward(x);
+        let [b, d, rows, columns] = x.dims();
+        let patches = x.reshape([b, d, rows * columns]).swap_dims(1, 2);
+        let cls = self.cls_token.clone().expand([b, 1, d]);
+        Tensor::cat(vec![cls, patches], 1) + self.pos_embed.clone()
+    }
+
+    pub(crate) fn to_onnx(&self, graph: &mut Graph, name: &str, x: &Value) -> crate::Result<Value> {
+        let mut x = x.clone();
+        for (index, conv) in self.convs.iter().enumerate() {
+            let map = conv.to_onnx(graph, &key(name, &format!("patch_embed.convs.{index}")), &x)?;
+            x = graph.gelu(&map)?;
+        }
+        let map = self.proj.to_onnx(graph, &key(name, "patch_embed.proj"), &x)?;
+        let d = self.proj.bias.dims()[0];
+        let flat = graph.reshape(&map, &[0, d as i64, -1])?;
+        let patches = graph.transpose(&flat, &[0, 2, 1]);
+        // The class token takes the batch's size by adding it to zero times the first patch.
+        let zero = graph.ints("index.first", &[1], &[0])?;
+        let first = graph.node("Gather", &[&patches, &zero], &[("axis", ufo_onnx::Attribute::Int(1))]);
+        let nothing = graph.weight("zero", &[], &[0.0])?;
+        let blank = graph.node("Mul", &[&first, &nothing], &[]);
+        let cls = graph.weight(&key(name, "cls_token"), &self.cls_token.dims(), &values(&self.cls_token))?;
+        let cls = graph.node("Add", &[&blank, &cls], &[]);
+        let sequence = graph.concat(&[&cls, &patches], 1);
+        let pos = graph.weight(&key(name, "pos_embed"), &self.pos_embed.dims(), &values(&self.pos_embed))?;
+        Ok(graph.node("Add", &[&sequence, &pos], &[]))
+    }
+}
+
+impl Visit for Stem {
+    fn visit(&mut self, prefix: &str, visitor: &mut impl Visitor) {
+        visitor.tensor(&key(prefix, "cls_token"), &mut self.cls_token);
+        visitor.tensor(&key(prefix, "pos_embed"), &mut self.pos_embed);
+        for (index, conv) in self.convs.iter_mut().enumerate() {
+            conv.visit(&key(prefix, &format!("patch_embed.convs.{index}")), visitor);
+        }
+        self.proj.visit(&key(prefix, "patch_embed.proj"), visitor);
+    }
+}
+
+/// Resizes a position embedding `(1 + n, d)` from its square grid to `rows x columns`: the class
+/// position is kept, the others are interpolated bilinearly, corners not aligned (spec 1.1).
+///
+/// # Errors
+/// When `n` is not a square.
+pub fn resize_positions(
+    positions: &[f32],
+    dim: usize,
+    [rows, columns]: [usize; 2],
+) -> Result<Vec<f32>, String> {
+    let count = (positions.len() / dim).saturating_sub(1);
+    let side = count.isqrt();
+    if side * side != count || count == 0 {
+        return Err(format!("{count} patch positions are not a square grid"));
+    }
+    let (class, grid) = positions.split_at(dim);
+    let axis = |to: usize| -> Vec<(usize, usize, f32)> {
+        let ratio = side as f32 / to as f32;
+        let at = |i: usize| ((i as f32 + 0.5) * ratio - 0.5).clamp(0.0, (side - 1) as f32);
+        let neighbors = |x: f32| (x as usize, (x as usize + 1).min(side - 1), x.fract());
+        (0..to).map(|i| neighbors(at(i))).collect()
+    };
+    let mut resized = class.to_vec();
+    let across = axis(columns);
+    for (top, bottom, down) in axis(rows) {
+        for &(left, right, along) in &across {
+            let cell = |row: usize, column: usize| &grid[(row * side + column) * dim..][..dim];
+            let corners =
+                [cell(top, left), cell(top, right), cell(bottom, left), cell(bottom, right)];
+            for d in 0..dim {
+                let upper = corners[0][d] * (1.0 - along) + corners[1][d] * along;
+                let lower = corners[2][d] * (1.0 - along) + corners[3][d] * along;
+                resized.push(upper * (1.0 - down) + lower * down);
+            }
+        }
+    }
+    Ok(resized)
+}

@@ -1,0 +1,148 @@
+//! A vision transformer (arXiv 2010.11929): the only module of this crate with an image forward.
+//!
+//! Pre-norm blocks, `x = x + Attn(LN(x))` then `x = x + FFN(LN(x))`; the feature of an image is
+//! the class token after the final norm (spec 1.1).
+
+use crate::branch::Site;
+use crate::param::{SHARED, Visit, Visitor, from_values, task_key};
+use crate::{Attention, Ffn, LayerNorm, Result, Stem};
+use burn_tensor::{Device, Tensor};
+use rand::{Rng, RngExt};
+use ufo_nas::{BlockSlice, Expert, Path, Slice};
+use ufo_onnx::{Attribute, Graph, Value};
+
+/// One block: attention then FFN, each with its own routing.
+#[derive(Debug, Clone)]
+pub struct Block {
+    /// Attention with its norm.
+    pub attn: Site<Attention>,
+    /// FFN with its norm.
+    pub ffn: Site<Ffn>,
+}
+
+/// A network ready to run: a few views into a supernet, or an extracted model.
+#[derive(Debug, Clone)]
+pub struct Vit {
+    /// Image to tokens.
+    pub stem: Stem,
+    /// Blocks in order.
+    pub blocks: Vec<Block>,
+    /// Final norm.
+    pub norm: Site<LayerNorm>,
+}
+
+/// Stochastic depth of one pass (arXiv 1603.09382): a factor an image for each residual branch.
+#[derive(Debug, Clone)]
+pub struct DropPath {
+    factors: Vec<Tensor<3>>,
+}
+
+impl DropPath {
+    /// Draws the factors of a batch: block `i` of `depth` drops a branch with probability
+    /// `rate * i / (depth - 1)`; what is kept is divided by its probability. None at rate 0.
+    pub fn draw(
+        rate: f32,
+        depth: usize,
+        batch: usize,
+        rng: &mut impl Rng,
+        device: &Device,
+    ) -> Option<Self> {
+        if rate == 0.0 {
+            return None;
+        }
+        let mut draw = |branch: usize| {
+            let keep = 1.0 - rate * (branch / 2) as f32 / (depth.max(2) - 1) as f32;
+            let factor = |kept: bool| if kept { 1.0 / keep } else { 0.0 };
+            let factors = (0..batch).map(|_| factor(rng.random::<f32>() < keep)).collect();
+            from_values(factors, [batch, 1, 1], device)
+        };
+        Some(Self { factors: (0..2 * depth).map(&mut draw).collect() })
+    }
+}
+
+impl Vit {
+    /// # Shapes
+    /// `[b, channels, height, width]` to features `[b, d]`.
+    pub fn forward(&self, images_bchw: Tensor<4>, drop_path: Option<&DropPath>) -> Tensor<2> {
+        let mut x = self.stem.forward(images_bchw);
+        let residual = |x: Tensor<3>, branch: Tensor<3>, index: usize| match drop_path {
+            Some(drop) => x + branch * drop.factors[index].clone(),
+            None => x + branch,
+        };
+        for (index, block) in self.blocks.iter().enumerate() {
+            x = residual(x.clone(), block.attn.forward(x), 2 * index);
+            x = residual(x.clone(), block.ffn.forward(x), 2 * index + 1);
+        }
+        let [b, _, d] = x.dims();
+        self.norm.forward(x.slice([0..b, 0..1])).reshape([b, d])
+    }
+
+    /// Adds the network to an ONNX graph and returns its features, `[batch, d]`.
+    pub fn to_onnx(&self, graph: &mut Graph, keys: &Keys, images: &Value) -> Result<Value> {
+        let mut x = graph.scope("stem", |graph| self.stem.to_onnx(graph, &keys.stem, images))?;
+        for (index, (block, [attn, ffn])) in self.blocks.iter().zip(&keys.blocks).enumerate() {
+            x = graph.scope(&format!("blocks.{index}"), |graph| -> Result<Value> {
+                let branch = block.attn.to_onnx(graph, attn, &x)?;
+                let x = graph.node("Add", &[&x, &branch], &[]);
+                let branch = block.ffn.to_onnx(graph, ffn, &x)?;
+                Ok(graph.node("Add", &[&x, &branch], &[]))
+            })?;
+        }
+        let first = graph.ints("index.first", &[1], &[0])?;
+        let class = graph.node("Gather", &[&x, &first], &[("axis", Attribute::Int(1))]);
+        let features = self.norm.to_onnx(graph, &keys.norm, &class)?;
+        Ok(graph.reshape(&features, &[0, -1])?)
+    }
+
+    /// Calls `visitor` for each parameter under the names of `keys`.
+    pub fn visit(&mut self, keys: &Keys, visitor: &mut impl Visitor) {
+        self.stem.visit(&keys.stem, visitor);
+        for (block, [attn, ffn]) in self.blocks.iter_mut().zip(&keys.blocks) {
+            block.attn.visit(attn, visitor);
+            block.ffn.visit(ffn, visitor);
+        }
+        self.norm.visit(&keys.norm, visitor);
+    }
+}
+
+/// The names under which a network's modules are stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keys {
+    /// Prefix of the stem; empty in timm's layout.
+    pub stem: String,
+    /// Prefixes of attention and FFN, block by block.
+    pub blocks: Vec<[String; 2]>,
+    /// Prefix of the final norm.
+    pub norm: String,
+}
+
+impl Keys {
+    /// timm's names: `cls_token`, `blocks.0.attn.qkv.weight`, `norm.weight`.
+    pub fn plain(depth: usize) -> Self {
+        let block = |index| [format!("blocks.{index}"), format!("blocks.{index}")];
+        Self {
+            stem: String::new(),
+            blocks: (0..depth).map(block).collect(),
+            norm: "norm".to_string(),
+        }
+    }
+
+    /// The supernet's own names for the modules that `task` uses: `shared.blocks.0…` or
+    /// `tasks.NAME.blocks.0…`, so that models of several tasks hold a shared module once.
+    pub fn supernet(task: &str, path: &Path, slice: &Slice) -> Self {
+        let own = task_key(task);
+        let owner = |expert: Expert| match expert {
+            Expert::Shared => SHARED,
+            Expert::Task => &own,
+        };
+        let block = |kept: &BlockSlice| {
+            [path.attn[kept.block], path.ffn[kept.block]]
+                .map(|expert| format!("{}.blocks.{}", owner(expert), kept.block))
+        };
+        Self {
+            stem: own.clone(),
+            blocks: slice.blocks.iter().map(block).collect(),
+            norm: format!("{}.norm", owner(path.norm)),
+        }
+    }
+}
