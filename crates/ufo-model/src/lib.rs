@@ -1,1 +1,38 @@
-//! model
+//! Vision transformer supernets: layers, router, experts, heads, losses, weights in and out.
+//!
+//! VIMER-UFO 2.0 (arXiv 2207.10341): the blocks of one ViT hold a shared expert and an expert a
+//! task, a router chooses per task, and every network that runs is a [`Vit`], a view into the
+//! [`Supernet`]. Shape legend: b batch, t tokens, d width, h heads, i inputs, o outputs, c classes.
+
+mod attention;
+mod branch;
+mod error;
+mod ffn;
+mod head;
+mod linear;
+pub mod losses;
+mod neck;
+mod norm;
+mod param;
+pub mod router;
+mod stem;
+mod supernet;
+mod vit;
+pub mod weights;
+
+pub use attention::Attention;
+pub use branch::{Branch, PerImage, Routed, Site};
+pub use error::{Error, Result};
+pub use ffn::Ffn;
+pub use head::{EmbeddingHead, Head, HeadConfig};
+pub use linear::Linear;
+pub use neck::{BnNeck, NeckStatistics};
+pub use norm::LayerNorm;
+pub use param::{
+    HostTensor, State, Visit, Visitor, from_values, require_grad, state_of, task_key, values,
+    without_grad,
+};
+pub use router::{Draw, RouterConfig};
+pub use stem::{Conv, Stem, resize_positions};
+pub use supernet::{BlockExperts, SharedModules, Supernet, TaskModules, TaskSpec};
+pub use vit::{Block, DropPath, Keys, Vit};

@@ -1,0 +1,126 @@
+//! Encoded bytes to 8-bit RGB.
+//!
+//! PNG, JPEG, WebP, BMP, GIF (first frame), TIFF and PNM; gray is replicated, palettes are looked
+//! up, 16 bits are rounded to 8, transparency is composited on white, and the EXIF orientation is
+//! applied. The bytes are foreign: sizes are checked before memory is taken.
+
+use std::{io::Cursor, panic::catch_unwind};
+
+use image::{
+    DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError, ImageReader, Limits,
+    codecs::png::PngEncoder,
+};
+
+use crate::Error;
+
+/// The longest side that is decoded, in pixels.
+pub const MAX_SIDE: u32 = 16_384;
+/// The most pixels that are decoded.
+pub const MAX_PIXELS: u64 = 100_000_000;
+/// The most memory a decoder may take: `MAX_PIXELS` of four 16-bit channels, and room to work.
+const MAX_DECODER_BYTES: u64 = 1 << 30;
+
+/// An 8-bit RGB image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Pixels a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// `height * width * 3` values: rows of pixels of red, green, blue.
+    pub rgb: Vec<u8>,
+}
+
+impl Image {
+    /// An image of one color.
+    pub fn filled(width: usize, height: usize, color: [u8; 3]) -> Self {
+        Self { width, height, rgb: color.repeat(width * height) }
+    }
+
+    /// The position of pixel (`x`, `y`) in `rgb`.
+    pub(crate) fn at(&self, x: usize, y: usize) -> usize {
+        (y * self.width + x) * 3
+    }
+}
+
+/// Decodes one image.
+///
+/// # Errors
+/// [`Error::Decode`] for bytes that are no supported image or are damaged, [`Error::TooLarge`] for
+/// an image above [`MAX_SIDE`] or [`MAX_PIXELS`].
+pub fn decode(bytes: &[u8]) -> Result<Image, Error> {
+    // The decoders are other people's code fed with foreign bytes; one bad file may not end a run.
+    catch_unwind(|| decode_unguarded(bytes))
+        .unwrap_or_else(|_| Err(Error::Decode { reason: "the decoder failed".to_owned() }))
+}
+
+fn decode_unguarded(bytes: &[u8]) -> Result<Image, Error> {
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_DECODER_BYTES);
+    let mut reader = ImageReader::new(Cursor::new(bytes))
+        .with_guessed_format()
+        .map_err(|error| Error::Decode { reason: error.to_string() })?;
+    if reader.format().is_none() {
+        let reason = "unknown format; allowed: PNG, JPEG, WebP, BMP, GIF, TIFF, PNM".to_owned();
+        return Err(Error::Decode { reason });
+    }
+    reader.limits(limits.clone());
+    let mut decoder = reader.into_decoder().map_err(reason_of)?;
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    if width > MAX_SIDE || height > MAX_SIDE || pixels > MAX_PIXELS {
+        return Err(Error::TooLarge { width, height, max_side: MAX_SIDE, max_pixels: MAX_PIXELS });
+    }
+    if pixels == 0 {
+        return Err(Error::Decode { reason: format!("image of {width} x {height} pixels") });
+    }
+    limits.max_image_width = Some(MAX_SIDE);
+    limits.max_image_height = Some(MAX_SIDE);
+    limits.reserve(decoder.total_bytes()).map_err(reason_of)?;
+    decoder.set_limits(limits).map_err(reason_of)?;
+    let orientation = decoder.orientation().map_err(reason_of)?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(reason_of)?;
+    image.apply_orientation(orientation);
+    Ok(on_white(image))
+}
+
+fn reason_of(error: ImageError) -> Error {
+    Error::Decode { reason: error.to_string() }
+}
+
+/// Composites on white: `(alpha * value + (255 - alpha) * 255) / 255`, rounded.
+fn on_white(image: DynamicImage) -> Image {
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    if !image.color().has_alpha() {
+        return Image { width, height, rgb: image.into_rgb8().into_raw() };
+    }
+    let mut rgb = Vec::with_capacity(width * height * 3);
+    for pixel in image.into_rgba8().pixels() {
+        let [red, green, blue, alpha] = pixel.0;
+        let alpha = u32::from(alpha);
+        rgb.extend([red, green, blue].map(|value| {
+            ((u32::from(value) * alpha + (255 - alpha) * 255 + 127) / 255) as u8
+        }));
+    }
+    Image { width, height, rgb }
+}
+
+/// Encodes an image as PNG.
+///
+/// # Errors
+/// [`Error::Config`] when `rgb` is not `height * width * 3` long or a side is 0.
+pub fn encode_png(image: &Image) -> Result<Vec<u8>, Error> {
+    let (width, height) = (image.width, image.height);
+    if image.rgb.is_empty() || image.rgb.len() != width * height * 3 {
+        let value = format!("{width} x {height} with {} bytes", image.rgb.len());
+        return Err(Error::config("image", value, "height * width * 3 bytes, at least one pixel"));
+    }
+    let mut bytes = Vec::new();
+    PngEncoder::new(&mut bytes)
+        .write_image(&image.rgb, width as u32, height as u32, ExtendedColorType::Rgb8)
+        .map_err(reason_of)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+//! The fixed part of preprocessing: resize and normalize, as data.
+//!
+//! A model file carries its [`Preprocess`], so training, evaluation and serving do the same to an
+//! image. Resizing follows Pillow: filters widen when the image shrinks, and the bicubic filter has
+//! `a = -0.5`.
+
+use fast_image_resize::{
+    FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
+    images::{Image as Pixels, ImageRef},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Image};
+
+/// How an image becomes the network's input.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Preprocess {
+    /// Height and width of the result, in pixels, 1 to 4096; default 256 x 256.
+    pub size: [usize; 2],
+    /// What happens to the aspect ratio; default `squash`.
+    pub resize: ResizeMode,
+    /// The filter; default `bicubic`.
+    pub interpolation: Interpolation,
+    /// Subtracted from each channel scaled to 0..1; default 0.5.
+    pub mean: [f32; 3],
+    /// Each channel is divided by it after the mean is subtracted; above 0, default 0.5.
+    pub std: [f32; 3],
+}
+
+impl Default for Preprocess {
+    fn default() -> Self {
+        Self {
+            size: [256, 256],
+            resize: ResizeMode::Squash,
+            interpolation: Interpolation::Bicubic,
+            mean: [0.5; 3],
+            std: [0.5; 3],
+        }
+    }
+}
+
+/// What a resize does to the aspect ratio.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ResizeMode {
+    /// Both sides are stretched to the target.
+    Squash,
+    /// The image is scaled until it covers `size / crop_pct`, and the center is cut out.
+    ShortestCrop {
+        /// The part of the scaled image that is kept, above 0 and up to 1.
+        crop_pct: f32,
+    },
+}
+
+/// The resize filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Interpolation {
+    /// The source pixel under the target pixel's center.
+    Nearest,
+    /// Triangle.
+    Bilinear,
+    /// Keys' cubic with `a = -0.5`.
+    Bicubic,
+}
+
+impl Preprocess {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the key, its value and what is allowed.
+    pub fn validate(&self) -> Result<(), Error> {
+        if self.size.iter().any(|side| !(1..=4096).contains(side)) {
+            return Err(Error::config("preprocess.size", format!("{:?}", self.size), "1 to 4096"));
+        }
+        if let ResizeMode::ShortestCrop { crop_pct } = self.resize
+            && !(crop_pct > 0.0 && crop_pct <= 1.0)
+        {
+            return Err(Error::config("preprocess.resize.crop_pct", crop_pct, "above 0, up to 1"));
+        }
+        if self.mean.iter().any(|mean| !mean.is_finite()) {
+            return Err(Error::config("preprocess.mean", format!("{:?}", self.mean), "numbers"));
+        }
+        if self.std.iter().any(|std| !(std.is_finite() && *std > 0.0)) {
+            return Err(Error::config("preprocess.std", format!("{:?}", self.std), "above 0"));
+        }
+        Ok(())
+    }
+
+    /// The image at the network's size, still 8-bit.
+    pub fn resized(&self, image: &Image) -> Image {
+        let [height, width] = self.size;
+        match self.resize {
+            ResizeMode::Squash => resize(image, width, height, self.interpolation),
+            ResizeMode::ShortestCrop { crop_pct } => {
+                let [scaled_height, scaled_width] = self.covering(image, crop_pct);
+                let scaled = resize(image, scaled_width, scaled_height, self.interpolation);
+                let left = round_half_even(scaled_width - width);
+                let top = round_half_even(scaled_height - height);
+                crop(&scaled, [left, top], [width, height])
+            }
+        }
+    }
+
+    /// Height and width of the image scaled to just cover `size / crop_pct`.
+    fn covering(&self, image: &Image, crop_pct: f32) -> [usize; 2] {
+        let target = self.size.map(|side| ((side as f64 / crop_pct as f64).floor() as usize).max(side));
+        let [by_height, by_width] = [target[0] * image.width, target[1] * image.height];
+        if by_height >= by_width {
+            [target[0], (by_height / image.height).max(target[1])]
+        } else {
+            [(by_width / image.width).max(target[0]), target[1]]
+        }
+    }
+
+    /// Writes a resized image as normalized floats.
+    ///
+    /// # Shapes
+    /// `image` is of `size`; `out` is `3 * height * width` values: planes of red, green, blue.
+    ///
+    /// # Panics
+    /// When a length differs.
+    pub fn normalize_into(&self, image: &Image, out: &mut [f32]) {
+        let area = image.width * image.height;
+        assert_eq!(out.len(), 3 * area, "one float for each channel value");
+        for (channel, plane) in out.chunks_exact_mut(area).enumerate() {
+            let scale = 1.0 / (255.0 * self.std[channel]);
+            let offset = -self.mean[channel] / self.std[channel];
+            let values = image.rgb.iter().skip(channel).step_by(3);
+            for (value, &pixel) in plane.iter_mut().zip(values) {
+                *value = f32::from(pixel) * scale + offset;
+            }
+        }
+    }
+
+    /// Resizes and normalizes.
+    ///
+    /// # Shapes
+    /// The result is `3 * height * width` values: planes of red, green, blue.
+    pub fn apply(&self, image: &Image) -> Vec<f32> {
+        let resized = self.resized(image);
+        let mut out = vec![0.0; resized.rgb.len()];
+        self.normalize_into(&resized, &mut out);
+        out
+    }
+}
+
+/// Stretches `image` to `width` x `height`.
+pub(crate) fn resize(image: &Image, width: usize, height: usize, filter: Interpolation) -> Image {
+    if (image.width, image.height) == (width, height) {
+        return image.clone();
+    }
+    let algorithm = match filter {
+        Interpolation::Nearest => ResizeAlg::Nearest,
+        Interpolation::Bilinear => ResizeAlg::Convolution(FilterType::Bilinear),
+        Interpolation::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
+    };
+    let (source_width, source_height) = (image.width as u32, image.height as u32);
+    let source = ImageRef::new(source_width, source_height, &image.rgb, PixelType::U8x3)
+        .expect("an image holds height * width * 3 bytes");
+    let mut target = Pixels::new(width as u32, height as u32, PixelType::U8x3);
+    Resizer::new()
+        .resize(&source, &mut target, &ResizeOptions::new().resize_alg(algorithm))
+        .expect("both images are 8-bit RGB");
+    Image { width, height, rgb: target.into_vec() }
+}
+
+/// The rectangle of `width` x `height` whose corner is at (`left`, `top`).
+pub(crate) fn crop(image: &Image, [left, top]: [usize; 2], [width, height]: [usize; 2]) -> Image {
+    let mut rgb = Vec::with_capacity(width * height * 3);
+    for y in top..top + height {
+        let start = image.at(left, y);
+        rgb.extend_from_slice(&image.rgb[start..start + width * 3]);
+    }
+    Image { width, height, rgb }
+}
+
+/// Half of `n`, ties to the even number, as `round(n / 2)` in Python.
+fn round_half_even(n: usize) -> usize {
+    n / 2 + usize::from(n % 4 == 3)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,250 @@
+//! The supernet: the largest weights of every task, and the views that networks are made of.
+//!
+//! It has no forward. [`Supernet::subnet`] gives a [`Vit`] whose modules share storage with it;
+//! training runs that, extraction writes it to a file, export turns it into ONNX.
+
+use crate::branch::{Branch, Site};
+use crate::param::{SHARED, Visit, Visitor, key, require_grad, task_key};
+use crate::router::{self, Draw, SiteDraw};
+use crate::vit::Block;
+use crate::{Attention, Error, Ffn, Head, HeadConfig, Keys, LayerNorm, Result, Stem, Vit};
+use burn_tensor::{Device, Tensor};
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+use ufo_nas::{Arch, Expert, Layout, Path, Slice};
+
+/// What a supernet knows of a task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskSpec {
+    /// Name, unique in the supernet; it is part of checkpoint keys.
+    pub name: String,
+    /// Kind of head.
+    pub head: HeadConfig,
+    /// Classes, or identities, of the training set.
+    pub classes: usize,
+}
+
+/// The experts of one block, of one owner.
+#[derive(Debug, Clone)]
+pub struct BlockExperts {
+    /// Attention with its norm; a task has none in layout A.
+    pub attn: Option<Attention>,
+    /// FFN with its norm.
+    pub ffn: Ffn,
+}
+
+/// The modules that every task may use.
+#[derive(Debug, Clone)]
+pub struct SharedModules {
+    /// Experts block by block.
+    pub blocks: Vec<BlockExperts>,
+    /// Final norm.
+    pub norm: LayerNorm,
+}
+
+/// The modules that one task owns.
+#[derive(Debug, Clone)]
+pub struct TaskModules {
+    /// Name, head kind and classes.
+    pub spec: TaskSpec,
+    /// Image to tokens.
+    pub stem: Stem,
+    /// Experts block by block.
+    pub blocks: Vec<BlockExperts>,
+    /// Final norm; none in layout A.
+    pub norm: Option<LayerNorm>,
+    /// Head.
+    pub head: Head,
+    /// Router logits, `(sites, 2)`: column 0 shared, column 1 task.
+    pub router: Tensor<2>,
+}
+
+/// All weights of all tasks.
+#[derive(Debug, Clone)]
+pub struct Supernet {
+    /// Shape of the largest network.
+    pub arch: Arch,
+    /// Modules of every task.
+    pub shared: SharedModules,
+    /// Tasks in configuration order.
+    pub tasks: Vec<TaskModules>,
+}
+
+impl Supernet {
+    /// Fresh weights. Every task's experts start as copies of the shared ones (spec 2.6) and every
+    /// router at 0.
+    ///
+    /// # Errors
+    /// When the architecture is not valid.
+    pub fn init(
+        arch: &Arch,
+        specs: &[TaskSpec],
+        rng: &mut impl Rng,
+        device: &Device,
+    ) -> Result<Self> {
+        arch.validate()?;
+        let block = |rng: &mut _| BlockExperts {
+            attn: Some(Attention::init(arch, rng, device)),
+            ffn: Ffn::init(arch, rng, device),
+        };
+        let blocks = (0..arch.depth).map(|_| block(rng)).collect();
+        let shared = SharedModules { blocks, norm: LayerNorm::init(arch.dim, device) };
+        let own = |block: &BlockExperts| BlockExperts {
+            attn: block.attn.clone().filter(|_| arch.layout == Layout::B),
+            ffn: block.ffn.clone(),
+        };
+        let task = |spec: &TaskSpec, rng: &mut _| TaskModules {
+            spec: spec.clone(),
+            stem: Stem::init(arch, rng, device),
+            blocks: shared.blocks.iter().map(own).collect(),
+            norm: (arch.layout == Layout::B).then(|| shared.norm.clone()),
+            head: Head::init(&spec.head, arch.dim, spec.classes, rng, device),
+            router: router::init_logits(arch.routed_sites(), device),
+        };
+        let tasks = specs.iter().map(|spec| task(spec, rng)).collect();
+        Ok(Self { arch: arch.clone(), shared, tasks })
+    }
+
+    /// Makes every parameter a leaf of the gradient.
+    pub fn require_grad(&mut self) {
+        require_grad(self);
+    }
+
+    /// Index of a task by name.
+    ///
+    /// # Errors
+    /// When there is none; the error lists the names.
+    pub fn task_index(&self, name: &str) -> Result<usize> {
+        self.tasks.iter().position(|task| task.spec.name == name).ok_or_else(|| {
+            let names: Vec<&str> = self.tasks.iter().map(|task| &*task.spec.name).collect();
+            Error::UnknownTask { got: name.to_string(), known: names.join(", ") }
+        })
+    }
+
+    /// The path that the router of task `index` picks (see [`router`] for ties).
+    pub fn path(&self, index: usize) -> Path {
+        let sites = router::chosen_experts(&self.tasks[index].router);
+        Path::from_sites(&self.arch, &sites).expect("the router has an entry a site")
+    }
+
+    /// The network of task `index` along `path`, cut to `slice`: views, no copies.
+    ///
+    /// # Errors
+    /// When the path or the slice does not fit the architecture.
+    pub fn subnet(&self, index: usize, path: &Path, slice: &Slice) -> Result<Vit> {
+        path.validate(&self.arch)?;
+        slice.validate(&self.arch)?;
+        let task = &self.tasks[index];
+        let blocks = slice.blocks.iter().map(|kept| {
+            let (shared, own) = (&self.shared.blocks[kept.block], &task.blocks[kept.block]);
+            let attn = pick(path.attn[kept.block], &shared.attn, &own.attn);
+            let ffn = match path.ffn[kept.block] {
+                Expert::Shared => &shared.ffn,
+                Expert::Task => &own.ffn,
+            };
+            Block {
+                attn: Site::Fixed(attn.slice(kept.heads)),
+                ffn: Site::Fixed(ffn.slice(kept.ffn)),
+            }
+        });
+        let norm = match (path.norm, &task.norm) {
+            (Expert::Task, Some(norm)) => norm,
+            _ => &self.shared.norm,
+        };
+        Ok(Vit {
+            stem: task.stem.clone(),
+            blocks: blocks.collect(),
+            norm: Site::Fixed(norm.clone()),
+        })
+    }
+
+    /// The whole network of task `index` with the routing of one training step.
+    pub fn routed(&self, index: usize, draw: &Draw) -> Vit {
+        let task = &self.tasks[index];
+        let fraction = draw.other_fraction;
+        let mut draws = draw.sites.iter();
+        let blocks = self.shared.blocks.iter().zip(&task.blocks).map(|(shared, own)| Block {
+            attn: match (&shared.attn, &own.attn) {
+                (Some(shared), Some(own)) => route(shared, own, draws.next(), fraction),
+                (shared, _) => {
+                    Site::Fixed(shared.clone().expect("the shared attention always exists"))
+                }
+            },
+            ffn: route(&shared.ffn, &own.ffn, draws.next(), fraction),
+        });
+        let blocks = blocks.collect();
+        let norm = match &task.norm {
+            Some(own) => route(&self.shared.norm, own, draws.next(), fraction),
+            None => Site::Fixed(self.shared.norm.clone()),
+        };
+        Vit { stem: task.stem.clone(), blocks, norm }
+    }
+
+    /// The names of the modules that task `index` uses along `path` (see [`Keys::supernet`]).
+    pub fn keys(&self, index: usize, path: &Path, slice: &Slice) -> Keys {
+        Keys::supernet(&self.tasks[index].spec.name, path, slice)
+    }
+}
+
+fn pick<'a>(
+    expert: Expert,
+    shared: &'a Option<Attention>,
+    own: &'a Option<Attention>,
+) -> &'a Attention {
+    let chosen = if expert == Expert::Task { own } else { shared };
+    chosen.as_ref().expect("a valid path names only experts that exist")
+}
+
+fn route<B: Branch + Visit + Clone>(
+    shared: &B,
+    own: &B,
+    draw: Option<&SiteDraw>,
+    fraction: f32,
+) -> Site<B> {
+    match draw.expect("a draw has an entry a site") {
+        SiteDraw::Batch { chosen: Expert::Shared, weight } => {
+            Site::routed(shared.clone(), own, weight.clone(), fraction)
+        }
+        SiteDraw::Batch { chosen: Expert::Task, weight } => {
+            Site::routed(own.clone(), shared, weight.clone(), fraction)
+        }
+        SiteDraw::PerImage(share) => Site::per_image(shared.clone(), own.clone(), share.clone()),
+    }
+}
+
+impl Visit for BlockExperts {
+    fn visit(&mut self, prefix: &str, visitor: &mut impl Visitor) {
+        if let Some(attn) = &mut self.attn {
+            attn.visit(prefix, visitor);
+        }
+        self.ffn.visit(prefix, visitor);
+    }
+}
+
+impl Visit for TaskModules {
+    fn visit(&mut self, prefix: &str, visitor: &mut impl Visitor) {
+        self.stem.visit(prefix, visitor);
+        for (index, block) in self.blocks.iter_mut().enumerate() {
+            block.visit(&key(prefix, &format!("blocks.{index}")), visitor);
+        }
+        if let Some(norm) = &mut self.norm {
+            norm.visit(&key(prefix, "norm"), visitor);
+        }
+        self.head.visit(&key(prefix, "head"), visitor);
+        visitor.tensor(&key(prefix, "router"), &mut self.router);
+    }
+}
+
+impl Visit for Supernet {
+    fn visit(&mut self, prefix: &str, visitor: &mut impl Visitor) {
+        for (index, block) in self.shared.blocks.iter_mut().enumerate() {
+            block.visit(&key(prefix, &format!("{SHARED}.blocks.{index}")), visitor);
+        }
+        self.shared.norm.visit(&key(prefix, &format!("{SHARED}.norm")), visitor);
+        for task in &mut self.tasks {
+            let name = key(prefix, &task_key(&task.spec.name));
+            task.visit(&name, visitor);
+        }
+    }
+}
