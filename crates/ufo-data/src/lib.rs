@@ -9,17 +9,15 @@ mod augment;
 mod dataset;
 mod decode;
 mod error;
-mod inspect;
 mod loader;
 mod random;
 mod sampler;
 mod transform;
 
-pub use augment::{Augment, ResizedCrop};
+pub use augment::Augment;
 pub use dataset::{Dataset, DatasetConfig, Format};
 pub use decode::{Image, MAX_PIXELS, MAX_SIDE, decode, encode_png};
 pub use error::Error;
-pub use inspect::{Broken, ClassCount, Duplicates, Report, Sizes, SplitReport, contact_sheet, inspect};
 pub use loader::{Batch, Loader, LoaderConfig, eval_batches};
 pub use random::{Purpose, stream};
 pub use sampler::{Sampler, SamplerConfig};

@@ -1,0 +1,137 @@
+//! Atomic checkpoints: files beside, fsynced, renamed; a hash for each in a manifest; `latest` last.
+
+use crate::AdamW;
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use ufo_model::{Supernet, state_of, weights};
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    /// Steps done.
+    step: u64,
+    /// blake3 of the configuration that shapes the weights.
+    config: String,
+    /// File name and blake3.
+    files: Vec<(String, String)>,
+}
+
+/// Writes `bytes` beside `path`, fsyncs and renames, so that a crash leaves the old file.
+///
+/// # Errors
+/// Names the file, such as on a full disk.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)
+        .with_context(|| format!("writing {}", path.display()))?;
+    file.write_all(bytes)
+        .and_then(|()| file.as_file().sync_all())
+        .with_context(|| format!("writing {}", path.display()))?;
+    file.persist(path).with_context(|| format!("writing {}", path.display()))?;
+    File::open(folder).and_then(|folder| folder.sync_all()).context("syncing a folder")
+}
+
+/// Writes the checkpoint of `step` steps done, keeps the one before it, removes older ones.
+///
+/// # Errors
+/// When a file cannot be written; earlier checkpoints are untouched.
+pub fn save(
+    run: &Path,
+    step: u64,
+    config: &str,
+    supernet: &Supernet,
+    optimizer: &AdamW,
+) -> Result<()> {
+    let name = format!("step-{step:08}");
+    let folder = run.join("checkpoints").join(&name);
+    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    let mut files = Vec::new();
+    for (file, state) in [
+        ("supernet.safetensors", state_of(&mut supernet.clone(), "")),
+        ("optimizer.safetensors", optimizer.state()),
+    ] {
+        let bytes = weights::to_bytes(&state, &[("step", step.to_string())])?;
+        write_atomic(&folder.join(file), &bytes)?;
+        files.push((file.to_string(), blake3::hash(&bytes).to_hex().to_string()));
+    }
+    let manifest = Manifest { step, config: config.to_string(), files };
+    write_atomic(&folder.join("manifest.json"), &serde_json::to_vec_pretty(&manifest)?)?;
+    write_atomic(&run.join("checkpoints/latest"), name.as_bytes())?;
+    for old in list(run)?.into_iter().rev().skip(2) {
+        fs::remove_dir_all(&old).with_context(|| format!("removing {}", old.display()))?;
+    }
+    Ok(())
+}
+
+/// Loads the newest sound checkpoint into `supernet`; a damaged one is reported and the previous
+/// one is taken. Returns steps done and the optimizer, or none when there is no checkpoint.
+///
+/// # Errors
+/// A checkpoint of another configuration, or none that is sound.
+pub fn load_latest(
+    run: &Path,
+    config: &str,
+    supernet: &mut Supernet,
+) -> Result<Option<(u64, AdamW)>> {
+    let folders = list(run)?;
+    let mut damage = Vec::new();
+    for folder in folders.iter().rev() {
+        match load(folder, config, supernet) {
+            Ok(loaded) => return Ok(Some(loaded)),
+            Err(error) if error.is::<OtherConfig>() => return Err(error),
+            Err(error) => {
+                eprintln!("skipping a damaged checkpoint: {error:#}");
+                damage.push(format!("{error:#}"));
+            }
+        }
+    }
+    if damage.is_empty() { Ok(None) } else { bail!("no sound checkpoint: {}", damage.join("; ")) }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{folder}: made with another architecture or other tasks; use another run folder")]
+struct OtherConfig {
+    folder: String,
+}
+
+fn load(folder: &Path, config: &str, supernet: &mut Supernet) -> Result<(u64, AdamW)> {
+    let place = folder.join("manifest.json");
+    let text = fs::read(&place).with_context(|| format!("reading {}", place.display()))?;
+    let manifest: Manifest =
+        serde_json::from_slice(&text).with_context(|| format!("in {}", place.display()))?;
+    if manifest.config != config {
+        return Err(OtherConfig { folder: folder.display().to_string() }.into());
+    }
+    let mut states = Vec::new();
+    for (name, hash) in &manifest.files {
+        let place = folder.join(name);
+        let bytes = fs::read(&place).with_context(|| format!("reading {}", place.display()))?;
+        if blake3::hash(&bytes).to_hex().as_str() != hash {
+            bail!("{}: its hash is not the manifest's, the file is damaged", place.display());
+        }
+        states.push(weights::from_bytes(&bytes, &place.display().to_string())?);
+    }
+    let [net, optimizer] = <[_; 2]>::try_from(states)
+        .map_err(|_| anyhow::anyhow!("{}: two files are needed", place.display()))?;
+    weights::load(supernet, net, &folder.display().to_string())?;
+    Ok((manifest.step, AdamW::from_state(optimizer)))
+}
+
+fn list(run: &Path) -> Result<Vec<PathBuf>> {
+    let folder = run.join("checkpoints");
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&folder).with_context(|| format!("listing {}", folder.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}

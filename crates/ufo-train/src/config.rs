@@ -1,0 +1,223 @@
+//! A run's configuration: one TOML file, a task in a few lines.
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use ufo_data::{Augment, DatasetConfig, Preprocess, SamplerConfig};
+use ufo_model::losses::Triplet;
+use ufo_model::{HeadConfig, RouterConfig};
+use ufo_nas::{Arch, Layout, Preset};
+
+/// Everything that defines a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// Architecture by name.
+    pub preset: Preset,
+    /// Expert layout; default `b`.
+    #[serde(default = "default_layout")]
+    pub layout: Layout,
+    /// Seed of every random stream; default 0.
+    #[serde(default)]
+    pub seed: u64,
+    /// The loop.
+    pub train: TrainConfig,
+    /// Routing.
+    #[serde(default)]
+    pub router: RouterConfig,
+    /// Tasks, at least one.
+    #[serde(rename = "task")]
+    pub tasks: Vec<TaskConfig>,
+}
+
+fn default_layout() -> Layout {
+    Layout::B
+}
+
+/// The training loop.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Optimizer steps; every task contributes to each.
+    pub steps: u64,
+    /// Peak learning rate of AdamW.
+    pub lr: f32,
+    /// Learning rate of the router's logits.
+    pub router_lr: f32,
+    /// Share of the steps spent warming up, 0 to 1.
+    pub warmup: f64,
+    /// Final learning rate as a share of the peak.
+    pub final_lr: f64,
+    /// Decoupled weight decay of weights; norms, biases, tokens and the router have none.
+    pub weight_decay: f32,
+    /// Largest global gradient norm; 0 is no clip.
+    pub clip: f32,
+    /// Stochastic depth of the last block, 0 to below 1.
+    pub drop_path: f32,
+    /// Loader threads a task, at least 1.
+    pub workers: usize,
+    /// Steps between log lines.
+    pub log_every: u64,
+    /// Steps between checkpoints.
+    pub checkpoint_every: u64,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            steps: 1000,
+            lr: 1e-3,
+            router_lr: 2e-2,
+            warmup: 0.1,
+            final_lr: 0.02,
+            weight_decay: 0.05,
+            clip: 5.0,
+            drop_path: 0.0,
+            workers: 1,
+            log_every: 20,
+            checkpoint_every: 500,
+        }
+    }
+}
+
+/// One task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskConfig {
+    /// Name: letters, digits, `-` and `_`.
+    pub name: String,
+    /// Head; `linear` is classification, `embedding` is retrieval between cameras.
+    pub head: HeadConfig,
+    /// Images a step.
+    pub batch: usize,
+    /// Where the images are.
+    pub data: DatasetConfig,
+    /// How batches are formed.
+    #[serde(default)]
+    pub sampler: SamplerConfig,
+    /// Random changes of training images.
+    #[serde(default)]
+    pub augment: Augment,
+    /// Factor of the task's loss, above 0; default 1.
+    #[serde(default = "one")]
+    pub loss_weight: f32,
+    /// Factor of the learning rate of the task's own modules, above 0; default 1.
+    #[serde(default = "one")]
+    pub lr_scale: f32,
+    /// Label smoothing of classification, 0 to below 1.
+    #[serde(default)]
+    pub label_smoothing: f32,
+    /// Batch-hard triplet loss added for an embedding head.
+    #[serde(default)]
+    pub triplet: Option<Triplet>,
+}
+
+fn one() -> f32 {
+    1.0
+}
+
+impl RunConfig {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// Names the file, the key, its value and what is allowed.
+    pub fn read(path: &Path) -> Result<Self> {
+        let file = path.display();
+        let text = std::fs::read_to_string(path).with_context(|| format!("reading {file}"))?;
+        let config: Self = toml::from_str(&text).with_context(|| format!("in {file}"))?;
+        config.validate().with_context(|| format!("in {file}"))?;
+        Ok(config)
+    }
+
+    /// The architecture.
+    pub fn arch(&self) -> Arch {
+        Arch { layout: self.layout, ..self.preset.arch() }
+    }
+
+    /// How images become inputs.
+    pub fn preprocess(&self) -> Preprocess {
+        Preprocess { size: self.arch().image_size, ..Preprocess::default() }
+    }
+
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// Names the key, its value and what is allowed.
+    pub fn validate(&self) -> Result<()> {
+        self.arch().validate()?;
+        let t = &self.train;
+        for (key, value, fits, allowed) in [
+            ("train.lr", f64::from(t.lr), t.lr > 0.0, "above 0"),
+            ("train.router_lr", f64::from(t.router_lr), t.router_lr >= 0.0, "at least 0"),
+            ("train.warmup", t.warmup, (0.0..=1.0).contains(&t.warmup), "0 to 1"),
+            ("train.final_lr", t.final_lr, (0.0..=1.0).contains(&t.final_lr), "0 to 1"),
+            ("train.clip", f64::from(t.clip), t.clip >= 0.0, "at least 0"),
+            ("train.drop_path", f64::from(t.drop_path), (0.0..1.0).contains(&t.drop_path), "0 to below 1"),
+            ("train.steps", t.steps as f64, t.steps > 0, "at least 1"),
+            ("train.log_every", t.log_every as f64, t.log_every > 0, "at least 1"),
+            ("train.checkpoint_every", t.checkpoint_every as f64, t.checkpoint_every > 0, "at least 1"),
+            ("router.tau_start", f64::from(self.router.tau_start), self.router.tau_start > 0.0, "above 0"),
+            ("router.tau_end", f64::from(self.router.tau_end), self.router.tau_end > 0.0, "above 0"),
+            ("router.other_fraction", f64::from(self.router.other_fraction), self.router.other_fraction > 0.0 && self.router.other_fraction <= 1.0, "above 0, at most 1"),
+        ] {
+            if !fits {
+                bail!("{key} = {value}: must be {allowed}");
+            }
+        }
+        if self.tasks.is_empty() {
+            bail!("no [[task]]: at least one is needed");
+        }
+        for (index, task) in self.tasks.iter().enumerate() {
+            task.validate().with_context(|| format!("task.{index}"))?;
+            if self.tasks[..index].iter().any(|other| other.name == task.name) {
+                bail!("task.{index}.name = {}: already used; names must differ", task.name);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl TaskConfig {
+    fn validate(&self) -> Result<()> {
+        let letter = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if self.name.is_empty() || !self.name.chars().all(letter) {
+            bail!("name = `{}`: must be letters, digits, - and _", self.name);
+        }
+        self.augment.validate()?;
+        for (key, value, fits, allowed) in [
+            ("loss_weight", self.loss_weight, self.loss_weight > 0.0, "above 0"),
+            ("lr_scale", self.lr_scale, self.lr_scale > 0.0, "above 0"),
+            ("label_smoothing", self.label_smoothing, (0.0..1.0).contains(&self.label_smoothing), "0 to below 1"),
+            ("batch", self.batch as f32, self.batch > 0, "at least 1"),
+        ] {
+            if !fits {
+                bail!("{key} = {value}: must be {allowed}");
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_configurations_name_the_key() {
+        let good = "preset = \"demo\"\n[train]\nsteps = 5\n[[task]]\nname = \"a\"\nbatch = 2\nhead = { kind = \"linear\" }\ndata = { format = \"idx\", train = \"x\", test = \"y\" }\n";
+        let parse = |text: &str| -> Result<()> {
+            toml::from_str::<RunConfig>(text)?.validate()
+        };
+        parse(good).unwrap();
+        for (from, to, key) in [
+            ("steps = 5", "stesp = 5", "stesp"),
+            ("steps = 5", "steps = 0", "train.steps"),
+            ("batch = 2", "batch = 0", "batch"),
+            ("name = \"a\"", "name = \"a/b\"", "a/b"),
+            ("[train]", "[train]\nlr = -1.0", "train.lr"),
+        ] {
+            let error = format!("{:#}", parse(&good.replace(from, to)).unwrap_err());
+            assert!(error.contains(key), "{error}");
+        }
+    }
+}
