@@ -35,7 +35,13 @@ impl Augment {
     }
 
     /// The augmented and normalized image, CHW, into `out`.
-    pub fn apply(&self, image: &Image, preprocess: &Preprocess, rng: &mut impl Rng, out: &mut [f32]) {
+    pub fn apply(
+        &self,
+        image: &Image,
+        preprocess: &Preprocess,
+        rng: &mut impl Rng,
+        out: &mut [f32],
+    ) {
         let mut image = preprocess.resized(image);
         if self.pad_crop > 0 {
             image = pad_crop(&image, self.pad_crop, rng);

@@ -98,9 +98,10 @@ fn on_white(image: DynamicImage) -> Image {
     for pixel in image.into_rgba8().pixels() {
         let [red, green, blue, alpha] = pixel.0;
         let alpha = u32::from(alpha);
-        rgb.extend([red, green, blue].map(|value| {
-            ((u32::from(value) * alpha + (255 - alpha) * 255 + 127) / 255) as u8
-        }));
+        rgb.extend(
+            [red, green, blue]
+                .map(|value| ((u32::from(value) * alpha + (255 - alpha) * 255 + 127) / 255) as u8),
+        );
     }
     Image { width, height, rgb }
 }

@@ -20,7 +20,9 @@ pub enum Error {
         reason: String,
     },
     /// An image above the limits, refused before memory is taken for it.
-    #[error("image of {width} x {height} pixels; allowed: sides up to {max_side}, {max_pixels} pixels")]
+    #[error(
+        "image of {width} x {height} pixels; allowed: sides up to {max_side}, {max_pixels} pixels"
+    )]
     TooLarge {
         /// Width in pixels.
         width: u32,

@@ -188,15 +188,18 @@ mod tests {
         folder
     }
 
-    fn run(folder: &tempfile::TempDir, workers: usize, first_step: u64, max_broken: usize)
-    -> Vec<Result<Batch, Error>> {
+    fn run(
+        folder: &tempfile::TempDir,
+        workers: usize,
+        first_step: u64,
+        max_broken: usize,
+    ) -> Vec<Result<Batch, Error>> {
         let dataset = Arc::new(Dataset::open(Format::ImageFolder, folder.path()).unwrap());
         let labels = dataset.shared_labels();
         let sampler = || Sampler::new(Arc::clone(&labels), SamplerConfig::Shuffled, 5, 3, 1);
         let augment = Augment { pad_crop: 2, flip: 0.5, erase: 0.5 };
         let preprocess = Preprocess { size: [8, 8], ..Preprocess::default() };
-        let config =
-            LoaderConfig { workers, queue: 2, seed: 3, task: 1, first_step, max_broken };
+        let config = LoaderConfig { workers, queue: 2, seed: 3, task: 1, first_step, max_broken };
         let mut loader = Loader::train(&dataset, sampler, augment, &preprocess, config).unwrap();
         (first_step..8).map(|_| loader.next_batch()).collect()
     }

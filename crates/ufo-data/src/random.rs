@@ -43,7 +43,8 @@ mod tests {
 
     #[test]
     fn streams_differ_by_every_part_of_their_key() {
-        let first = |seed, purpose, counters: &[u64]| stream(seed, purpose, counters).random::<u64>();
+        let first =
+            |seed, purpose, counters: &[u64]| stream(seed, purpose, counters).random::<u64>();
         let base = first(1, Purpose::Augment, &[2, 3]);
         assert_eq!(base, first(1, Purpose::Augment, &[2, 3]));
         assert_ne!(base, first(2, Purpose::Augment, &[2, 3]));

@@ -57,7 +57,10 @@ impl Sampler {
             }
             let identities = by_identity(&labels).len();
             if identities < batch / per_identity {
-                let allowed = format!("at most {}: there are {identities} identities", identities * per_identity);
+                let allowed = format!(
+                    "at most {}: there are {identities} identities",
+                    identities * per_identity
+                );
                 return Err(Error::config("batch", batch, &allowed));
             }
         }

@@ -105,7 +105,8 @@ impl Preprocess {
 
     /// Height and width of the image scaled to just cover `size / crop_pct`.
     fn covering(&self, image: &Image, crop_pct: f32) -> [usize; 2] {
-        let target = self.size.map(|side| ((side as f64 / crop_pct as f64).floor() as usize).max(side));
+        let target =
+            self.size.map(|side| ((side as f64 / crop_pct as f64).floor() as usize).max(side));
         let [by_height, by_width] = [target[0] * image.width, target[1] * image.height];
         if by_height >= by_width {
             [target[0], (by_height / image.height).max(target[1])]

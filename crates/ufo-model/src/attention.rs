@@ -48,9 +48,11 @@ impl Attention {
         let [dim, _] = self.qkv.weight_io.dims();
         let (whole, kept) = (self.heads * self.head_dim, heads * self.head_dim);
         let weight = self.qkv.weight_io.clone().reshape([dim, 3, whole]);
-        let bias = self.qkv.bias.clone().map(|bias| {
-            bias.reshape([3, whole]).slice([0..3, 0..kept]).reshape([3 * kept])
-        });
+        let bias = self
+            .qkv
+            .bias
+            .clone()
+            .map(|bias| bias.reshape([3, whole]).slice([0..3, 0..kept]).reshape([3 * kept]));
         Self {
             norm: self.norm.clone(),
             qkv: Linear {

@@ -1,6 +1,6 @@
 //! A task's head: what turns a feature into logits or an embedding (spec 1.5).
 
-use crate::param::{Visit, Visitor, from_values, key, truncated_normal, values};
+use crate::param::{Visit, Visitor, from_values, key, truncated_normal};
 use crate::{BnNeck, Linear, NeckStatistics};
 use burn_tensor::{Device, Tensor};
 use rand::Rng;
@@ -154,9 +154,4 @@ impl Visit for Head {
             }
         }
     }
-}
-
-/// Evaluation outputs of a batch as host rows.
-pub fn rows(outputs: &Tensor<2>) -> Vec<f32> {
-    values(outputs)
 }

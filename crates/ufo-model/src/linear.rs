@@ -51,8 +51,7 @@ impl Linear {
     pub(crate) fn to_onnx(&self, graph: &mut Graph, name: &str, x: &Value) -> crate::Result<Value> {
         let [inputs, outputs] = self.weight_io.dims();
         let dims = [inputs, outputs];
-        let weight =
-            graph.weight(&key(name, "weight"), &dims, &values(&self.weight_io))?;
+        let weight = graph.weight(&key(name, "weight"), &dims, &values(&self.weight_io))?;
         let bias = match &self.bias {
             Some(bias) => Some(graph.weight(&key(name, "bias"), &[outputs], &values(bias))?),
             None => None,

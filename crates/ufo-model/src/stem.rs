@@ -123,13 +123,22 @@ impl Stem {
         let patches = graph.transpose(&flat, &[0, 2, 1]);
         // The class token takes the batch's size by adding it to zero times the first patch.
         let zero = graph.ints("index.first", &[1], &[0])?;
-        let first = graph.node("Gather", &[&patches, &zero], &[("axis", ufo_onnx::Attribute::Int(1))]);
+        let first =
+            graph.node("Gather", &[&patches, &zero], &[("axis", ufo_onnx::Attribute::Int(1))]);
         let nothing = graph.weight("zero", &[], &[0.0])?;
         let blank = graph.node("Mul", &[&first, &nothing], &[]);
-        let cls = graph.weight(&key(name, "cls_token"), &self.cls_token.dims(), &values(&self.cls_token))?;
+        let cls = graph.weight(
+            &key(name, "cls_token"),
+            &self.cls_token.dims(),
+            &values(&self.cls_token),
+        )?;
         let cls = graph.node("Add", &[&blank, &cls], &[]);
         let sequence = graph.concat(&[&cls, &patches], 1);
-        let pos = graph.weight(&key(name, "pos_embed"), &self.pos_embed.dims(), &values(&self.pos_embed))?;
+        let pos = graph.weight(
+            &key(name, "pos_embed"),
+            &self.pos_embed.dims(),
+            &values(&self.pos_embed),
+        )?;
         Ok(graph.node("Add", &[&sequence, &pos], &[]))
     }
 }

@@ -23,7 +23,9 @@ pub enum Error {
         name: String,
     },
     /// A single file may hold 2 GB.
-    #[error("the model has {bytes} bytes, a single ONNX file may have 2147483647; save() puts larger weights beside it")]
+    #[error(
+        "the model has {bytes} bytes, a single ONNX file may have 2147483647; save() puts larger weights beside it"
+    )]
     TooLarge {
         /// Bytes needed.
         bytes: usize,

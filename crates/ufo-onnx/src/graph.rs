@@ -107,7 +107,12 @@ impl Graph {
     ) -> Result<Value, Error> {
         let expected = dims.iter().product();
         if got != expected {
-            return Err(Error::Count { name: name.to_string(), dims: dims.to_vec(), got, expected });
+            return Err(Error::Count {
+                name: name.to_string(),
+                dims: dims.to_vec(),
+                got,
+                expected,
+            });
         }
         let tensor = TensorProto {
             dims: dims.iter().map(|&dim| dim as i64).collect(),

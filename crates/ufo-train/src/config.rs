@@ -152,13 +152,38 @@ impl RunConfig {
             ("train.warmup", t.warmup, (0.0..=1.0).contains(&t.warmup), "0 to 1"),
             ("train.final_lr", t.final_lr, (0.0..=1.0).contains(&t.final_lr), "0 to 1"),
             ("train.clip", f64::from(t.clip), t.clip >= 0.0, "at least 0"),
-            ("train.drop_path", f64::from(t.drop_path), (0.0..1.0).contains(&t.drop_path), "0 to below 1"),
+            (
+                "train.drop_path",
+                f64::from(t.drop_path),
+                (0.0..1.0).contains(&t.drop_path),
+                "0 to below 1",
+            ),
             ("train.steps", t.steps as f64, t.steps > 0, "at least 1"),
             ("train.log_every", t.log_every as f64, t.log_every > 0, "at least 1"),
-            ("train.checkpoint_every", t.checkpoint_every as f64, t.checkpoint_every > 0, "at least 1"),
-            ("router.tau_start", f64::from(self.router.tau_start), self.router.tau_start > 0.0, "above 0"),
-            ("router.tau_end", f64::from(self.router.tau_end), self.router.tau_end > 0.0, "above 0"),
-            ("router.other_fraction", f64::from(self.router.other_fraction), self.router.other_fraction > 0.0 && self.router.other_fraction <= 1.0, "above 0, at most 1"),
+            (
+                "train.checkpoint_every",
+                t.checkpoint_every as f64,
+                t.checkpoint_every > 0,
+                "at least 1",
+            ),
+            (
+                "router.tau_start",
+                f64::from(self.router.tau_start),
+                self.router.tau_start > 0.0,
+                "above 0",
+            ),
+            (
+                "router.tau_end",
+                f64::from(self.router.tau_end),
+                self.router.tau_end > 0.0,
+                "above 0",
+            ),
+            (
+                "router.other_fraction",
+                f64::from(self.router.other_fraction),
+                self.router.other_fraction > 0.0 && self.router.other_fraction <= 1.0,
+                "above 0, at most 1",
+            ),
         ] {
             if !fits {
                 bail!("{key} = {value}: must be {allowed}");
@@ -187,7 +212,12 @@ impl TaskConfig {
         for (key, value, fits, allowed) in [
             ("loss_weight", self.loss_weight, self.loss_weight > 0.0, "above 0"),
             ("lr_scale", self.lr_scale, self.lr_scale > 0.0, "above 0"),
-            ("label_smoothing", self.label_smoothing, (0.0..1.0).contains(&self.label_smoothing), "0 to below 1"),
+            (
+                "label_smoothing",
+                self.label_smoothing,
+                (0.0..1.0).contains(&self.label_smoothing),
+                "0 to below 1",
+            ),
             ("batch", self.batch as f32, self.batch > 0, "at least 1"),
         ] {
             if !fits {
@@ -205,9 +235,7 @@ mod tests {
     #[test]
     fn wrong_configurations_name_the_key() {
         let good = "preset = \"demo\"\n[train]\nsteps = 5\n[[task]]\nname = \"a\"\nbatch = 2\nhead = { kind = \"linear\" }\ndata = { format = \"idx\", train = \"x\", test = \"y\" }\n";
-        let parse = |text: &str| -> Result<()> {
-            toml::from_str::<RunConfig>(text)?.validate()
-        };
+        let parse = |text: &str| -> Result<()> { toml::from_str::<RunConfig>(text)?.validate() };
         parse(good).unwrap();
         for (from, to, key) in [
             ("steps = 5", "stesp = 5", "stesp"),

@@ -2,9 +2,9 @@
 //!
 //! A parameter without a gradient (an expert that no task chose) costs nothing and does not move.
 
+use burn_tensor::Tensor;
 use std::collections::BTreeMap;
 use ufo_model::{HostTensor, State, Supernet, Visit, Visitor, from_values, values};
-use burn_tensor::Tensor;
 
 const BETA1: f32 = 0.9;
 const BETA2: f32 = 0.999;
@@ -60,7 +60,8 @@ impl AdamW {
         let mut state = State::new();
         for (name, moments) in &self.moments {
             let shape = vec![moments.first.len()];
-            let flat = |values: &Vec<f32>| HostTensor { shape: shape.clone(), values: values.clone() };
+            let flat =
+                |values: &Vec<f32>| HostTensor { shape: shape.clone(), values: values.clone() };
             state.insert(format!("{name}.first"), flat(&moments.first));
             state.insert(format!("{name}.second"), flat(&moments.second));
             let updates = HostTensor { shape: vec![1], values: vec![moments.updates as f32] };

@@ -90,9 +90,8 @@ fn find(prefix: &Path, kind: &str) -> Result<Option<PathBuf>, Error> {
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .filter(|path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            name.strip_prefix(&start).is_some_and(|rest| {
-                rest.trim_start_matches(['-', '_', '.']).starts_with(kind)
-            })
+            name.strip_prefix(&start)
+                .is_some_and(|rest| rest.trim_start_matches(['-', '_', '.']).starts_with(kind))
         })
         .collect();
     found.sort();
@@ -105,7 +104,9 @@ fn images(file: &Path) -> Result<Images, Error> {
         [_, height, width] if kind == U8 => [height, width, 1],
         [_, height, width, channels @ (1 | 3)] if kind == U8 => [height, width, channels],
         _ => {
-            let reason = format!("type {kind:#04x} with sizes {dims:?}; allowed: u8 with sizes [n, height, width] or [n, height, width, 1 or 3]");
+            let reason = format!(
+                "type {kind:#04x} with sizes {dims:?}; allowed: u8 with sizes [n, height, width] or [n, height, width, 1 or 3]"
+            );
             return Err(Error::layout(file, reason));
         }
     };
@@ -187,8 +188,7 @@ mod tests {
         (folder, prefix)
     }
 
-    const TWO: [u8; 24] =
-        [0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 2, 1, 2, 3, 4, 5, 6, 7, 8];
+    const TWO: [u8; 24] = [0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 2, 1, 2, 3, 4, 5, 6, 7, 8];
 
     #[test]
     fn images_and_labels_are_read() {

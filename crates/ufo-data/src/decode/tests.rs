@@ -1,4 +1,6 @@
-use image::{GrayImage, ImageFormat, Luma, Rgb, RgbImage, Rgba, RgbaImage, codecs::jpeg::JpegEncoder};
+use image::{
+    GrayImage, ImageFormat, Luma, Rgb, RgbImage, Rgba, RgbaImage, codecs::jpeg::JpegEncoder,
+};
 
 use super::*;
 
@@ -19,8 +21,7 @@ fn two_by_one() -> DynamicImage {
 fn lossless_formats_give_the_pixels_that_were_written() {
     use ImageFormat::{Bmp, Gif, Png, Pnm, Tiff, WebP};
     for format in [Png, WebP, Bmp, Tiff, Pnm, Gif] {
-        let source =
-            if format == Gif { two_by_one().into_rgba8().into() } else { two_by_one() };
+        let source = if format == Gif { two_by_one().into_rgba8().into() } else { two_by_one() };
         let image = decode(&encoded(&source, format)).unwrap();
         assert_eq!((image.width, image.height), (2, 1), "{format:?}");
         assert_eq!(image.rgb, [250, 10, 20, 0, 128, 255], "{format:?}");
@@ -69,7 +70,8 @@ fn exif_orientation_is_applied() {
     let source = RgbImage::from_fn(16, 8, |x, _| if x < 8 { Rgb([255; 3]) } else { Rgb([0; 3]) });
     JpegEncoder::new_with_quality(&mut jpeg, 100).encode_image(&source).unwrap();
     // After the start marker: APP1 with a little-endian TIFF whose only entry is orientation 6.
-    let exif = b"\xFF\xE1\x00\x22Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+    let exif =
+        b"\xFF\xE1\x00\x22Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
     let turned = [&jpeg[..2], exif, &jpeg[2..]].concat();
     let plain = decode(&jpeg).unwrap();
     assert_eq!((plain.width, plain.height), (16, 8));

@@ -1,0 +1,92 @@
+//! Evaluation of a task from its network, beside the raw-pixel nearest-neighbor baseline.
+
+use crate::Task;
+use anyhow::{Context, Result};
+use burn_tensor::Device;
+use serde::Serialize;
+use ufo_data::{Dataset, Preprocess, eval_batches};
+use ufo_eval::{Distance, Metric, Sightings, classification, nearest_neighbor_accuracy, reid};
+use ufo_model::{Head, HeadConfig, Vit, from_values, values};
+
+/// Images of an evaluation batch.
+const BATCH: usize = 100;
+
+/// A task's result on its test split.
+#[derive(Debug, Clone, Serialize)]
+pub struct TaskResult {
+    /// Task.
+    pub name: String,
+    /// Headline metric, a fraction.
+    pub metric: String,
+    /// Its value.
+    pub value: f64,
+    /// Every metric.
+    pub metrics: Vec<(String, f64)>,
+}
+
+/// Outputs of a network and head for every image of a split, row-major.
+///
+/// # Errors
+/// A broken image; evaluation skips none.
+pub fn outputs(
+    vit: &Vit,
+    head: &Head,
+    dataset: &Dataset,
+    preprocess: &Preprocess,
+) -> Result<Vec<f32>> {
+    let mut rows = Vec::new();
+    for batch in eval_batches(dataset, preprocess, BATCH) {
+        let batch = batch?;
+        let images = from_values(batch.images, batch.size, &Device::flex());
+        rows.extend(values(&head.forward(vit.forward(images, None))));
+    }
+    Ok(rows)
+}
+
+/// The task's metrics from the outputs of its test split.
+///
+/// # Errors
+/// Outputs that are not finite.
+pub fn judge(task: &Task, rows: &[f32]) -> Result<TaskResult> {
+    let (metric, metrics) = match task.config.head {
+        HeadConfig::Linear => {
+            let classes = task.train.classes().len();
+            let result = classification(rows, classes, task.test.labels());
+            ("top1", result.with_context(|| task.config.name.clone())?.metrics())
+        }
+        HeadConfig::Embedding { .. } => ("rank1", between_cameras(&task.test, rows)?),
+    };
+    let metrics: Vec<(String, f64)> = metrics.into_iter().map(|m| (m.name, m.value)).collect();
+    let value = metrics.iter().find(|(name, _)| name == metric).map_or(f64::NAN, |(_, v)| *v);
+    Ok(TaskResult { name: task.config.name.clone(), metric: metric.to_string(), value, metrics })
+}
+
+/// ReID protocol with every image as query and as gallery: matches of the same camera do not count.
+fn between_cameras(test: &Dataset, rows: &[f32]) -> Result<Vec<Metric>> {
+    let cameras = test.cameras().map_or_else(|| (0..test.len() as u32).collect(), <[u32]>::to_vec);
+    let all = Sightings { features: rows, ids: test.labels(), cameras: &cameras };
+    let result = reid(&all, &all, rows.len() / test.len(), Distance::Cosine, 10)?;
+    Ok(result.metrics())
+}
+
+/// The same metric by raw pixels: the nearest training image's class, or pixels as the embedding.
+///
+/// # Errors
+/// A broken image.
+pub fn baseline(task: &Task, preprocess: &Preprocess) -> Result<f64> {
+    let pixels = |dataset: &Dataset| -> Result<Vec<f32>> {
+        let mut all = Vec::new();
+        for batch in eval_batches(dataset, preprocess, BATCH) {
+            all.extend(batch?.images);
+        }
+        Ok(all)
+    };
+    let test = pixels(&task.test)?;
+    if let HeadConfig::Embedding { .. } = task.config.head {
+        return Ok(judge(task, &test)?.value);
+    }
+    let train = pixels(&task.train)?;
+    let dim = test.len() / task.test.len();
+    let labels = (task.train.labels(), task.test.labels());
+    Ok(nearest_neighbor_accuracy(&train, labels.0, &test, labels.1, dim)?)
+}

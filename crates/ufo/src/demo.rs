@@ -1,0 +1,150 @@
+//! `ufo demo`: the whole of stage one on the bundled data.
+
+use crate::run::{Run, finished, interruptible, table};
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use ufo_train::{RunConfig, write_atomic};
+
+macro_rules! bundled {
+    ($($name:literal),* $(,)?) => {
+        [$(($name, include_bytes!(concat!("../../../data/", $name)).as_slice())),*]
+    };
+}
+
+/// The bundled files; the demo unpacks them, so that it runs from anywhere.
+const FILES: [(&str, &[u8]); 21] = bundled![
+    "fashion/train-images.idx.gz",
+    "fashion/train-labels.idx.gz",
+    "fashion/test-images.idx.gz",
+    "fashion/test-labels.idx.gz",
+    "fashion/classes.txt",
+    "digits/train-images.idx.gz",
+    "digits/train-labels.idx.gz",
+    "digits/test-images.idx.gz",
+    "digits/test-labels.idx.gz",
+    "digits/classes.txt",
+    "animals/train-images.idx.gz",
+    "animals/train-labels.idx.gz",
+    "animals/test-images.idx.gz",
+    "animals/test-labels.idx.gz",
+    "animals/classes.txt",
+    "emoji/train-images.idx.gz",
+    "emoji/train-labels.idx.gz",
+    "emoji/train-cameras.idx.gz",
+    "emoji/test-images.idx.gz",
+    "emoji/test-labels.idx.gz",
+    "emoji/test-cameras.idx.gz",
+];
+
+const CONFIG: &str = include_str!("demo.toml");
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Run folder.
+    #[arg(long, default_value = "runs/demo")]
+    out: PathBuf,
+    /// Training time, such as 90s or 40m.
+    #[arg(long, default_value = "6m", value_parser = duration)]
+    budget: Duration,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong =
+        || format!("`{text}`: allowed are whole seconds, minutes or hours such as 90s, 40m, 2h");
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    let scale = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err(wrong()),
+    };
+    match number.parse::<u64>() {
+        Ok(number @ 1..=1_000_000) => Ok(Duration::from_secs(number * scale)),
+        _ => Err(wrong()),
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let started = Instant::now();
+    if args.out.join("summary.json").exists() {
+        bail!(
+            "{}: holds a finished demo; remove it or choose another with --out",
+            args.out.display()
+        );
+    }
+    unpack(&args.out.join("data"))?;
+    let mut run = Run::start(&args.out, config(&args.out.join("data"))?)?;
+    let mut limits = interruptible()?;
+    limits.budget = Some(args.budget);
+    eprintln!("training four tasks together for {} s", args.budget.as_secs());
+    let trained = run.train(&limits)?;
+    let again = format!("ufo demo --out {}", args.out.display());
+    if let Some(code) = finished(&trained, &again) {
+        return Ok(code);
+    }
+    let evaluating = Instant::now();
+    let results = run.evaluate()?;
+    let eval_s = evaluating.elapsed().as_secs_f64();
+    let extracting = Instant::now();
+    let mut extracted = Vec::new();
+    let names: Vec<String> = run.tasks.iter().map(|task| task.config.name.clone()).collect();
+    let mut sets: Vec<Vec<String>> = names.iter().map(|name| vec![name.clone()]).collect();
+    sets.push(names[..2].to_vec());
+    for set in sets {
+        let folder = args.out.join("models").join(set.join("+"));
+        let done = run.extract(&set, &folder)?;
+        extracted.push(json!({"dir": folder, "tasks": done.tasks, "params": done.params}));
+    }
+    let extract_s = extracting.elapsed().as_secs_f64();
+    let spec_params =
+        ufo_nas::params(&run.supernet.arch, &ufo_nas::Slice::full(&run.supernet.arch));
+    let tasks: Vec<_> = results
+        .iter()
+        .enumerate()
+        .map(|(index, (result, baseline))| {
+            json!({"name": result.name, "metric": result.metric, "value": result.value,
+                "baseline_1nn": baseline, "params_activated": spec_params.total(),
+                "path": run.supernet.path(index).to_string()})
+        })
+        .collect();
+    let summary = json!({"tasks": tasks, "extracted": extracted, "steps": trained.steps,
+        "seconds": {"train": trained.seconds, "eval": eval_s, "extract": extract_s,
+            "total": started.elapsed().as_secs_f64()},
+        "images_per_s": trained.images_per_s});
+    println!("{}", table(&run, &results));
+    println!(
+        "{} steps, {:.0} images/s; models in {}",
+        trained.steps,
+        trained.images_per_s,
+        args.out.join("models").display()
+    );
+    write_atomic(&args.out.join("summary.json"), &serde_json::to_vec_pretty(&summary)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn unpack(folder: &Path) -> Result<()> {
+    for (name, bytes) in FILES {
+        let place = folder.join(name);
+        let parent = place.parent().unwrap_or(folder);
+        fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
+        if !place.exists() {
+            write_atomic(&place, bytes)?;
+        }
+    }
+    Ok(())
+}
+
+fn config(data: &Path) -> Result<RunConfig> {
+    let mut config: RunConfig = toml::from_str(CONFIG).context("in the demo's configuration")?;
+    for task in &mut config.tasks {
+        for path in [&mut task.data.train, &mut task.data.test] {
+            *path = data.join(&*path);
+        }
+    }
+    config.validate()?;
+    Ok(config)
+}
