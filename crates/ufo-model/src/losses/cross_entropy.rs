@@ -44,6 +44,7 @@ mod tests {
     use crate::head::normalized;
     use crate::param::{from_values, values};
     use burn_tensor::Device;
+    use std::f32::consts::FRAC_1_SQRT_2;
 
     #[test]
     fn cosface_follows_vector_a3() {
@@ -55,7 +56,7 @@ mod tests {
         );
         let cosines = normalized(features, 1).matmul(normalized(weights, 0));
         let expected =
-            [0.707107, 0.942809, 0.707107, 0.447214, 0.632456, -0.316228, 0.316228, -0.4];
+            [FRAC_1_SQRT_2, 0.942809, FRAC_1_SQRT_2, 0.447214, 0.632456, -0.316228, 0.316228, -0.4];
         for (got, want) in values(&cosines).iter().zip(expected) {
             assert!((got - want).abs() < 1e-5, "{got} {want}");
         }
