@@ -31,13 +31,14 @@ while IFS='|' read -r crate own tensors; do
   crate=${crate// /} tensors=${tensors// /}
   [[ -n $crate && -d crates/$crate ]] || continue
   checked=$((checked + 1))
+  linked_crates=$(links "$crate")
   while read -r linked; do
     case $linked in
       "$crate") ;;
       ufo | ufo-*) [[ " $own " == *" $linked "* ]] || refuse "$crate" "$linked" "its row allows: ${own:-no own crate}" ;;
       burn | burn-* | candle-core | tch) [[ $tensors == yes ]] || refuse "$crate" "$linked" 'it must be free of tensor libraries' ;;
     esac
-  done < <(links "$crate")
+  done <<<"$linked_crates"
 done <<<"$table"
 
 for folder in crates/*/; do
