@@ -1,139 +1,250 @@
-//! Random changes of a training image (spec 3.4): flip, pad-crop, random erasing.
+//! Random changes of training images.
+//!
+//! Order: AutoAugment on the 8-bit image, resize (or a random resized crop), pad and crop, flip,
+//! normalize, erase; then MixUp or CutMix over the batch. A probability `p` means `p`.
 
-use crate::{Error, Image, Preprocess};
 use rand::{Rng, RngExt};
-use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 
-/// What is done to a training image, in this order.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+use crate::{
+    Error, Image, Preprocess,
+    transform::{crop, resize},
+};
+
+mod affine;
+mod auto_augment;
+mod color;
+mod erase;
+mod mix;
+
+pub use auto_augment::Operation;
+
+/// What training does to images; the default is nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Augment {
-    /// Pixels of black added on each side before a random crop of the input size.
-    pub pad_crop: usize,
-    /// Probability of a horizontal flip, 0 to 1.
+    /// Probability of a horizontal flip, 0 to 1; default 0.
     pub flip: f32,
-    /// Probability that one rectangle becomes noise, 0 to 1 (arXiv 1708.04896, timm's `pixel`).
+    /// Black pixels added on every side before a random crop to the old size; default 0.
+    pub pad_crop: usize,
+    /// A random part instead of the whole image is resized; default off.
+    pub random_resized_crop: Option<ResizedCrop>,
+    /// Probability of an AutoAugment policy, 0 to 1; default 0.
+    pub auto_augment: f32,
+    /// Probability of erasing a rectangle, 0 to 1; default 0.
     pub erase: f32,
+    /// Alpha of MixUp's Beta distribution, 0 (off) or more; default 0.
+    pub mixup: f32,
+    /// Alpha of CutMix's Beta distribution, 0 (off) or more; default 0. When MixUp is on as well,
+    /// each mixed batch takes one of the two with equal chance.
+    pub cutmix: f32,
+    /// Probability that a batch is mixed, 0 to 1; default 1.
+    pub mix_probability: f32,
+}
+
+/// The part of the image that a random resized crop takes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ResizedCrop {
+    /// Range of the part's area, as a fraction above 0 and up to 1; default 0.16 to 1.
+    pub scale: [f32; 2],
+    /// Range of the part's width over its height, above 0; default 3/4 to 4/3.
+    pub ratio: [f32; 2],
+}
+
+impl Default for ResizedCrop {
+    fn default() -> Self {
+        Self { scale: [0.16, 1.0], ratio: [3.0 / 4.0, 4.0 / 3.0] }
+    }
+}
+
+impl Default for Augment {
+    fn default() -> Self {
+        Self {
+            flip: 0.0,
+            pad_crop: 0,
+            random_resized_crop: None,
+            auto_augment: 0.0,
+            erase: 0.0,
+            mixup: 0.0,
+            cutmix: 0.0,
+            mix_probability: 1.0,
+        }
+    }
 }
 
 impl Augment {
-    /// Checks every field.
+    /// Checks every value.
     ///
     /// # Errors
-    /// Names the key, its value and what is allowed.
+    /// [`Error::Config`] with the key, its value and what is allowed.
     pub fn validate(&self) -> Result<(), Error> {
-        for (key, value) in [("augment.flip", self.flip), ("augment.erase", self.erase)] {
+        let probabilities = [
+            ("augment.flip", self.flip),
+            ("augment.auto_augment", self.auto_augment),
+            ("augment.erase", self.erase),
+            ("augment.mix_probability", self.mix_probability),
+        ];
+        for (key, value) in probabilities {
             if !(0.0..=1.0).contains(&value) {
                 return Err(Error::config(key, value, "0 to 1"));
             }
         }
-        if self.pad_crop > 1024 {
-            return Err(Error::config("augment.pad_crop", self.pad_crop, "0 to 1024"));
+        for (key, value) in [("augment.mixup", self.mixup), ("augment.cutmix", self.cutmix)] {
+            if !(0.0..=1000.0).contains(&value) {
+                return Err(Error::config(key, value, "0 to 1000"));
+            }
+        }
+        if self.pad_crop > 4096 {
+            return Err(Error::config("augment.pad_crop", self.pad_crop, "0 to 4096"));
+        }
+        let Some(ResizedCrop { scale, ratio }) = self.random_resized_crop else { return Ok(()) };
+        if !(scale[0] > 0.0 && scale[0] <= scale[1] && scale[1] <= 1.0) {
+            let value = format!("{scale:?}");
+            return Err(Error::config(
+                "augment.random_resized_crop.scale",
+                value,
+                "0 < a <= b <= 1",
+            ));
+        }
+        if !(ratio[0] > 0.0 && ratio[0] <= ratio[1] && ratio[1] <= 100.0) {
+            let value = format!("{ratio:?}");
+            return Err(Error::config(
+                "augment.random_resized_crop.ratio",
+                value,
+                "0 < a <= b <= 100",
+            ));
         }
         Ok(())
     }
 
-    /// The augmented and normalized image, CHW, into `out`.
-    pub fn apply(
+    /// The steps on the 8-bit image; the result has the size of `preprocess`.
+    pub fn image(&self, image: &Image, preprocess: &Preprocess, rng: &mut impl Rng) -> Image {
+        let mut policy = None;
+        if happens(self.auto_augment, rng) {
+            policy = Some(auto_augment::apply(image, rng));
+        }
+        let image = policy.as_ref().unwrap_or(image);
+        let mut image = match self.random_resized_crop {
+            None => preprocess.resized(image),
+            Some(range) => {
+                let [width, height, left, top] = range.draw(image, rng);
+                let part = crop(image, [left, top], [width, height]);
+                let [height, width] = preprocess.size;
+                resize(&part, None, [width, height], preprocess.interpolation)
+            }
+        };
+        if self.pad_crop > 0 {
+            image = pad_crop(&image, self.pad_crop, rng);
+        }
+        if happens(self.flip, rng) {
+            flip(&mut image);
+        }
+        image
+    }
+
+    /// All steps on one sample.
+    ///
+    /// # Shapes
+    /// `out` is `3 * height * width` values of the size of `preprocess`.
+    pub fn apply_into(
         &self,
         image: &Image,
         preprocess: &Preprocess,
         rng: &mut impl Rng,
         out: &mut [f32],
     ) {
-        let mut image = preprocess.resized(image);
-        if self.pad_crop > 0 {
-            image = pad_crop(&image, self.pad_crop, rng);
+        preprocess.normalize_into(&self.image(image, preprocess, rng), out);
+        if happens(self.erase, rng) {
+            erase::apply(out, preprocess.size, rng);
         }
-        if rng.random::<f32>() < self.flip {
-            flip(&mut image);
+    }
+
+    /// MixUp or CutMix over a batch: changes `images` and gives the soft targets, or leaves the
+    /// batch alone.
+    ///
+    /// # Shapes
+    /// `images` is `labels.len() * 3 * height * width` values; the targets are
+    /// `labels.len() * classes`.
+    pub fn mix(
+        &self,
+        images: &mut [f32],
+        size: [usize; 2],
+        (labels, classes): (&[u32], usize),
+        rng: &mut impl Rng,
+    ) -> Option<Vec<f32>> {
+        let (mixup, cutmix) = (self.mixup > 0.0, self.cutmix > 0.0);
+        if !mixup && !cutmix {
+            return None;
         }
-        preprocess.normalize_into(&image, out);
-        if rng.random::<f32>() < self.erase {
-            erase(out, image.height, image.width, rng);
-        }
+        let cut = cutmix && (!mixup || rng.random::<bool>());
+        let kind = if cut { mix::Kind::CutMix(self.cutmix) } else { mix::Kind::MixUp(self.mixup) };
+        happens(self.mix_probability, rng)
+            .then(|| mix::apply(kind, images, size, (labels, classes), rng))
     }
 }
 
-fn pad_crop(image: &Image, pad: usize, rng: &mut impl Rng) -> Image {
-    let (top, left) = (rng.random_range(0..=2 * pad), rng.random_range(0..=2 * pad));
-    let mut out = Image::filled(image.width, image.height, [0; 3]);
-    for y in 0..image.height {
-        let Some(from_y) = (y + top).checked_sub(pad).filter(|&y| y < image.height) else {
-            continue;
-        };
-        for x in 0..image.width {
-            if let Some(from_x) = (x + left).checked_sub(pad).filter(|&x| x < image.width) {
-                let (to, from) = (3 * (y * image.width + x), 3 * (from_y * image.width + from_x));
-                out.rgb[to..to + 3].copy_from_slice(&image.rgb[from..from + 3]);
+impl ResizedCrop {
+    /// Width, height, left and top of the part: torchvision's draw, ten tries, then the largest
+    /// part in the center whose ratio is in range.
+    fn draw(&self, image: &Image, rng: &mut impl Rng) -> [usize; 4] {
+        let (width, height) = (image.width as f32, image.height as f32);
+        for _ in 0..10 {
+            let area = width * height * between(self.scale, rng);
+            let ratio = between(self.ratio.map(f32::ln), rng).exp();
+            let part_width = (area * ratio).sqrt().round() as usize;
+            let part_height = (area / ratio).sqrt().round() as usize;
+            if (1..=image.width).contains(&part_width) && (1..=image.height).contains(&part_height)
+            {
+                let left = rng.random_range(0..=image.width - part_width);
+                let top = rng.random_range(0..=image.height - part_height);
+                return [part_width, part_height, left, top];
             }
         }
+        let ratio = (width / height).clamp(self.ratio[0], self.ratio[1]);
+        let part_width = ((height * ratio).round().min(width) as usize).max(1);
+        let part_height = ((width / ratio).round().min(height) as usize).max(1);
+        let (left, top) = ((image.width - part_width) / 2, (image.height - part_height) / 2);
+        [part_width, part_height, left, top]
     }
-    out
+}
+
+fn happens(probability: f32, rng: &mut impl Rng) -> bool {
+    probability > 0.0 && rng.random::<f32>() < probability
+}
+
+fn between([low, high]: [f32; 2], rng: &mut impl Rng) -> f32 {
+    low + (high - low) * rng.random::<f32>()
+}
+
+/// Adds a black border and cuts a random rectangle of the old size.
+fn pad_crop(image: &Image, border: usize, rng: &mut impl Rng) -> Image {
+    let [left, top] = [0, 1].map(|_| rng.random_range(0..=2 * border));
+    let mut cut = Image::filled(image.width, image.height, [0; 3]);
+    // Pixel x of the cut is pixel x + left - border of the image.
+    let inside = |offset: usize, side: usize| {
+        let first = border.saturating_sub(offset).min(side);
+        first..(side + border).saturating_sub(offset).clamp(first, side)
+    };
+    let columns = inside(left, image.width);
+    for y in inside(top, image.height) {
+        if columns.is_empty() {
+            break;
+        }
+        let from = image.at(columns.start + left - border, y + top - border);
+        let to = image.at(columns.start, y);
+        let length = columns.len() * 3;
+        cut.rgb[to..to + length].copy_from_slice(&image.rgb[from..from + length]);
+    }
+    cut
 }
 
 fn flip(image: &mut Image) {
-    let width = image.width;
-    for row in image.rgb.chunks_exact_mut(3 * width) {
-        for x in 0..width / 2 {
-            for channel in 0..3 {
-                row.swap(3 * x + channel, 3 * (width - 1 - x) + channel);
-            }
-        }
-    }
-}
-
-/// Area 0.02 to 1/3 of the image, aspect log-uniform in 0.3 to 1/0.3, at most ten tries.
-fn erase(out: &mut [f32], height: usize, width: usize, rng: &mut impl Rng) {
-    for _ in 0..10 {
-        let area = rng.random_range(0.02..1.0 / 3.0) * (height * width) as f64;
-        let aspect = rng.random_range(0.3_f64.ln()..(1.0 / 0.3_f64).ln()).exp();
-        let (h, w) = ((area * aspect).sqrt().round(), (area / aspect).sqrt().round());
-        let (h, w) = (h as usize, w as usize);
-        if h >= height || w >= width || h == 0 || w == 0 {
-            continue;
-        }
-        let (top, left) = (rng.random_range(0..=height - h), rng.random_range(0..=width - w));
-        for plane in out.chunks_exact_mut(height * width) {
-            for y in top..top + h {
-                for value in &mut plane[y * width + left..][..w] {
-                    *value = StandardNormal.sample(rng);
-                }
-            }
-        }
-        return;
+    for row in image.rgb.chunks_exact_mut(image.width * 3) {
+        let (pixels, _) = row.as_chunks_mut::<3>();
+        pixels.reverse();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Purpose, stream};
-
-    #[test]
-    fn a_flip_mirrors_rows_and_twice_is_nothing() {
-        let mut image = Image { width: 2, height: 1, rgb: vec![1, 2, 3, 4, 5, 6] };
-        flip(&mut image);
-        assert_eq!(image.rgb, [4, 5, 6, 1, 2, 3]);
-    }
-
-    #[test]
-    fn erasing_fills_a_rectangle_of_the_stated_area() {
-        let mut out = vec![0.0; 3 * 32 * 32];
-        erase(&mut out, 32, 32, &mut stream(1, Purpose::Augment, &[]));
-        let changed = out.iter().filter(|&&value| value != 0.0).count();
-        assert!((3 * 10..=3 * 400).contains(&changed), "{changed}");
-    }
-
-    #[test]
-    fn a_crop_moves_the_image_by_at_most_the_padding() {
-        let mut image = Image::filled(9, 9, [0; 3]);
-        image.rgb[3 * (4 * 9 + 4)] = 200;
-        for draw in 0..20 {
-            let out = pad_crop(&image, 2, &mut stream(1, Purpose::Augment, &[draw]));
-            let at = out.rgb.iter().position(|&v| v == 200).unwrap() / 3;
-            assert!((at / 9).abs_diff(4) <= 2 && (at % 9).abs_diff(4) <= 2);
-        }
-    }
-}
+mod tests;

@@ -1,37 +1,46 @@
-//! Labelled images of one split: where they lie and how one is read.
+//! Images with labels, from the folder layouts people have.
+//!
+//! | format | layout |
+//! |---|---|
+//! | `image-folder` | `path/CLASS/**/*.png`; classes sorted by name |
+//! | `idx` | `PREFIXimages*`, `PREFIXlabels*`, optional `PREFIXcameras*` and `classes.txt` |
+//! | `csv` | a file with columns `path,label` and optional `camera`; paths relative to the file |
+//!
+//! A label is the position of its class in [`Dataset::classes`].
 
-mod idx;
-mod image_folder;
-
-use crate::{Error, Image, decode};
-use serde::{Deserialize, Serialize};
 use std::{
+    collections::HashMap,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-/// Layout of a dataset on disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Format {
-    /// `split/class/image`; classes are sorted by name.
-    ImageFolder,
-    /// MNIST's format, plain or gzip; the path is a folder or a prefix such as `data/digits/train`.
-    Idx,
-}
+use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
 
-/// A task's data, as in its configuration.
+mod csv_list;
+mod idx;
+mod image_folder;
+
+use crate::{Error, Image, Purpose, decode, stream};
+
+/// The longest image file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 256 << 20;
+
+/// Where a task's images are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatasetConfig {
-    /// Layout on disk.
+    /// The layout.
     pub format: Format,
-    /// Training split.
+    /// The training split: a folder, a file prefix (`idx`) or a file (`csv`).
     pub train: PathBuf,
-    /// Test split.
+    /// The test split.
     pub test: PathBuf,
-    /// Broken images that are skipped before training stops; default 10.
+    /// Keeps this many training images, drawn with the run's seed; default all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// How many broken images training may skip; default 10.
     #[serde(default = "default_max_broken")]
     pub max_broken: usize,
 }
@@ -40,118 +49,242 @@ fn default_max_broken() -> usize {
     10
 }
 
-/// Labelled images of one split.
+/// A layout of images and labels on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// A folder a class.
+    ImageFolder,
+    /// The arrays of MNIST.
+    Idx,
+    /// A list of paths.
+    Csv,
+}
+
+impl DatasetConfig {
+    /// Opens the training split and applies `limit` with `seed`.
+    ///
+    /// # Errors
+    /// Those of [`Dataset::open`], and [`Error::Config`] for a limit of 0.
+    pub fn open_train(&self, seed: u64) -> Result<Dataset, Error> {
+        let dataset = Dataset::open(self.format, &self.train)?;
+        match self.limit {
+            None => Ok(dataset),
+            Some(0) => Err(Error::config("data.limit", 0, "1 or more")),
+            Some(limit) => {
+                let mut indices: Vec<usize> = (0..dataset.len()).collect();
+                indices.shuffle(&mut stream(seed, Purpose::Subset, &[]));
+                indices.truncate(limit);
+                Ok(dataset.select(&indices))
+            }
+        }
+    }
+
+    /// Opens the test split: with the training split's `classes` for classification, with its own
+    /// (`None`) for retrieval and verification, whose identities are not seen in training.
+    ///
+    /// # Errors
+    /// Those of [`Dataset::open_with_classes`].
+    pub fn open_test(&self, classes: Option<&[String]>) -> Result<Dataset, Error> {
+        match classes {
+            Some(classes) => Dataset::open_with_classes(self.format, &self.test, classes),
+            None => Dataset::open(self.format, &self.test),
+        }
+    }
+}
+
+/// A list of labeled images; cheap to clone and to [`select`](Self::select) from.
 #[derive(Debug, Clone)]
 pub struct Dataset {
-    source: Source,
+    source: Arc<Source>,
+    /// Positions in the source.
+    rows: Arc<[usize]>,
     labels: Arc<[u32]>,
     cameras: Option<Arc<[u32]>>,
-    classes: Vec<String>,
+    classes: Arc<[String]>,
 }
 
-#[derive(Debug, Clone)]
-pub(crate) enum Source {
-    Files(Arc<[PathBuf]>),
-    Idx(Arc<idx::Images>),
+#[derive(Debug)]
+enum Source {
+    Files(Vec<PathBuf>),
+    Memory(idx::Images),
 }
 
-/// What a reader found.
-pub(crate) struct Parts {
+/// What a layout's reader finds: one class name an image.
+struct Listing {
     source: Source,
+    /// For each image, its class in `classes`.
     labels: Vec<u32>,
     cameras: Option<Vec<u32>>,
     classes: Vec<String>,
+    /// For each class, where it was found first.
+    places: Vec<String>,
 }
 
 impl Dataset {
-    /// Opens a split; image files are not read yet.
+    /// Opens a dataset with the classes that it has.
     ///
     /// # Errors
-    /// A missing folder, an empty class, a label out of range, a damaged file; each names the place.
+    /// A missing or unreadable file, an empty class, a value out of its range; the message names
+    /// the file and what is allowed.
     pub fn open(format: Format, path: &Path) -> Result<Self, Error> {
-        Self::read(format, path, None)
+        Ok(Self::of(listing(format, path)?))
     }
 
-    /// As [`Dataset::open`] with the class order of another split.
+    /// Opens a dataset whose labels follow the order of `classes`, usually the training split's.
     ///
     /// # Errors
-    /// Also when the split has a class that `classes` lacks.
+    /// Those of [`Dataset::open`], and [`Error::UnknownClass`] for a class that is not in `classes`.
     pub fn open_with_classes(
         format: Format,
         path: &Path,
         classes: &[String],
     ) -> Result<Self, Error> {
-        Self::read(format, path, Some(classes))
-    }
-
-    fn read(format: Format, path: &Path, classes: Option<&[String]>) -> Result<Self, Error> {
-        let parts = match format {
-            Format::ImageFolder => image_folder::read(path, classes)?,
-            Format::Idx => idx::read(path)?,
-        };
-        if parts.labels.is_empty() {
-            return Err(Error::layout(path, "it has no images; at least one is needed"));
+        let listing = listing(format, path)?;
+        let positions: HashMap<&str, u32> =
+            classes.iter().zip(0..).map(|(class, position)| (class.as_str(), position)).collect();
+        let mut used = vec![false; listing.classes.len()];
+        for &label in &listing.labels {
+            used[label as usize] = true;
         }
-        Ok(Self {
-            source: parts.source,
-            labels: parts.labels.into(),
-            cameras: parts.cameras.map(Into::into),
-            classes: parts.classes,
-        })
+        let mut positions_of = Vec::with_capacity(used.len());
+        for ((class, place), used) in listing.classes.iter().zip(&listing.places).zip(used) {
+            match positions.get(class.as_str()) {
+                Some(&position) => positions_of.push(position),
+                // A class of `classes.txt` without an image does no harm.
+                None if !used => positions_of.push(0),
+                None => {
+                    let (place, class) = (place.clone(), class.clone());
+                    return Err(Error::UnknownClass { place, class, allowed: shortened(classes) });
+                }
+            }
+        }
+        let labels = listing.labels.iter().map(|&label| positions_of[label as usize]).collect();
+        Ok(Self::of(Listing { labels, classes: classes.to_vec(), ..listing }))
     }
 
-    /// Images.
+    fn of(listing: Listing) -> Self {
+        Self {
+            rows: (0..listing.labels.len()).collect(),
+            source: Arc::new(listing.source),
+            labels: listing.labels.into(),
+            cameras: listing.cameras.map(Arc::from),
+            classes: listing.classes.into(),
+        }
+    }
+
+    /// The number of images.
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.rows.len()
     }
 
-    /// Whether there are none; an opened dataset never is.
+    /// Whether there is no image.
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+        self.rows.is_empty()
     }
 
-    /// Class names by label.
+    /// The class names; a label is a position in it.
     pub fn classes(&self) -> &[String] {
         &self.classes
     }
 
-    /// Labels by image.
+    /// The label of image `index`.
+    pub fn label(&self, index: usize) -> u32 {
+        self.labels[index]
+    }
+
+    /// The label of every image.
     pub fn labels(&self) -> &[u32] {
         &self.labels
     }
 
-    /// Labels by image, shared.
+    /// The label of every image, to share with a [`Sampler`](crate::Sampler).
     pub fn shared_labels(&self) -> Arc<[u32]> {
         Arc::clone(&self.labels)
     }
 
-    /// Cameras by image, where the split has them.
+    /// The camera that took image `index`, where the layout says so.
+    pub fn camera(&self, index: usize) -> Option<u32> {
+        self.cameras.as_ref().map(|cameras| cameras[index])
+    }
+
+    /// The camera of every image, where the layout says so.
     pub fn cameras(&self) -> Option<&[u32]> {
         self.cameras.as_deref()
     }
 
-    /// What to call image `index` in a message.
+    /// What image `index` is called: its path, or `FILE#ROW`.
     pub fn name(&self, index: usize) -> String {
-        match &self.source {
-            Source::Files(files) => files[index].display().to_string(),
-            Source::Idx(images) => images.name(index),
+        match &*self.source {
+            Source::Files(paths) => paths[self.rows[index]].display().to_string(),
+            Source::Memory(images) => format!("{}#{}", images.path.display(), self.rows[index]),
         }
     }
 
-    /// Reads and decodes image `index`.
+    /// Reads image `index`.
     ///
     /// # Errors
-    /// Names the image and the reason.
+    /// [`Error::Image`] with the name and the reason.
     pub fn image(&self, index: usize) -> Result<Image, Error> {
-        match &self.source {
-            Source::Idx(images) => Ok(images.image(index)),
-            Source::Files(files) => {
-                let bytes = fs::read(&files[index]).map_err(Error::io(&files[index]))?;
-                decode(&bytes).map_err(|error| Error::Image {
-                    name: files[index].display().to_string(),
-                    reason: error.to_string(),
-                })
-            }
+        match &*self.source {
+            Source::Memory(images) => Ok(images.image(self.rows[index])),
+            Source::Files(paths) => read_image(&paths[self.rows[index]])
+                .map_err(|reason| Error::Image { name: self.name(index), reason }),
+        }
+    }
+
+    /// The images at `indices`, in that order, with the same classes.
+    ///
+    /// # Panics
+    /// When an index is out of range.
+    #[must_use]
+    pub fn select(&self, indices: &[usize]) -> Self {
+        let cameras = self.cameras.as_ref();
+        Self {
+            source: Arc::clone(&self.source),
+            rows: indices.iter().map(|&index| self.rows[index]).collect(),
+            labels: indices.iter().map(|&index| self.labels[index]).collect(),
+            cameras: cameras.map(|all| indices.iter().map(|&index| all[index]).collect()),
+            classes: Arc::clone(&self.classes),
         }
     }
 }
+
+fn listing(format: Format, path: &Path) -> Result<Listing, Error> {
+    let listing = match format {
+        Format::ImageFolder => image_folder::read(path),
+        Format::Idx => idx::read(path),
+        Format::Csv => csv_list::read(path),
+    }?;
+    if listing.labels.is_empty() {
+        return Err(Error::layout(path, "no image"));
+    }
+    Ok(listing)
+}
+
+fn read_image(path: &Path) -> Result<Image, String> {
+    let length = fs::metadata(path).map_err(|error| error.to_string())?.len();
+    if length > MAX_FILE_BYTES {
+        return Err(format!("{length} bytes; allowed: up to {MAX_FILE_BYTES}"));
+    }
+    let bytes = fs::read(path).map_err(|error| error.to_string())?;
+    decode(&bytes).map_err(|error| error.to_string())
+}
+
+/// Labels whose values are integers: the distinct ones, in numeric order, become the classes.
+fn classes_of_integers(values: &[i64]) -> (Vec<u32>, Vec<i64>) {
+    let mut distinct = values.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    let position = |value| distinct.partition_point(|other| other < value) as u32;
+    (values.iter().map(position).collect(), distinct)
+}
+
+/// The names, the first 20 of them.
+fn shortened(names: &[String]) -> String {
+    let shown = names.iter().take(20).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > 20 { format!("{shown}, and {} more", names.len() - 20) } else { shown }
+}
+
+#[cfg(test)]
+mod tests;

@@ -84,26 +84,27 @@ fn decode_unguarded(bytes: &[u8]) -> Result<Image, Error> {
     Ok(on_white(image))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the argument of map_err")]
 fn reason_of(error: ImageError) -> Error {
     Error::Decode { reason: error.to_string() }
 }
 
-/// Composites on white: `(alpha * value + (255 - alpha) * 255) / 255`, rounded.
 fn on_white(image: DynamicImage) -> Image {
     let (width, height) = (image.width() as usize, image.height() as usize);
     if !image.color().has_alpha() {
         return Image { width, height, rgb: image.into_rgb8().into_raw() };
     }
-    let mut rgb = Vec::with_capacity(width * height * 3);
-    for pixel in image.into_rgba8().pixels() {
-        let [red, green, blue, alpha] = pixel.0;
-        let alpha = u32::from(alpha);
-        rgb.extend(
-            [red, green, blue]
-                .map(|value| ((u32::from(value) * alpha + (255 - alpha) * 255 + 127) / 255) as u8),
-        );
-    }
+    let rgba = image.into_rgba8().into_raw();
+    let rgb = rgba.chunks_exact(4).flat_map(pixel_on_white).collect();
     Image { width, height, rgb }
+}
+
+/// Composites red, green, blue and alpha on white:
+/// `(alpha * value + (255 - alpha) * 255) / 255`, rounded.
+pub(crate) fn pixel_on_white(rgba: &[u8]) -> [u8; 3] {
+    let alpha = u32::from(rgba[3]);
+    let blend = |value: u8| ((u32::from(value) * alpha + (255 - alpha) * 255 + 127) / 255) as u8;
+    [blend(rgba[0]), blend(rgba[1]), blend(rgba[2])]
 }
 
 /// Encodes an image as PNG.

@@ -1,6 +1,6 @@
 //! What can go wrong between a file and a batch.
 
-use std::{io, path::PathBuf};
+use std::{fmt, io, path::PathBuf};
 
 /// An error of this crate; every message names the place, what was found and what is allowed.
 #[derive(Debug, thiserror::Error)]
@@ -113,7 +113,7 @@ impl Error {
         Self::Layout { path: path.into(), reason: reason.into() }
     }
 
-    pub(crate) fn config(key: &'static str, value: impl ToString, allowed: &str) -> Self {
+    pub(crate) fn config(key: &'static str, value: impl fmt::Display, allowed: &str) -> Self {
         Self::Config { key, value: value.to_string(), allowed: allowed.to_owned() }
     }
 }

@@ -1,23 +1,30 @@
 //! From an image file to a normalized batch on the host.
 //!
-//! [`decode`] bytes to an [`Image`], [`Preprocess`] it, [`Augment`] it in training; a [`Dataset`]
-//! names images and labels, a [`Sampler`] says which form a batch, and a [`Loader`] makes batches
-//! on worker threads. Every random choice is a [`stream`] keyed by what it is for, so batches depend
-//! on neither the number of workers nor the step a run is resumed at.
+//! [`decode()`] bytes to an [`Image`], [`Preprocess`] it and, in training, [`Augment`] it. A
+//! [`Dataset`] names images and labels, a [`Sampler`] says which of them form a batch, a [`Loader`]
+//! makes batches on worker threads. Every random choice is a [`stream`] keyed by what it is for, so
+//! a batch depends on neither the number of workers nor the step at which a run is resumed.
 
 mod augment;
 mod dataset;
 mod decode;
 mod error;
+pub mod import;
+mod inspect;
 mod loader;
 mod random;
+#[cfg(test)]
+mod reference;
 mod sampler;
 mod transform;
 
-pub use augment::Augment;
+pub use augment::{Augment, Operation, ResizedCrop};
 pub use dataset::{Dataset, DatasetConfig, Format};
 pub use decode::{Image, MAX_PIXELS, MAX_SIDE, decode, encode_png};
 pub use error::Error;
+pub use inspect::{
+    Broken, ClassCount, Duplicates, Report, Sizes, SplitReport, contact_sheet, inspect,
+};
 pub use loader::{Batch, Loader, LoaderConfig, eval_batches};
 pub use random::{Purpose, stream};
 pub use sampler::{Sampler, SamplerConfig};

@@ -1,225 +1,280 @@
-//! Batches made ahead on worker threads, delivered in step order.
+//! Batches made on worker threads, delivered in the order of steps.
+//!
+//! Each random draw is keyed by (seed, task, step, position), so any number of workers and any first
+//! step give the same batches bit for bit.
 
-use crate::{Augment, Dataset, Error, Preprocess, Purpose, Sampler, stream};
-use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread;
+use std::{collections::BTreeMap, num::NonZero, sync::Arc, thread};
 
-/// A normalized batch.
+mod pipeline;
+
+use pipeline::{Delivery, Pipeline};
+
+use crate::{Augment, Dataset, Error, Image, Preprocess, Purpose, Sampler, stream};
+
+/// How many following samples are tried in the place of a broken one.
+const TRIES: usize = 10;
+
+/// Samples on the host, ready for the network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
-    /// Step it belongs to.
+    /// The step of training, or the number of the batch in evaluation.
     pub step: u64,
-    /// Images, channels, height, width.
+    /// Samples, channels, height, width.
     pub size: [usize; 4],
-    /// Values, NCHW.
+    /// Values in the order of `size`, normalized.
     pub images: Vec<f32>,
-    /// Label of each image.
+    /// The label of each sample.
     pub labels: Vec<u32>,
-    /// Sample indices of the dataset.
+    /// Targets of MixUp or CutMix, samples x classes; none when the batch is not mixed.
+    pub soft: Option<Vec<f32>>,
+    /// The dataset's index of each sample.
     pub indices: Vec<usize>,
-    /// Broken images met, replaced by the next sample.
-    pub broken: Vec<String>,
+    /// How many samples stand in for a broken one.
+    pub skipped: usize,
 }
 
-/// How a loader works; none of it but `seed` and `task` changes what it delivers.
-#[derive(Debug, Clone, Copy)]
+/// How a [`Loader`] works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoaderConfig {
-    /// Threads, at least 1.
+    /// Worker threads; 0 counts as 1.
     pub workers: usize,
-    /// Batches made ahead by each worker, at least 1.
+    /// How many batches may be ready or in the making; at least one a worker.
     pub queue: usize,
-    /// Seed of the run.
+    /// Seed of augmentation.
     pub seed: u64,
-    /// Number of the task in the run.
+    /// The task's number, so that tasks draw differently.
     pub task: u64,
-    /// First step delivered.
+    /// The step of the first batch.
     pub first_step: u64,
-    /// Distinct broken images allowed.
+    /// How many distinct broken images may be skipped.
     pub max_broken: usize,
 }
 
-/// Delivers training batches.
+impl Default for LoaderConfig {
+    fn default() -> Self {
+        Self { workers: 2, queue: 4, seed: 0, task: 0, first_step: 0, max_broken: 10 }
+    }
+}
+
+/// An endless stream of training batches; dropping it ends its threads.
 #[derive(Debug)]
 pub struct Loader {
-    queues: Vec<Receiver<Result<Batch, Error>>>,
-    next: u64,
-    first: u64,
-    broken: BTreeSet<String>,
+    pipeline: Pipeline,
+    failed: bool,
     max_broken: usize,
+    /// Names and reasons of the broken images met so far, by index.
+    broken: BTreeMap<usize, String>,
 }
 
 impl Loader {
-    /// Starts the workers; they end when the loader is dropped. `sampler` makes one for each.
+    /// Starts the workers on the batches of `sampler`.
     ///
     /// # Errors
-    /// When `sampler` fails.
+    /// [`Error::Config`] for a wrong augmentation or preprocessing, and the error of `sampler`.
     pub fn train(
         dataset: &Arc<Dataset>,
-        sampler: impl Fn() -> Result<Sampler, Error>,
+        sampler: impl FnOnce() -> Result<Sampler, Error>,
         augment: Augment,
         preprocess: &Preprocess,
         config: LoaderConfig,
     ) -> Result<Self, Error> {
-        let workers = config.workers.max(1) as u64;
-        let mut queues = Vec::new();
-        for worker in 0..workers {
-            let (sender, receiver) = sync_channel(config.queue.max(1));
-            let (dataset, preprocess) = (Arc::clone(dataset), preprocess.clone());
-            let mut sampler = sampler()?;
-            thread::spawn(move || {
-                let mut step = config.first_step + worker;
-                loop {
-                    let indices = sampler.batch(step);
-                    let key = Key { seed: config.seed, task: config.task, step };
-                    let batch = batch(&dataset, &indices, Some(&augment), &preprocess, key);
-                    if sender.send(batch).is_err() {
-                        return;
-                    }
-                    step += workers;
-                }
-            });
-            queues.push(receiver);
-        }
-        let (next, first) = (config.first_step, config.first_step);
-        Ok(Self { queues, next, first, broken: BTreeSet::new(), max_broken: config.max_broken })
+        augment.validate()?;
+        preprocess.validate()?;
+        let mut sampler = sampler()?;
+        let plan = move |step| Some(sampler.batch(step));
+        let recipe = Recipe {
+            dataset: Arc::clone(dataset),
+            augment,
+            preprocess: preprocess.clone(),
+            seed: config.seed,
+            task: config.task,
+        };
+        let build = move |step, indices| recipe.build(step, indices);
+        let sizes = [config.workers.max(1), config.queue];
+        Ok(Self {
+            pipeline: Pipeline::start(sizes, config.first_step, plan, build),
+            failed: false,
+            max_broken: config.max_broken,
+            broken: BTreeMap::new(),
+        })
     }
 
-    /// The batch of the next step.
+    /// The next batch, waiting for it if need be.
     ///
     /// # Errors
-    /// More broken images than allowed, or a worker that died.
+    /// [`Error::TooManyBroken`] beyond `max_broken`, [`Error::Image`] for a broken image whose ten
+    /// followers are broken too, [`Error::Stopped`] after either or when a worker died.
     pub fn next_batch(&mut self) -> Result<Batch, Error> {
-        let queue = ((self.next - self.first) % self.queues.len() as u64) as usize;
-        let stopped = Error::Stopped { step: self.next, reason: "a worker thread died" };
-        let batch = self.queues[queue].recv().map_err(|_| stopped)??;
-        self.next += 1;
-        self.broken.extend(batch.broken.iter().cloned());
+        let step = self.pipeline.step();
+        if self.failed {
+            return Err(Error::Stopped { step, reason: "an earlier batch failed" });
+        }
+        let result = self.receive(step);
+        self.failed = result.is_err();
+        result
+    }
+
+    fn receive(&mut self, step: u64) -> Result<Batch, Error> {
+        let built = match self.pipeline.receive() {
+            Delivery::Built(built) => built,
+            Delivery::End | Delivery::Died => {
+                return Err(Error::Stopped { step, reason: "a worker died" });
+            }
+        };
+        self.broken.extend(built.broken);
         if self.broken.len() > self.max_broken {
-            let first: Vec<&str> = self.broken.iter().take(5).map(String::as_str).collect();
+            let first: Vec<&str> = self.broken.values().take(5).map(String::as_str).collect();
             return Err(Error::TooManyBroken {
                 count: self.broken.len(),
                 max: self.max_broken,
                 first: first.join("; "),
             });
         }
-        Ok(batch)
+        built.batch
     }
 }
 
-/// All images of a split in order, in batches of `batch`, the last maybe shorter.
-pub fn eval_batches<'a>(
-    dataset: &'a Dataset,
-    preprocess: &'a Preprocess,
-    batch_size: usize,
-) -> impl Iterator<Item = Result<Batch, Error>> + 'a {
-    let starts = (0..dataset.len()).step_by(batch_size.max(1));
-    starts.map(move |start| {
-        let end = (start + batch_size.max(1)).min(dataset.len());
-        let indices: Vec<usize> = (start..end).collect();
-        let key = Key { seed: 0, task: 0, step: start as u64 };
-        batch(dataset, &indices, None, preprocess, key)
+/// Every sample of a dataset in order, without augmentation; the last batch may be short.
+///
+/// The batches are made on as many threads as there are processors; dropping the iterator ends them.
+/// A broken image is that batch's error and the last item: a metric over fewer samples would be
+/// another metric.
+pub fn eval_batches(
+    dataset: &Dataset,
+    preprocess: &Preprocess,
+    batch: usize,
+) -> impl Iterator<Item = Result<Batch, Error>> + use<> {
+    let workers = thread::available_parallelism().map_or(1, NonZero::get);
+    eval_batches_on(workers, dataset, preprocess, batch)
+}
+
+fn eval_batches_on(
+    workers: usize,
+    dataset: &Dataset,
+    preprocess: &Preprocess,
+    batch: usize,
+) -> impl Iterator<Item = Result<Batch, Error>> + use<> {
+    let mut invalid = preprocess.validate().err();
+    if batch == 0 {
+        invalid = Some(Error::config("batch", 0, "1 or more"));
+    }
+    let workers = if invalid.is_none() { workers } else { 0 };
+    let (dataset, preprocess) = (dataset.clone(), preprocess.clone());
+    let count = dataset.len();
+    let plan = move |step: u64| {
+        let start = (step as usize).checked_mul(batch).filter(|&start| start < count)?;
+        Some((start..count.min(start + batch)).collect())
+    };
+    let build = move |step, indices| build_eval(&dataset, &preprocess, step, indices);
+    let mut pipeline = Pipeline::start([workers, 2 * workers], 0, plan, build);
+    let mut done = false;
+    std::iter::from_fn(move || {
+        if done {
+            return None;
+        }
+        let step = pipeline.step();
+        let item = match invalid.take() {
+            Some(error) => Some(Err(error)),
+            None => match pipeline.receive() {
+                Delivery::Built(built) => Some(built.batch),
+                Delivery::Died => Some(Err(Error::Stopped { step, reason: "a worker died" })),
+                Delivery::End => None,
+            },
+        };
+        done = !matches!(item, Some(Ok(_)));
+        item
     })
 }
 
-struct Key {
-    seed: u64,
-    task: u64,
-    step: u64,
+/// What a worker makes of a step.
+struct Built {
+    batch: Result<Batch, Error>,
+    /// Indices of broken images with names and reasons.
+    broken: Vec<(usize, String)>,
 }
 
-/// A broken training image gives way to the next sample, ten tries; in evaluation it is an error.
-fn batch(
-    dataset: &Dataset,
-    indices: &[usize],
-    augment: Option<&Augment>,
-    preprocess: &Preprocess,
-    key: Key,
-) -> Result<Batch, Error> {
-    let [height, width] = preprocess.size;
-    let each = 3 * height * width;
-    let mut images = vec![0.0; indices.len() * each];
-    let (mut taken, mut broken) = (Vec::with_capacity(indices.len()), Vec::new());
-    for (position, (&index, out)) in indices.iter().zip(images.chunks_exact_mut(each)).enumerate() {
-        let Some(augment) = augment else {
-            out.copy_from_slice(&preprocess.apply(&dataset.image(index)?));
-            taken.push(index);
-            continue;
-        };
-        let mut tries = (0..10).map(|offset| (index + offset) % dataset.len());
-        let found = loop {
-            let Some(candidate) = tries.next() else {
-                let count = broken.len();
-                return Err(Error::TooManyBroken { count, max: 9, first: broken.join("; ") });
-            };
-            match dataset.image(candidate) {
-                Ok(image) => break (candidate, image),
-                Err(error) => broken.push(error.to_string()),
-            }
-        };
-        let counters = [key.task, key.step, position as u64];
-        let mut rng = stream(key.seed, Purpose::Augment, &counters);
-        augment.apply(&found.1, preprocess, &mut rng, out);
-        taken.push(found.0);
+struct Recipe {
+    dataset: Arc<Dataset>,
+    augment: Augment,
+    preprocess: Preprocess,
+    seed: u64,
+    task: u64,
+}
+
+impl Recipe {
+    fn build(&self, step: u64, mut indices: Vec<usize>) -> Built {
+        let mut broken = Vec::new();
+        let batch = self.batch(step, &mut indices, &mut broken);
+        Built { batch, broken }
     }
-    let labels = taken.iter().map(|&index| dataset.labels()[index]).collect();
-    let size = [indices.len(), 3, height, width];
-    Ok(Batch { step: key.step, size, images, labels, indices: taken, broken })
+
+    fn batch(
+        &self,
+        step: u64,
+        indices: &mut Vec<usize>,
+        broken: &mut Vec<(usize, String)>,
+    ) -> Result<Batch, Error> {
+        let [height, width] = self.preprocess.size;
+        let mut images = vec![0.0; indices.len() * 3 * height * width];
+        let mut skipped = 0;
+        let outs = images.chunks_exact_mut(3 * height * width);
+        for ((position, index), out) in indices.iter_mut().enumerate().zip(outs) {
+            let (used, image) = self.readable(*index, broken)?;
+            skipped += usize::from(used != *index);
+            *index = used;
+            let counters = [self.task, step, position as u64];
+            let mut rng = stream(self.seed, Purpose::Augment, &counters);
+            self.augment.apply_into(&image, &self.preprocess, &mut rng, out);
+        }
+        let labels: Vec<u32> = indices.iter().map(|&index| self.dataset.label(index)).collect();
+        let mut rng = stream(self.seed, Purpose::Mix, &[self.task, step]);
+        let targets = (labels.as_slice(), self.dataset.classes().len());
+        let soft = self.augment.mix(&mut images, [height, width], targets, &mut rng);
+        let size = [labels.len(), 3, height, width];
+        let indices = std::mem::take(indices);
+        Ok(Batch { step, size, images, labels, soft, indices, skipped })
+    }
+
+    /// The image at `index`, or the first readable one of those that follow.
+    fn readable(
+        &self,
+        index: usize,
+        broken: &mut Vec<(usize, String)>,
+    ) -> Result<(usize, Image), Error> {
+        let mut first = None;
+        for ahead in 0..=TRIES {
+            let at = (index + ahead) % self.dataset.len();
+            match self.dataset.image(at) {
+                Ok(image) => return Ok((at, image)),
+                Err(error) => {
+                    broken.push((at, error.to_string()));
+                    first.get_or_insert(error);
+                }
+            }
+        }
+        let reason = match first {
+            Some(Error::Image { reason, .. }) => reason,
+            other => other.map_or_else(String::new, |error| error.to_string()),
+        };
+        let name = self.dataset.name(index);
+        Err(Error::Image { name, reason: format!("{reason}; the next {TRIES} are broken too") })
+    }
+}
+
+fn build_eval(dataset: &Dataset, preprocess: &Preprocess, step: u64, indices: Vec<usize>) -> Built {
+    let [height, width] = preprocess.size;
+    let mut images = vec![0.0; indices.len() * 3 * height * width];
+    for (&index, out) in indices.iter().zip(images.chunks_exact_mut(3 * height * width)) {
+        match dataset.image(index) {
+            Ok(image) => preprocess.normalize_into(&preprocess.resized(&image), out),
+            Err(error) => return Built { batch: Err(error), broken: Vec::new() },
+        }
+    }
+    let labels: Vec<u32> = indices.iter().map(|&index| dataset.label(index)).collect();
+    let size = [labels.len(), 3, height, width];
+    let batch = Batch { step, size, images, labels, soft: None, indices, skipped: 0 };
+    Built { batch: Ok(batch), broken: Vec::new() }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Format, SamplerConfig, encode_png};
-    use std::fs;
-
-    fn folder(broken: bool) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        for index in 0..12_u8 {
-            let class = folder.path().join(if index % 2 == 0 { "a" } else { "b" });
-            fs::create_dir_all(&class).unwrap();
-            let image = crate::Image::filled(8, 8, [index * 20, 10, 200]);
-            fs::write(class.join(format!("{index}.png")), encode_png(&image).unwrap()).unwrap();
-        }
-        if broken {
-            fs::write(folder.path().join("a/0.png"), b"not an image").unwrap();
-        }
-        folder
-    }
-
-    fn run(
-        folder: &tempfile::TempDir,
-        workers: usize,
-        first_step: u64,
-        max_broken: usize,
-    ) -> Vec<Result<Batch, Error>> {
-        let dataset = Arc::new(Dataset::open(Format::ImageFolder, folder.path()).unwrap());
-        let labels = dataset.shared_labels();
-        let sampler = || Sampler::new(Arc::clone(&labels), SamplerConfig::Shuffled, 5, 3, 1);
-        let augment = Augment { pad_crop: 2, flip: 0.5, erase: 0.5 };
-        let preprocess = Preprocess { size: [8, 8], ..Preprocess::default() };
-        let config = LoaderConfig { workers, queue: 2, seed: 3, task: 1, first_step, max_broken };
-        let mut loader = Loader::train(&dataset, sampler, augment, &preprocess, config).unwrap();
-        (first_step..8).map(|_| loader.next_batch()).collect()
-    }
-
-    #[test]
-    fn workers_and_resuming_do_not_change_the_batches() {
-        let folder = folder(false);
-        let one: Vec<Batch> = run(&folder, 1, 0, 0).into_iter().map(Result::unwrap).collect();
-        let three: Vec<Batch> = run(&folder, 3, 0, 0).into_iter().map(Result::unwrap).collect();
-        let resumed: Vec<Batch> = run(&folder, 2, 3, 0).into_iter().map(Result::unwrap).collect();
-        assert_eq!(one, three);
-        assert_eq!(one[3..], resumed);
-        assert_ne!(one[0].images, one[1].images);
-    }
-
-    #[test]
-    fn broken_images_are_counted_up_to_the_limit() {
-        let folder = folder(true);
-        assert!(run(&folder, 2, 0, 1).iter().all(Result::is_ok));
-        let error = run(&folder, 2, 0, 0).into_iter().find_map(Result::err).unwrap();
-        assert!(error.to_string().contains("0.png"), "{error}");
-    }
-}
+mod tests;

@@ -4,11 +4,11 @@
 //! image. Resizing follows Pillow: filters widen when the image shrinks, and the bicubic filter has
 //! `a = -0.5`.
 
-use fast_image_resize::{
-    FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
-    images::{Image as Pixels, ImageRef},
-};
+mod resize;
+
 use serde::{Deserialize, Serialize};
+
+pub(crate) use resize::resize;
 
 use crate::{Error, Image};
 
@@ -92,21 +92,27 @@ impl Preprocess {
     pub fn resized(&self, image: &Image) -> Image {
         let [height, width] = self.size;
         match self.resize {
-            ResizeMode::Squash => resize(image, width, height, self.interpolation),
+            ResizeMode::Squash => resize(image, None, [width, height], self.interpolation),
             ResizeMode::ShortestCrop { crop_pct } => {
+                // The center is cut out in source coordinates: a long thin image would be
+                // enormous when scaled as a whole.
                 let [scaled_height, scaled_width] = self.covering(image, crop_pct);
-                let scaled = resize(image, scaled_width, scaled_height, self.interpolation);
-                let left = round_half_even(scaled_width - width);
-                let top = round_half_even(scaled_height - height);
-                crop(&scaled, [left, top], [width, height])
+                let step_x = image.width as f64 / scaled_width as f64;
+                let step_y = image.height as f64 / scaled_height as f64;
+                let left = round_half_even(scaled_width - width) as f64 * step_x;
+                let top = round_half_even(scaled_height - height) as f64 * step_y;
+                let part = [left, top, width as f64 * step_x, height as f64 * step_y];
+                resize(image, Some(part), [width, height], self.interpolation)
             }
         }
     }
 
     /// Height and width of the image scaled to just cover `size / crop_pct`.
     fn covering(&self, image: &Image, crop_pct: f32) -> [usize; 2] {
-        let target =
-            self.size.map(|side| ((side as f64 / crop_pct as f64).floor() as usize).max(side));
+        // The small addend undoes the rounding of `crop_pct` to 32 bits: 224 / 0.8 is 280.
+        let target = self
+            .size
+            .map(|side| ((side as f64 / f64::from(crop_pct) + 1e-3).floor() as usize).max(side));
         let [by_height, by_width] = [target[0] * image.width, target[1] * image.height];
         if by_height >= by_width {
             [target[0], (by_height / image.height).max(target[1])]
@@ -145,26 +151,6 @@ impl Preprocess {
         self.normalize_into(&resized, &mut out);
         out
     }
-}
-
-/// Stretches `image` to `width` x `height`.
-pub(crate) fn resize(image: &Image, width: usize, height: usize, filter: Interpolation) -> Image {
-    if (image.width, image.height) == (width, height) {
-        return image.clone();
-    }
-    let algorithm = match filter {
-        Interpolation::Nearest => ResizeAlg::Nearest,
-        Interpolation::Bilinear => ResizeAlg::Convolution(FilterType::Bilinear),
-        Interpolation::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
-    };
-    let (source_width, source_height) = (image.width as u32, image.height as u32);
-    let source = ImageRef::new(source_width, source_height, &image.rgb, PixelType::U8x3)
-        .expect("an image holds height * width * 3 bytes");
-    let mut target = Pixels::new(width as u32, height as u32, PixelType::U8x3);
-    Resizer::new()
-        .resize(&source, &mut target, &ResizeOptions::new().resize_alg(algorithm))
-        .expect("both images are 8-bit RGB");
-    Image { width, height, rgb: target.into_vec() }
 }
 
 /// The rectangle of `width` x `height` whose corner is at (`left`, `top`).

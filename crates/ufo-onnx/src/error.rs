@@ -5,7 +5,7 @@
 #[non_exhaustive]
 pub enum Error {
     /// An initializer's values do not fill its shape.
-    #[error("initializer `{name}`: {got} values for shape {dims:?}, which needs {expected}")]
+    #[error("initializer `{name}`: {got} values for shape {dims:?}")]
     Count {
         /// Its name.
         name: String,
@@ -13,16 +13,23 @@ pub enum Error {
         dims: Vec<usize>,
         /// Values given.
         got: usize,
-        /// Product of the shape.
-        expected: usize,
     },
-    /// Two initializers of one name differ.
-    #[error("initializer `{name}` was added before with another shape or other values")]
+    /// A name stands for two different things.
+    #[error("`{name}` was added before with another kind, shape or content")]
     Conflict {
-        /// Their name.
+        /// The name.
         name: String,
     },
-    /// A single file may hold 2 GB.
+    /// A node or an output uses a value that this graph does not have.
+    #[error("`{name}` is no value of this graph")]
+    Foreign {
+        /// The value's name.
+        name: String,
+    },
+    /// A graph without an output computes nothing.
+    #[error("the graph has no output")]
+    NoOutput,
+    /// A single file may hold 2 GiB - 1.
     #[error(
         "the model has {bytes} bytes, a single ONNX file may have 2147483647; save() puts larger weights beside it"
     )]
@@ -38,7 +45,7 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// The bytes are not an ONNX model.
+    /// The bytes are not an ONNX model, or one beyond the reader's bounds.
     #[error("not an ONNX model: {reason}")]
     Decode {
         /// What is wrong.

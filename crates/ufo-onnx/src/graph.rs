@@ -1,26 +1,21 @@
-//! Building a graph: inputs, weights, nodes, outputs; then its bytes or its files.
+//! Building a graph: inputs, weights, nodes, outputs.
 
 use crate::Error;
 use crate::proto::{
-    AttributeProto, Dimension, GraphProto, ModelProto, NodeProto, OperatorSetId, Shape, Size,
-    StringEntry, TensorProto, TensorType, TypeProto, ValueInfo,
+    AttributeProto, Dimension, FLOAT, GraphProto, INT64, ModelProto, NodeProto, OperatorSetId,
+    Shape, Size, StringEntry, TensorProto, TensorType, TypeProto, ValueInfo, attribute,
 };
 use prost::Message;
 use std::collections::HashMap;
-use std::io::Write;
-use std::path::Path;
+use std::sync::Arc;
 
 const OPSET: i64 = 17;
 const IR_VERSION: i64 = 8;
-const FLOAT: i32 = 1;
-const INT64: i32 = 7;
 const SINGLE_FILE_LIMIT: usize = i32::MAX as usize;
-const EXTERNAL_ABOVE: usize = 1 << 30;
-const PAGE: usize = 4096;
 
-/// A tensor of the graph.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Value(String);
+/// A tensor of a graph: a name, cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Value(Arc<str>);
 
 impl Value {
     /// Its name in the file.
@@ -38,6 +33,18 @@ pub enum Dim {
     Named(String),
 }
 
+impl From<usize> for Dim {
+    fn from(size: usize) -> Self {
+        Self::Fixed(size)
+    }
+}
+
+impl From<&str> for Dim {
+    fn from(name: &str) -> Self {
+        Self::Named(name.to_string())
+    }
+}
+
 /// A node's attribute.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Attribute {
@@ -52,31 +59,60 @@ pub enum Attribute {
 }
 
 /// A model under construction: opset 17, IR 8, f32 inputs and outputs.
-#[derive(Debug, Clone)]
+///
+/// A mistake in a call that returns no `Result` (a name taken twice, a value of another graph) is
+/// kept and returned by [`Graph::to_bytes`] and [`Graph::save`].
+#[derive(Debug)]
 pub struct Graph {
-    proto: GraphProto,
-    metadata: Vec<StringEntry>,
-    initializers: HashMap<String, usize>,
+    pub(crate) model: ModelProto,
+    /// What each name stands for.
+    names: HashMap<Arc<str>, Named>,
+    /// Nodes so far for each `scope/operator`.
+    counts: HashMap<String, usize>,
     scope: Vec<String>,
-    names: HashMap<String, usize>,
+    mistake: Option<Mistake>,
+    pub(crate) external_above: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Named {
+    /// An input or a node's output.
+    Computed,
+    /// The initializer of this index.
+    Stored(usize),
+}
+
+#[derive(Debug)]
+enum Mistake {
+    Conflict(String),
+    Foreign(String),
 }
 
 impl Graph {
     /// An empty graph.
     pub fn new(name: &str) -> Self {
+        let model = ModelProto {
+            ir_version: IR_VERSION,
+            producer_name: "ufo".to_string(),
+            producer_version: env!("CARGO_PKG_VERSION").to_string(),
+            graph: Some(GraphProto { name: name.to_string(), ..GraphProto::default() }),
+            opset_import: vec![OperatorSetId { domain: String::new(), version: OPSET }],
+            metadata_props: Vec::new(),
+        };
         Self {
-            proto: GraphProto { name: name.to_string(), ..GraphProto::default() },
-            metadata: Vec::new(),
-            initializers: HashMap::new(),
-            scope: Vec::new(),
+            model,
             names: HashMap::new(),
+            counts: HashMap::new(),
+            scope: Vec::new(),
+            mistake: None,
+            external_above: 1 << 30,
         }
     }
 
     /// Adds an f32 input.
     pub fn input(&mut self, name: &str, dims: &[Dim]) -> Value {
-        self.proto.input.push(value_info(name, dims));
-        Value(name.to_string())
+        self.graph_mut().input.push(value_info(name, dims));
+        self.claim(name)
     }
 
     /// Adds f32 weights, row-major. The same name with the same content again gives the same value.
@@ -85,7 +121,7 @@ impl Graph {
     /// When the values do not fill the shape, or the name exists with other content.
     pub fn weight(&mut self, name: &str, dims: &[usize], data: &[f32]) -> Result<Value, Error> {
         let raw = data.iter().flat_map(|value| value.to_le_bytes()).collect();
-        self.initializer(name, dims, FLOAT, data.len(), raw)
+        self.initializer(name, dims, data.len(), (FLOAT, raw))
     }
 
     /// Adds i64 constants, row-major, under the rules of [`Graph::weight`].
@@ -94,54 +130,52 @@ impl Graph {
     /// As [`Graph::weight`].
     pub fn ints(&mut self, name: &str, dims: &[usize], data: &[i64]) -> Result<Value, Error> {
         let raw = data.iter().flat_map(|value| value.to_le_bytes()).collect();
-        self.initializer(name, dims, INT64, data.len(), raw)
+        self.initializer(name, dims, data.len(), (INT64, raw))
     }
 
     fn initializer(
         &mut self,
         name: &str,
         dims: &[usize],
-        data_type: i32,
         got: usize,
-        raw_data: Vec<u8>,
+        (data_type, raw): (i32, Vec<u8>),
     ) -> Result<Value, Error> {
-        let expected = dims.iter().product();
-        if got != expected {
-            return Err(Error::Count {
-                name: name.to_string(),
-                dims: dims.to_vec(),
-                got,
-                expected,
-            });
+        let filled = dims.iter().try_fold(1_usize, |count, &dim| count.checked_mul(dim));
+        if filled != Some(got) {
+            return Err(Error::Count { name: name.to_string(), dims: dims.to_vec(), got });
         }
         let tensor = TensorProto {
             dims: dims.iter().map(|&dim| dim as i64).collect(),
             data_type,
             name: name.to_string(),
-            raw_data,
+            raw_data: Some(raw),
             ..TensorProto::default()
         };
-        match self.initializers.get(name) {
-            Some(&index) if self.proto.initializer[index] != tensor => {
-                return Err(Error::Conflict { name: name.to_string() });
-            }
-            Some(_) => {}
+        let stored = &mut self.model.graph.as_mut().expect("set by new").initializer;
+        match self.names.get(name) {
             None => {
-                self.initializers.insert(name.to_string(), self.proto.initializer.len());
-                self.proto.initializer.push(tensor);
+                let name: Arc<str> = name.into();
+                self.names.insert(name.clone(), Named::Stored(stored.len()));
+                stored.push(tensor);
+                Ok(Value(name))
             }
+            Some(Named::Stored(index)) if stored[*index] == tensor => Ok(Value(name.into())),
+            Some(_) => Err(Error::Conflict { name: name.to_string() }),
         }
-        Ok(Value(name.to_string()))
     }
 
     /// Adds a node with one output, named after the scope and the operator.
     pub fn node(&mut self, op: &str, inputs: &[&Value], attributes: &[(&str, Attribute)]) -> Value {
-        let stem = self.scope.iter().map(|part| format!("{part}/")).collect::<String>() + op;
-        let count = self.names.entry(stem.clone()).or_insert(0);
-        let name = if *count == 0 { stem } else { format!("{stem}.{count}") };
-        *count += 1;
-        self.push_node(op, inputs, attributes, &name);
-        Value(name)
+        let stem = [self.scope.as_slice(), &[op.to_string()]].concat().join("/");
+        let count = self.counts.entry(stem.clone()).or_insert(0);
+        let name = loop {
+            let name = if *count == 0 { stem.clone() } else { format!("{stem}.{count}") };
+            *count += 1;
+            if !self.names.contains_key(name.as_str()) {
+                break name;
+            }
+        };
+        self.push_node(op, inputs, attributes, &name)
     }
 
     fn push_node(
@@ -149,15 +183,23 @@ impl Graph {
         op: &str,
         inputs: &[&Value],
         attributes: &[(&str, Attribute)],
-        output: &str,
-    ) {
-        self.proto.node.push(NodeProto {
-            input: inputs.iter().map(|value| value.0.clone()).collect(),
-            output: vec![output.to_string()],
-            name: output.to_string(),
+        name: &str,
+    ) -> Value {
+        for input in inputs {
+            if !self.names.contains_key(&input.0) {
+                self.mistake.get_or_insert(Mistake::Foreign(input.name().to_string()));
+            }
+        }
+        let attribute: Vec<AttributeProto> =
+            attributes.iter().map(|(name, value)| attribute(name, value)).collect();
+        self.graph_mut().node.push(NodeProto {
+            input: inputs.iter().map(|value| value.name().to_string()).collect(),
+            output: vec![name.to_string()],
+            name: name.to_string(),
             op_type: op.to_string(),
-            attribute: attributes.iter().map(|(name, value)| attribute(name, value)).collect(),
+            attribute,
         });
+        self.claim(name)
     }
 
     /// Names of nodes added by `build` start with `name/`.
@@ -171,87 +213,60 @@ impl Graph {
     /// Makes `value` an f32 output called `name`.
     pub fn output(&mut self, name: &str, value: &Value, dims: &[Dim]) {
         self.push_node("Identity", &[value], &[], name);
-        self.proto.output.push(value_info(name, dims));
+        self.graph_mut().output.push(value_info(name, dims));
     }
 
-    /// Adds a key and text that runtimes show as the model's metadata.
+    /// Sets a key and text that runtimes show as the model's metadata.
     pub fn metadata(&mut self, key: &str, value: &str) {
-        self.metadata.push(StringEntry { key: key.to_string(), value: value.to_string() });
+        let entries = &mut self.model.metadata_props;
+        match entries.iter_mut().find(|entry| entry.key == key) {
+            Some(entry) => entry.value = value.to_string(),
+            None => entries.push(StringEntry::new(key, value)),
+        }
     }
 
     /// The model as the bytes of one file.
     ///
     /// # Errors
-    /// When it is larger than a protobuf file may be.
+    /// When it is larger than a protobuf file may be, has no output, or was built with a mistake.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
-        encode(self.proto.clone(), self.metadata.clone())
+        self.check()?;
+        encode(&self.model)
     }
 
-    /// Writes the model, beside and renamed. Above 1 GiB of weights these go to `FILE.data`.
-    ///
-    /// # Errors
-    /// When a file cannot be written; an earlier model of that name is then untouched.
-    pub fn save(&self, path: &Path) -> Result<(), Error> {
-        self.save_split(path, EXTERNAL_ABOVE)
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        match &self.mistake {
+            Some(Mistake::Conflict(name)) => Err(Error::Conflict { name: name.clone() }),
+            Some(Mistake::Foreign(name)) => Err(Error::Foreign { name: name.clone() }),
+            None if self.graph().output.is_empty() => Err(Error::NoOutput),
+            None => Ok(()),
+        }
     }
 
-    /// As [`Graph::save`] with the limit of a single file in bytes.
-    ///
-    /// # Errors
-    /// As [`Graph::save`].
-    pub fn save_split(&self, path: &Path, external_above: usize) -> Result<(), Error> {
-        let weights: usize = self.proto.initializer.iter().map(|t| t.raw_data.len()).sum();
-        if weights <= external_above {
-            return write(path, &self.to_bytes()?);
+    pub(crate) fn graph(&self) -> &GraphProto {
+        self.model.graph.as_ref().expect("set by new")
+    }
+
+    fn graph_mut(&mut self) -> &mut GraphProto {
+        self.model.graph.as_mut().expect("set by new")
+    }
+
+    /// Makes `name` a computed value; a name that is taken is a mistake.
+    fn claim(&mut self, name: &str) -> Value {
+        let name: Arc<str> = name.into();
+        if self.names.insert(name.clone(), Named::Computed).is_some() {
+            self.mistake.get_or_insert(Mistake::Conflict(name.to_string()));
         }
-        let mut data_name = path.file_name().unwrap_or_default().to_os_string();
-        data_name.push(".data");
-        let mut graph = self.proto.clone();
-        let mut data = Vec::new();
-        for tensor in &mut graph.initializer {
-            data.resize(data.len().next_multiple_of(PAGE), 0);
-            let entry = |key: &str, value: String| StringEntry { key: key.to_string(), value };
-            tensor.external_data = vec![
-                entry("location", data_name.to_string_lossy().into_owned()),
-                entry("offset", data.len().to_string()),
-                entry("length", tensor.raw_data.len().to_string()),
-            ];
-            tensor.data_location = 1;
-            data.append(&mut tensor.raw_data);
-        }
-        write(&path.with_file_name(data_name), &data)?;
-        write(path, &encode(graph, self.metadata.clone())?)
+        Value(name)
     }
 }
 
-fn encode(graph: GraphProto, metadata_props: Vec<StringEntry>) -> Result<Vec<u8>, Error> {
-    let model = ModelProto {
-        ir_version: IR_VERSION,
-        producer_name: "ufo".to_string(),
-        producer_version: env!("CARGO_PKG_VERSION").to_string(),
-        graph: Some(graph),
-        opset_import: vec![OperatorSetId { domain: String::new(), version: OPSET }],
-        metadata_props,
-    };
+pub(crate) fn encode(model: &ModelProto) -> Result<Vec<u8>, Error> {
     let bytes = model.encoded_len();
     if bytes > SINGLE_FILE_LIMIT {
         return Err(Error::TooLarge { bytes });
     }
     Ok(model.encode_to_vec())
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let failed = |source| Error::Io { file: path.display().to_string(), source };
-    let mut beside = path.as_os_str().to_os_string();
-    beside.push(".partial");
-    let written = std::fs::File::create(&beside)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| std::fs::rename(&beside, path));
-    if written.is_err() {
-        // Best effort: the error of the write itself is the one to report.
-        let _ = std::fs::remove_file(&beside);
-    }
-    written.map_err(failed)
 }
 
 fn value_info(name: &str, dims: &[Dim]) -> ValueInfo {
@@ -266,13 +281,5 @@ fn value_info(name: &str, dims: &[Dim]) -> ValueInfo {
     ValueInfo { name: name.to_string(), kind: Some(TypeProto { tensor: Some(tensor) }) }
 }
 
-fn attribute(name: &str, value: &Attribute) -> AttributeProto {
-    let mut proto = AttributeProto { name: name.to_string(), ..AttributeProto::default() };
-    match value {
-        Attribute::Float(f) => (proto.f, proto.kind) = (*f, 1),
-        Attribute::Int(i) => (proto.i, proto.kind) = (*i, 2),
-        Attribute::Text(text) => (proto.s, proto.kind) = (text.clone().into_bytes(), 3),
-        Attribute::Ints(ints) => (proto.ints, proto.kind) = (ints.clone(), 7),
-    }
-    proto
-}
+#[cfg(test)]
+mod tests;

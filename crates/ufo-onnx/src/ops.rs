@@ -1,9 +1,23 @@
-//! Operators that take several nodes or fixed attributes.
+//! Operators that take several nodes, constants or fixed attributes.
+//!
+//! Constants get names made of their content (`shape.0.-1`, `scalar.0.5`), so that a graph holds
+//! each once. An error of these functions means that such a name was taken for something else.
 
 use crate::{Attribute, Error, Graph, Value};
 
 impl Graph {
-    /// `x @ weight_io + bias`; weight `(in, out)`.
+    /// An f32 constant of no dimensions.
+    ///
+    /// # Errors
+    /// See the module's note on constants.
+    pub fn scalar(&mut self, value: f32) -> Result<Value, Error> {
+        self.weight(&format!("scalar.{value:?}"), &[], &[value])
+    }
+
+    /// `x @ weight_io + bias`.
+    ///
+    /// # Shapes
+    /// `[.., in]`, `[in, out]`, `[out]` to `[.., out]`.
     pub fn linear(&mut self, x: &Value, weight_io: &Value, bias: Option<&Value>) -> Value {
         let product = self.node("MatMul", &[x, weight_io], &[]);
         match bias {
@@ -12,20 +26,31 @@ impl Graph {
         }
     }
 
-    /// Layer normalization over the last dimension.
+    /// Layer normalization over the last dimension (arXiv:1607.06450).
     pub fn layer_norm(&mut self, x: &Value, weight: &Value, bias: &Value, epsilon: f32) -> Value {
         let attributes = [("axis", Attribute::Int(-1)), ("epsilon", Attribute::Float(epsilon))];
         self.node("LayerNormalization", &[x, weight, bias], &attributes)
     }
 
-    /// The exact GELU, `x / 2 * (1 + erf(x / sqrt 2))`; opset 17 has no operator for it.
+    /// Batch normalization by stored statistics (arXiv:1502.03167):
+    /// `(x - mean) / sqrt(variance + epsilon) * weight + bias`, channels in dimension 1.
+    ///
+    /// `parameters` are weight, bias, mean, variance, each `[channels]`.
+    pub fn batch_norm(&mut self, x: &Value, parameters: [&Value; 4], epsilon: f32) -> Value {
+        let [weight, bias, mean, variance] = parameters;
+        let inputs = [x, weight, bias, mean, variance];
+        self.node("BatchNormalization", &inputs, &[("epsilon", Attribute::Float(epsilon))])
+    }
+
+    /// The exact GELU (arXiv:1606.08415), `x / 2 * (1 + erf(x / sqrt 2))`; opset 17 has no operator
+    /// for it.
     ///
     /// # Errors
-    /// When one of its constants' names is taken.
+    /// See the module's note on constants.
     pub fn gelu(&mut self, x: &Value) -> Result<Value, Error> {
-        let root = self.weight("gelu.root", &[], &[std::f32::consts::SQRT_2])?;
-        let one = self.weight("gelu.one", &[], &[1.0])?;
-        let half = self.weight("gelu.half", &[], &[0.5])?;
+        let root = self.scalar(std::f32::consts::SQRT_2)?;
+        let one = self.scalar(1.0)?;
+        let half = self.scalar(0.5)?;
         let scaled = self.node("Div", &[x, &root], &[]);
         let erf = self.node("Erf", &[&scaled], &[]);
         let gate = self.node("Add", &[&erf, &one], &[]);
@@ -33,7 +58,7 @@ impl Graph {
         Ok(self.node("Mul", &[&product, &half], &[]))
     }
 
-    /// Softmax over `axis`.
+    /// Softmax over `axis`; negative counts from the end.
     pub fn softmax(&mut self, x: &Value, axis: i64) -> Value {
         self.node("Softmax", &[x], &[("axis", Attribute::Int(axis))])
     }
@@ -41,10 +66,9 @@ impl Graph {
     /// Reshape; 0 keeps a size, -1 infers it.
     ///
     /// # Errors
-    /// Never for a fresh graph; the shape is stored under a name made of its sizes.
+    /// See the module's note on constants.
     pub fn reshape(&mut self, x: &Value, shape: &[i64]) -> Result<Value, Error> {
-        let name = shape.iter().map(|size| format!(".{size}")).collect::<String>();
-        let shape = self.ints(&format!("shape{name}"), &[shape.len()], shape)?;
+        let shape = self.list("shape", shape)?;
         Ok(self.node("Reshape", &[x, &shape], &[]))
     }
 
@@ -58,7 +82,40 @@ impl Graph {
         self.node("Concat", values, &[("axis", Attribute::Int(axis))])
     }
 
+    /// Positions `start..end` of `axis`; negative ones count from the end, `i64::MAX` is the end.
+    ///
+    /// # Errors
+    /// See the module's note on constants.
+    pub fn slice(&mut self, x: &Value, axis: i64, start: i64, end: i64) -> Result<Value, Error> {
+        let start = self.list("list", &[start])?;
+        let end = self.list("list", &[end])?;
+        let axis = self.list("list", &[axis])?;
+        Ok(self.node("Slice", &[x, &start, &end, &axis], &[]))
+    }
+
+    /// Position `index` of `axis`, which is dropped; a negative index counts from the end.
+    ///
+    /// # Errors
+    /// See the module's note on constants.
+    pub fn select(&mut self, x: &Value, axis: i64, index: i64) -> Result<Value, Error> {
+        let index = self.ints(&format!("index.{index}"), &[], &[index])?;
+        Ok(self.gather(x, axis, &index))
+    }
+
+    /// Positions `indices` (i64) of `axis`, whose place their shape takes.
+    pub fn gather(&mut self, x: &Value, axis: i64, indices: &Value) -> Value {
+        self.node("Gather", &[x, indices], &[("axis", Attribute::Int(axis))])
+    }
+
     /// 2-D convolution; pads are top, left, bottom, right.
+    ///
+    /// # Shapes
+    /// `[b, in, h, w]`, `[out, in, kh, kw]`, `[out]` to `[b, out, h', w']`. Where the weight has
+    /// fewer inputs than `x`, use [`Graph::node`] with `group`.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the operator's own three inputs and two settings"
+    )]
     pub fn conv(
         &mut self,
         x: &Value,
@@ -72,9 +129,20 @@ impl Graph {
         self.node("Conv", &inputs, &[("strides", ints(&strides)), ("pads", ints(&pads))])
     }
 
-    /// Divides by the Euclidean length over the last dimension.
-    pub fn l2_normalize(&mut self, x: &Value) -> Value {
-        let attributes = [("axis", Attribute::Int(-1)), ("p", Attribute::Int(2))];
-        self.node("LpNormalization", &[x], &attributes)
+    /// Divides by the Euclidean length over the last dimension, at least 1e-12 as PyTorch's
+    /// `normalize` has it: a vector of zeros stays one.
+    ///
+    /// # Errors
+    /// See the module's note on constants.
+    pub fn l2_normalize(&mut self, x: &Value) -> Result<Value, Error> {
+        let least = self.scalar(1e-12)?;
+        let length = self.node("ReduceL2", &[x], &[("axes", Attribute::Ints(vec![-1]))]);
+        let divisor = self.node("Max", &[&length, &least], &[]);
+        Ok(self.node("Div", &[x, &divisor], &[]))
+    }
+
+    fn list(&mut self, kind: &str, values: &[i64]) -> Result<Value, Error> {
+        let parts: Vec<String> = values.iter().map(ToString::to_string).collect();
+        self.ints(&format!("{kind}.{}", parts.join(".")), &[values.len()], values)
     }
 }

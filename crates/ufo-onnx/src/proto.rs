@@ -1,5 +1,14 @@
 //! The ONNX messages this project writes and reads, field numbers as in `onnx.proto` (IR 8).
 
+use crate::Attribute;
+
+/// `TensorProto.DataType` of f32.
+pub(crate) const FLOAT: i32 = 1;
+/// `TensorProto.DataType` of i64.
+pub(crate) const INT64: i32 = 7;
+/// `TensorProto.DataLocation` of values in another file.
+pub(crate) const EXTERNAL: i32 = 1;
+
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct ModelProto {
     #[prost(int64, tag = "1")]
@@ -30,6 +39,12 @@ pub(crate) struct StringEntry {
     pub(crate) key: String,
     #[prost(string, tag = "2")]
     pub(crate) value: String,
+}
+
+impl StringEntry {
+    pub(crate) fn new(key: &str, value: &str) -> Self {
+        Self { key: key.to_string(), value: value.to_string() }
+    }
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -64,16 +79,40 @@ pub(crate) struct NodeProto {
 pub(crate) struct AttributeProto {
     #[prost(string, tag = "1")]
     pub(crate) name: String,
-    #[prost(float, tag = "2")]
-    pub(crate) f: f32,
-    #[prost(int64, tag = "3")]
-    pub(crate) i: i64,
-    #[prost(bytes = "vec", tag = "4")]
-    pub(crate) s: Vec<u8>,
+    #[prost(float, optional, tag = "2")]
+    pub(crate) f: Option<f32>,
+    #[prost(int64, optional, tag = "3")]
+    pub(crate) i: Option<i64>,
+    #[prost(bytes = "vec", optional, tag = "4")]
+    pub(crate) s: Option<Vec<u8>>,
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub(crate) ints: Vec<i64>,
     #[prost(int32, tag = "20")]
     pub(crate) kind: i32,
+}
+
+pub(crate) fn attribute(name: &str, value: &Attribute) -> AttributeProto {
+    let mut proto = AttributeProto { name: name.to_string(), ..AttributeProto::default() };
+    match value {
+        Attribute::Float(f) => (proto.f, proto.kind) = (Some(*f), 1),
+        Attribute::Int(i) => (proto.i, proto.kind) = (Some(*i), 2),
+        Attribute::Text(text) => (proto.s, proto.kind) = (Some(text.clone().into_bytes()), 3),
+        Attribute::Ints(ints) => (proto.ints, proto.kind) = (ints.clone(), 7),
+    }
+    proto
+}
+
+impl AttributeProto {
+    /// The attribute, or nothing for a kind this crate does not write.
+    pub(crate) fn value(self) -> Option<Attribute> {
+        match self.kind {
+            1 => Some(Attribute::Float(self.f.unwrap_or_default())),
+            2 => Some(Attribute::Int(self.i.unwrap_or_default())),
+            3 => String::from_utf8(self.s.unwrap_or_default()).ok().map(Attribute::Text),
+            7 => Some(Attribute::Ints(self.ints)),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -84,8 +123,8 @@ pub(crate) struct TensorProto {
     pub(crate) data_type: i32,
     #[prost(string, tag = "8")]
     pub(crate) name: String,
-    #[prost(bytes = "vec", tag = "9")]
-    pub(crate) raw_data: Vec<u8>,
+    #[prost(bytes = "vec", optional, tag = "9")]
+    pub(crate) raw_data: Option<Vec<u8>>,
     #[prost(message, repeated, tag = "13")]
     pub(crate) external_data: Vec<StringEntry>,
     #[prost(int32, tag = "14")]

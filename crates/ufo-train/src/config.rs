@@ -209,6 +209,12 @@ impl TaskConfig {
             bail!("name = `{}`: must be letters, digits, - and _", self.name);
         }
         self.augment.validate()?;
+        let mixes = self.augment.mixup > 0.0 || self.augment.cutmix > 0.0;
+        if mixes && !matches!(self.head, HeadConfig::Linear) {
+            bail!(
+                "augment.mixup, augment.cutmix: only a linear head has soft targets; set both to 0"
+            );
+        }
         for (key, value, fits, allowed) in [
             ("loss_weight", self.loss_weight, self.loss_weight > 0.0, "above 0"),
             ("lr_scale", self.lr_scale, self.lr_scale > 0.0, "above 0"),

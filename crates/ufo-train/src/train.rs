@@ -61,12 +61,10 @@ pub struct Limits {
 pub fn open_tasks(config: &RunConfig) -> Result<Vec<Task>> {
     let open = |task: &TaskConfig| -> Result<Task> {
         let data = &task.data;
-        let train = Dataset::open(data.format, &data.train)?;
+        let train = data.open_train(config.seed)?;
         let test = match task.head {
-            HeadConfig::Linear => {
-                Dataset::open_with_classes(data.format, &data.test, train.classes())?
-            }
-            HeadConfig::Embedding { .. } => Dataset::open(data.format, &data.test)?,
+            HeadConfig::Linear => data.open_test(Some(train.classes()))?,
+            HeadConfig::Embedding { .. } => data.open_test(None)?,
         };
         Ok(Task { config: task.clone(), train: Arc::new(train), test: Arc::new(test) })
     };
@@ -272,7 +270,11 @@ pub fn task_loss(
         }
         _ => {
             let logits = head.forward(features);
-            let targets = targets(logits.dims()[1], config.label_smoothing);
+            let classes = logits.dims()[1];
+            let targets = match &batch.soft {
+                Some(soft) => from_values(soft.clone(), [batch.labels.len(), classes], &device),
+                None => targets(classes, config.label_smoothing),
+            };
             (cross_entropy(logits, targets), None)
         }
     }

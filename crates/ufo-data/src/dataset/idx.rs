@@ -1,216 +1,225 @@
-//! MNIST's IDX format: `0, 0, type, dimensions`, big-endian sizes, then the values; plain or gzip.
+//! IDX files, the format of MNIST: a magic `0 0 TYPE DIMS`, big-endian sizes, the values.
+//!
+//! The path is a folder or a prefix, so `fashion/train` finds `fashion/train-images.idx.gz`,
+//! `train-labels.idx.gz`, and, where they are, `train-cameras.idx.gz`, `train-names.txt` or
+//! `classes.txt` (a class name a line). Images are u8 of (n, h, w) or (n, h, w, c); labels and
+//! cameras u8 or i32. Without a list of names the label values themselves are the classes.
 
-use super::{Parts, Source};
-use crate::{Error, Image};
-use flate2::read::GzDecoder;
 use std::{
+    collections::HashSet,
+    ffi::OsStr,
     fs,
-    io::Read,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
-const U8: u8 = 0x08;
-const I32: u8 = 0x0C;
-/// No IDX file of images is larger; a gzip bomb stops here.
-const MOST_BYTES: u64 = 8 << 30;
+use super::{Listing, Source, classes_of_integers};
+use crate::{Error, Image};
 
-/// Images of equal size in memory.
+mod array;
+
+use array::Array;
+
+const ENDINGS: [&str; 4] = [".idx", ".idx.gz", "-ubyte", "-ubyte.gz"];
+
+/// All images of a file, as they are in it.
 #[derive(Debug)]
-pub(crate) struct Images {
-    file: PathBuf,
+pub(super) struct Images {
+    pub(super) path: PathBuf,
     height: usize,
     width: usize,
     channels: usize,
-    values: Vec<u8>,
+    data: Vec<u8>,
 }
 
 impl Images {
-    pub(super) fn name(&self, index: usize) -> String {
-        format!("{}#{index}", self.file.display())
+    fn open(path: PathBuf) -> Result<Self, Error> {
+        let array = array::read(&path)?;
+        let channels = match *array.sizes {
+            [_, _, _] => 1,
+            [_, _, _, channels @ (1 | 3 | 4)] => channels,
+            _ => return Err(wrong_shape(&path, &array)),
+        };
+        let (height, width) = (array.sizes[1], array.sizes[2]);
+        if !array.is_u8 || height == 0 || width == 0 {
+            return Err(wrong_shape(&path, &array));
+        }
+        Ok(Self { path, height, width, channels, data: array.data })
     }
 
-    pub(super) fn image(&self, index: usize) -> Image {
-        let size = self.height * self.width * self.channels;
-        let values = &self.values[index * size..][..size];
+    fn len(&self) -> usize {
+        self.data.len() / (self.height * self.width * self.channels)
+    }
+
+    /// Image `row`; gray is replicated, transparency composited on white.
+    pub(super) fn image(&self, row: usize) -> Image {
+        let length = self.height * self.width * self.channels;
+        let values = &self.data[row * length..(row + 1) * length];
         let rgb = match self.channels {
             1 => values.iter().flat_map(|&gray| [gray; 3]).collect(),
-            _ => values.to_vec(),
+            3 => values.to_vec(),
+            _ => values.chunks_exact(4).flat_map(crate::decode::pixel_on_white).collect(),
         };
         Image { width: self.width, height: self.height, rgb }
     }
 }
 
-pub(super) fn read(path: &Path) -> Result<Parts, Error> {
-    let images_file = find(path, "images")?
-        .ok_or_else(|| Error::layout(path, "no `*images*` IDX file with this prefix"))?;
-    let labels_file = find(path, "labels")?
-        .ok_or_else(|| Error::layout(path, "no `*labels*` IDX file with this prefix"))?;
-    let images = images(&images_file)?;
-    let count = images.values.len() / (images.height * images.width * images.channels);
-    let labels = integers(&labels_file, count)?;
-    let cameras = find(path, "cameras")?.map(|file| integers(&file, count)).transpose()?;
-    let folder = images_file.parent().unwrap_or(Path::new("."));
-    let classes = classes(&folder.join("classes.txt"), &labels)?;
-    if let Some(row) = labels.iter().position(|&label| label as usize >= classes.len()) {
-        return Err(Error::Value {
-            path: labels_file,
-            row: format!("row {row}"),
-            column: "label",
-            value: labels[row].to_string(),
-            allowed: format!("0 to {} (classes.txt)", classes.len() - 1),
-        });
-    }
-    Ok(Parts { source: Source::Idx(Arc::new(images)), labels, cameras, classes })
+fn wrong_shape(path: &Path, array: &Array) -> Error {
+    let kind = if array.is_u8 { "u8" } else { "i32" };
+    let allowed = "u8 of (n, h, w), (n, h, w, 1), (n, h, w, 3) or (n, h, w, 4), no side of 0";
+    Error::layout(path, format!("images are {kind} of {:?}; allowed: {allowed}", array.sizes))
 }
 
-/// The names of `classes.txt`, or the numbers up to the largest label.
-fn classes(file: &Path, labels: &[u32]) -> Result<Vec<String>, Error> {
-    if file.exists() {
-        let text = fs::read_to_string(file).map_err(Error::io(file))?;
-        return Ok(text.lines().map(str::to_owned).filter(|line| !line.is_empty()).collect());
-    }
-    let most = labels.iter().max().map_or(0, |&label| label as usize + 1);
-    if most > 10_000_000 {
-        return Err(Error::layout(file, format!("labels reach {most}; allowed: 10000000 classes")));
-    }
-    Ok((0..most).map(|label| label.to_string()).collect())
-}
-
-/// The file whose name starts with the prefix and `kind`, such as `train-images.idx.gz`.
-fn find(prefix: &Path, kind: &str) -> Result<Option<PathBuf>, Error> {
-    let (folder, start) = if prefix.is_dir() {
-        (prefix, String::new())
-    } else {
-        let name = prefix.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        (prefix.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")), name)
+pub(super) fn read(path: &Path) -> Result<Listing, Error> {
+    let folder = Folder::open(path)?;
+    let images = Images::open(folder.required("images")?)?;
+    let label_path = folder.required("labels")?;
+    let labels = values(&label_path, images.len())?;
+    let cameras = match folder.find("cameras")? {
+        None => None,
+        Some(path) => {
+            let values = values(&path, images.len())?;
+            let cameras = values.iter().enumerate().map(|(row, &value)| {
+                u32::try_from(value).map_err(|_| wrong_value(&path, row, value, "0 or more"))
+            });
+            Some(cameras.collect::<Result<Vec<u32>, Error>>()?)
+        }
     };
-    let listed = fs::read_dir(folder).map_err(Error::io(folder))?;
-    let mut found: Vec<PathBuf> = listed
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            name.strip_prefix(&start)
-                .is_some_and(|rest| rest.trim_start_matches(['-', '_', '.']).starts_with(kind))
-        })
-        .collect();
-    found.sort();
-    Ok(found.into_iter().next())
+    let (labels, classes) = classes(&label_path, &labels, folder.class_names()?)?;
+    let mut places = vec![String::new(); classes.len()];
+    for (row, &label) in labels.iter().enumerate().rev() {
+        places[label as usize] = format!("{}, row {row}", label_path.display());
+    }
+    Ok(Listing { source: Source::Memory(images), labels, cameras, classes, places })
 }
 
-fn images(file: &Path) -> Result<Images, Error> {
-    let (kind, dims, values) = parse(file)?;
-    let sizes = match *dims.as_slice() {
-        [_, height, width] if kind == U8 => [height, width, 1],
-        [_, height, width, channels @ (1 | 3)] if kind == U8 => [height, width, channels],
-        _ => {
+/// The labels as positions in the classes: in `names`, or in the distinct values.
+fn classes(
+    path: &Path,
+    values: &[i64],
+    names: Option<(PathBuf, Vec<String>)>,
+) -> Result<(Vec<u32>, Vec<String>), Error> {
+    let Some((names_path, names)) = names else {
+        if let Some((row, &value)) = values.iter().enumerate().find(|(_, value)| **value < 0) {
+            return Err(wrong_value(path, row, value, "0 or more"));
+        }
+        let (labels, distinct) = classes_of_integers(values);
+        return Ok((labels, distinct.iter().map(i64::to_string).collect()));
+    };
+    let allowed = format!("0 to {} ({})", names.len() - 1, names_path.display());
+    let known = |(row, &value): (usize, &i64)| match u32::try_from(value) {
+        Ok(label) if (label as usize) < names.len() => Ok(label),
+        _ => Err(wrong_value(path, row, value, &allowed)),
+    };
+    let labels = values.iter().enumerate().map(known).collect::<Result<_, _>>()?;
+    Ok((labels, names))
+}
+
+/// One integer an image.
+fn values(path: &Path, images: usize) -> Result<Vec<i64>, Error> {
+    let array = array::read(path)?;
+    if array.sizes != [images] {
+        let reason = format!("shape {:?}; allowed: [{images}], one an image", array.sizes);
+        return Err(Error::layout(path, reason));
+    }
+    Ok(array.integers())
+}
+
+fn wrong_value(path: &Path, row: usize, value: i64, allowed: &str) -> Error {
+    Error::Value {
+        path: path.to_owned(),
+        row: format!("row {row}"),
+        column: "value",
+        value: value.to_string(),
+        allowed: allowed.to_owned(),
+    }
+}
+
+/// The files of a folder whose names start with a prefix.
+struct Folder {
+    root: PathBuf,
+    prefix: String,
+    names: Vec<String>,
+}
+
+impl Folder {
+    fn open(path: &Path) -> Result<Self, Error> {
+        let (folder, prefix) = if path.is_dir() {
+            (path, "")
+        } else {
+            let parent = path.parent().unwrap_or(Path::new(""));
+            let prefix = path.file_name().and_then(OsStr::to_str).unwrap_or("");
+            (if parent.as_os_str().is_empty() { Path::new(".") } else { parent }, prefix)
+        };
+        let mut names = Vec::new();
+        for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+            let name = entry.map_err(Error::io(folder))?.file_name();
+            names.extend(name.to_str().map(str::to_owned));
+        }
+        names.sort();
+        Ok(Self { root: folder.to_owned(), prefix: prefix.to_owned(), names })
+    }
+
+    /// The part of a file's name after the prefix and a separator.
+    fn rest<'a>(&self, name: &'a str) -> Option<&'a str> {
+        let rest = name.strip_prefix(&self.prefix)?;
+        Some(if self.prefix.is_empty() { rest } else { rest.trim_start_matches(['-', '_', '.']) })
+    }
+
+    /// The file of `kind`; a plain file before its compressed copy.
+    fn find(&self, kind: &str) -> Result<Option<PathBuf>, Error> {
+        let is_kind = |name: &&String| {
+            self.rest(name).is_some_and(|rest| rest.starts_with(kind))
+                && ENDINGS.iter().any(|ending| name.ends_with(ending))
+        };
+        let found: Vec<&String> = self.names.iter().filter(is_kind).collect();
+        match found[..] {
+            [] => Ok(None),
+            [first] => Ok(Some(self.root.join(first))),
+            [first, ..] if found[1..].iter().all(|other| **other == format!("{first}.gz")) => {
+                Ok(Some(self.root.join(first)))
+            }
+            [first, second, ..] => {
+                let reason = format!("two files of {kind}: {first} and {second}; allowed: one");
+                Err(Error::layout(&self.root, reason))
+            }
+        }
+    }
+
+    fn required(&self, kind: &str) -> Result<PathBuf, Error> {
+        self.find(kind)?.ok_or_else(|| {
+            let endings = ENDINGS.join(", ");
             let reason = format!(
-                "type {kind:#04x} with sizes {dims:?}; allowed: u8 with sizes [n, height, width] or [n, height, width, 1 or 3]"
+                "no file that starts with {} and then {kind}; allowed endings: {endings}",
+                if self.prefix.is_empty() { "nothing" } else { &self.prefix },
             );
-            return Err(Error::layout(file, reason));
+            Error::layout(&self.root, reason)
+        })
+    }
+
+    /// The class names: of this split, or of the folder.
+    fn class_names(&self) -> Result<Option<(PathBuf, Vec<String>)>, Error> {
+        let of_split = |name: &&String| self.rest(name) == Some("names.txt");
+        let of_folder = |name: &&String| *name == "classes.txt";
+        let found = self.names.iter().find(of_split).or(self.names.iter().find(of_folder));
+        let Some(name) = found else { return Ok(None) };
+        let path = self.root.join(name);
+        let text = fs::read_to_string(&path).map_err(Error::io(&path))?;
+        let names: Vec<String> = text.trim_end().lines().map(|name| name.trim().into()).collect();
+        let mut seen = HashSet::new();
+        for (name, line) in names.iter().zip(1..) {
+            if name.is_empty() || !seen.insert(name) {
+                return Err(Error::Value {
+                    path,
+                    row: format!("line {line}"),
+                    column: "class",
+                    value: format!("'{name}'"),
+                    allowed: "a name a line, none empty, none twice".to_owned(),
+                });
+            }
         }
-    };
-    if sizes.contains(&0) || dims[0] == 0 {
-        return Err(Error::layout(file, format!("sizes {dims:?}; each must be at least 1")));
-    }
-    let [height, width, channels] = sizes;
-    Ok(Images { file: file.to_path_buf(), height, width, channels, values })
-}
-
-fn integers(file: &Path, count: usize) -> Result<Vec<u32>, Error> {
-    let (kind, dims, values) = parse(file)?;
-    if dims != [count] {
-        let reason = format!("sizes {dims:?}; there are {count} images, so [{count}] is needed");
-        return Err(Error::layout(file, reason));
-    }
-    match kind {
-        U8 => Ok(values.into_iter().map(u32::from).collect()),
-        _ => values
-            .chunks_exact(4)
-            .enumerate()
-            .map(|(row, b)| {
-                let value = i32::from_be_bytes([b[0], b[1], b[2], b[3]]);
-                u32::try_from(value).map_err(|_| Error::Value {
-                    path: file.to_path_buf(),
-                    row: format!("row {row}"),
-                    column: "label",
-                    value: value.to_string(),
-                    allowed: "0 and above".to_owned(),
-                })
-            })
-            .collect(),
-    }
-}
-
-/// Type, sizes and value bytes; the sizes are checked against the bytes that are really there.
-fn parse(file: &Path) -> Result<(u8, Vec<usize>, Vec<u8>), Error> {
-    let opened = fs::File::open(file).map_err(Error::io(file))?;
-    let gzip = file.extension().is_some_and(|extension| extension == "gz");
-    let mut bytes = Vec::new();
-    if gzip {
-        GzDecoder::new(opened).take(MOST_BYTES).read_to_end(&mut bytes)
-    } else {
-        opened.take(MOST_BYTES).read_to_end(&mut bytes)
-    }
-    .map_err(Error::io(file))?;
-    let header = |reason: String| Error::layout(file, format!("not an IDX file: {reason}"));
-    let &[0, 0, kind @ (U8 | I32), rank @ 1..=4] = bytes.first_chunk().unwrap_or(&[1; 4]) else {
-        return Err(header("it must start with 0, 0, 8 or 12, 1 to 4".to_owned()));
-    };
-    let start = 4 + 4 * rank as usize;
-    let sizes = bytes.get(4..start).ok_or_else(|| header("the header is cut".to_owned()))?;
-    let dims: Vec<usize> = sizes
-        .chunks_exact(4)
-        .map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]) as usize)
-        .collect();
-    let width = if kind == U8 { 1 } else { 4 };
-    let needed = dims.iter().try_fold(width, |all: usize, &dim| all.checked_mul(dim));
-    if needed != Some(bytes.len() - start) {
-        let got = bytes.len() - start;
-        return Err(header(format!("sizes {dims:?} do not fit its {got} bytes of values")));
-    }
-    bytes.drain(..start);
-    Ok((kind, dims, bytes))
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::{Dataset, Format};
-    use std::fs;
-
-    fn write(name: &str, bytes: &[u8], labels: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(format!("{name}-images.idx")), bytes).unwrap();
-        let mut idx = vec![0, 0, 8, 1, 0, 0, 0, labels.len() as u8];
-        idx.extend(labels);
-        fs::write(folder.path().join(format!("{name}-labels.idx")), idx).unwrap();
-        let prefix = folder.path().join(name);
-        (folder, prefix)
-    }
-
-    const TWO: [u8; 24] = [0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 2, 1, 2, 3, 4, 5, 6, 7, 8];
-
-    #[test]
-    fn images_and_labels_are_read() {
-        let (_folder, prefix) = write("train", &TWO, &[0, 1]);
-        let dataset = Dataset::open(Format::Idx, &prefix).unwrap();
-        assert_eq!(dataset.labels(), [0, 1]);
-        assert_eq!(dataset.image(1).unwrap().rgb, [5, 5, 5, 6, 6, 6, 7, 7, 7, 8, 8, 8]);
-    }
-
-    #[test]
-    fn damaged_files_are_errors_that_name_the_file() {
-        let mut huge = TWO;
-        huge[4] = 255;
-        let wrong_magic = [&[1, 0, 8, 3], &TWO[4..]].concat();
-        for bytes in [&TWO[..20], &TWO[..3], &huge, &wrong_magic] {
-            let (_folder, prefix) = write("train", bytes, &[0, 1]);
-            let error = Dataset::open(Format::Idx, &prefix).unwrap_err().to_string();
-            assert!(error.contains("train-images.idx"), "{error}");
+        if names.is_empty() {
+            return Err(Error::layout(path, "no class; allowed: a name a line"));
         }
-        let (folder, prefix) = write("train", &TWO, &[0, 7]);
-        fs::write(folder.path().join("classes.txt"), "a\nb\n").unwrap();
-        let error = Dataset::open(Format::Idx, &prefix).unwrap_err().to_string();
-        assert!(error.contains("row 1") && error.contains('7'), "{error}");
+        Ok(Some((path, names)))
     }
 }

@@ -1,60 +1,80 @@
-//! `split/class/image`: a folder a class, images at any depth below it.
+//! `path/CLASS/**/*.png`: a folder a class, as torchvision's `ImageFolder`.
 
-use super::{Parts, Source};
-use crate::Error;
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-const EXTENSIONS: [&str; 11] =
-    ["png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "pgm", "ppm", "pnm"];
+use super::{Listing, Source};
+use crate::Error;
 
-pub(super) fn read(path: &Path, classes: Option<&[String]>) -> Result<Parts, Error> {
-    let folders: Vec<PathBuf> = entries(path)?.into_iter().filter(|entry| entry.is_dir()).collect();
-    let names: Vec<String> = folders.iter().map(|folder| name(folder)).collect();
-    let classes = classes.map_or_else(|| names.clone(), <[String]>::to_vec);
-    let (mut files, mut labels) = (Vec::new(), Vec::new());
-    for (folder, name) in folders.iter().zip(names) {
-        let label = classes.iter().position(|class| *class == name);
-        let label = label.ok_or_else(|| Error::UnknownClass {
-            place: folder.display().to_string(),
-            class: name,
-            allowed: classes.join(", "),
-        })?;
-        let found = files.len();
-        collect(folder, &mut files)?;
-        if files.len() == found {
-            let reason = format!("the class has no images; allowed: {}", EXTENSIONS.join(", "));
+const EXTENSIONS: [&str; 13] =
+    ["png", "jpg", "jpeg", "jfif", "webp", "bmp", "gif", "tif", "tiff", "pnm", "ppm", "pgm", "pbm"];
+/// The deepest folder below a class, against loops of links.
+const MAX_DEPTH: usize = 16;
+
+pub(super) fn read(path: &Path) -> Result<Listing, Error> {
+    let mut listing = Listing {
+        source: Source::Files(Vec::new()),
+        labels: Vec::new(),
+        cameras: None,
+        classes: Vec::new(),
+        places: Vec::new(),
+    };
+    let mut files = Vec::new();
+    for folder in entries(path)?.into_iter().filter(|entry| entry.is_dir()) {
+        let class = folder.file_name().and_then(|name| name.to_str());
+        let Some(class) = class else {
+            return Err(Error::layout(folder, "the class's name is not UTF-8"));
+        };
+        let before = files.len();
+        collect(&folder, MAX_DEPTH, &mut files)?;
+        if files.len() == before {
+            let reason = format!("a class without an image; allowed: {}", EXTENSIONS.join(", "));
             return Err(Error::layout(folder, reason));
         }
-        labels.resize(files.len(), label as u32);
+        let label = listing.classes.len() as u32;
+        listing.labels.resize(files.len(), label);
+        listing.classes.push(class.to_owned());
+        listing.places.push(folder.display().to_string());
     }
-    Ok(Parts { source: Source::Files(files.into()), labels, cameras: None, classes })
+    if files.is_empty() {
+        return Err(Error::layout(path, "no class; allowed: a folder a class with images inside"));
+    }
+    listing.source = Source::Files(files);
+    Ok(listing)
 }
 
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Error> {
+fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Error> {
+    if depth == 0 {
+        return Err(Error::layout(folder, format!("deeper than {MAX_DEPTH} folders")));
+    }
     for entry in entries(folder)? {
-        let extension = entry.extension().unwrap_or_default().to_string_lossy().to_lowercase();
         if entry.is_dir() {
-            collect(&entry, files)?;
-        } else if EXTENSIONS.contains(&extension.as_str()) {
+            collect(&entry, depth - 1, files)?;
+        } else if is_image(&entry) {
             files.push(entry);
         }
     }
     Ok(())
 }
 
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let listed = fs::read_dir(folder).map_err(Error::io(folder))?;
-    let mut paths = listed
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(Error::io(folder))?;
-    paths.sort();
-    Ok(paths)
+fn is_image(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|extension| {
+        EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
+    })
 }
 
-fn name(folder: &Path) -> String {
-    folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+/// What is in a folder, sorted, without hidden entries.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+        let entry = entry.map_err(Error::io(folder))?;
+        if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort();
+    Ok(paths)
 }
