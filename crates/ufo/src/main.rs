@@ -1,5 +1,6 @@
 //! The `ufo` command: one supernet for all image tasks, one model for each task and device.
 
+mod data;
 mod demo;
 mod params;
 mod run;
@@ -20,6 +21,9 @@ enum Command {
     /// Train a small supernet on the bundled tasks, evaluate, extract and export.
     #[command(after_help = "Example:\n  ufo demo --out runs/demo --budget 40m")]
     Demo(demo::Args),
+    /// Look at a dataset, or make one from a fetched package.
+    #[command(subcommand)]
+    Data(data::Command),
     /// Train a supernet; continues from the newest checkpoint of the run folder.
     #[command(after_help = "Example:\n  ufo train --config tasks.toml --out runs/first")]
     Train(run::TrainArgs),
@@ -46,6 +50,7 @@ struct RunFolder {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
+        Command::Data(command) => data::run(&command),
         Command::Train(args) => run::train(&args),
         Command::Eval(args) => run::eval(&args),
         Command::Extract(args) => run::extract(&args),

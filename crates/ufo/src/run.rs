@@ -63,6 +63,8 @@ impl Run {
         let lock = lock(folder)?;
         let tasks = open_tasks(&config)?;
         let supernet = new_supernet(&config, &tasks)?;
+        // An earlier run of another configuration must keep its own: refuse before writing.
+        load_latest(folder, &fingerprint(&config, &supernet), &mut supernet.clone())?;
         let text = toml::to_string(&config)?;
         write_atomic(&folder.join("config.toml"), text.as_bytes())?;
         Ok(Self { folder: folder.to_path_buf(), config, tasks, supernet, _lock: lock })

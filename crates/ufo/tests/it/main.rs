@@ -1,0 +1,101 @@
+//! The binary on the bundled data: what a killed, resumed or wrongly started run leaves behind.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+const FILES: [&str; 2] = ["supernet.safetensors", "optimizer.safetensors"];
+
+fn config(folder: &Path, name: &str, workers: usize, task: &str) -> PathBuf {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data");
+    let text = format!(
+        r#"preset = "demo"
+[train]
+steps = 12
+workers = {workers}
+checkpoint_every = 3
+log_every = 1
+[[task]]
+name = "{task}"
+head = {{ kind = "linear" }}
+batch = 8
+data = {{ format = "idx", train = "{0}/digits/train", test = "{0}/digits/test" }}
+augment = {{ pad_crop = 2, mixup = 0.2 }}
+[[task]]
+name = "emoji"
+head = {{ kind = "embedding" }}
+batch = 8
+data = {{ format = "idx", train = "{0}/emoji/train", test = "{0}/emoji/test" }}
+sampler = {{ kind = "identity", per_identity = 2 }}
+triplet = {{}}
+"#,
+        data.display()
+    );
+    let place = folder.join(name);
+    fs::write(&place, text).unwrap();
+    place
+}
+
+fn train(config: &Path, out: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ufo"));
+    command.arg("train").arg("--config").arg(config).arg("--out").arg(out);
+    command
+}
+
+fn succeeds(output: &Output) {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn last_weights(run: &Path) -> Vec<Vec<u8>> {
+    let folder = run.join("checkpoints/step-00000012");
+    FILES.iter().map(|file| fs::read(folder.join(file)).unwrap()).collect()
+}
+
+#[test]
+fn a_killed_and_resumed_run_and_one_with_two_workers_end_in_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = config(folder.path(), "one.toml", 1, "digits");
+    let two = config(folder.path(), "two.toml", 2, "digits");
+    let [whole, workers, killed] = ["whole", "workers", "killed"].map(|n| folder.path().join(n));
+    succeeds(&train(&one, &whole).output().unwrap());
+    succeeds(&train(&two, &workers).output().unwrap());
+    assert_eq!(last_weights(&whole), last_weights(&workers));
+
+    let mut child = train(&one, &killed).stderr(Stdio::null()).spawn().unwrap();
+    while !killed.join("checkpoints/step-00000006/manifest.json").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "the run ended before it could be killed");
+        sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!killed.join("checkpoints/step-00000012").exists(), "killed too late to resume");
+    succeeds(&train(&one, &killed).output().unwrap());
+    assert_eq!(last_weights(&whole), last_weights(&killed));
+}
+
+#[test]
+fn another_configuration_is_refused_and_the_earlier_run_stays_usable() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = config(folder.path(), "first.toml", 1, "digits");
+    let other = config(folder.path(), "other.toml", 1, "numbers");
+    let run = folder.path().join("run");
+    succeeds(&train(&first, &run).output().unwrap());
+    let before = fs::read(run.join("config.toml")).unwrap();
+    let refused = train(&other, &run).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("other tasks"));
+    assert_eq!(fs::read(run.join("config.toml")).unwrap(), before);
+
+    let weights = run.join("checkpoints/step-00000012/supernet.safetensors");
+    let cut = fs::read(&weights).unwrap()[..1000].to_vec();
+    fs::write(&weights, cut).unwrap();
+    let mut extract = Command::new(env!("CARGO_BIN_EXE_ufo"));
+    extract.arg("extract").arg("--run").arg(&run);
+    let output = extract.args(["--tasks", "digits,emoji", "--out"]).arg(run.join("both")).output();
+    let output = output.unwrap();
+    succeeds(&output);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("skipping a damaged checkpoint"));
+    assert!(run.join("both/model.onnx").exists());
+}
