@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
 # Runs the independent programs on files that this workspace writes. A check is a function
 # `check_NAME`; all of them run, or those named. Each gets a fresh folder in $work.
+#
+#   onnx   every ONNX helper          onnx.checker, onnxruntime
+#   run    a short demo               onnx.checker, onnxruntime, TensorBoard
+#   timm   weights both ways          timm on PyTorch (`scripts/python-env.sh torch`)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/python-env.sh
@@ -16,7 +20,21 @@ check_onnx() {
   "$python" "$reference/check_onnx.py" "$work"/*.onnx
 }
 
-all=(onnx)
+# A short demo: its ONNX files and its TensorBoard file.
+check_run() {
+  cargo build --release --quiet --locked
+  target/release/ufo demo --budget 10s --out "$work/demo" >/dev/null
+  "$python" "$reference/check_run.py" target/release/ufo "$work/demo"
+}
+
+# timm's weights in our supernet and our extracted folder in timm: equal features and logits.
+check_timm() {
+  scripts/python-env.sh torch
+  cargo build --release --quiet --locked
+  "$python" "$reference/timm_interop.py" target/release/ufo "$work"
+}
+
+all=(onnx run timm)
 for name in "${@:-${all[@]}}"; do
   work=$root/$name
   mkdir -p "$work"

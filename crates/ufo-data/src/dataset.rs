@@ -15,39 +15,19 @@ use std::{
     sync::Arc,
 };
 
-use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
+mod config;
 mod csv_list;
 mod idx;
 mod image_folder;
 
-use crate::{Error, Image, Purpose, decode, stream};
+pub use config::{DatasetConfig, HoldOut};
+
+use crate::{Error, Image, decode};
 
 /// The longest image file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 256 << 20;
-
-/// Where a task's images are.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DatasetConfig {
-    /// The layout.
-    pub format: Format,
-    /// The training split: a folder, a file prefix (`idx`) or a file (`csv`).
-    pub train: PathBuf,
-    /// The test split.
-    pub test: PathBuf,
-    /// Keeps this many training images, drawn with the run's seed; default all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit: Option<usize>,
-    /// How many broken images training may skip; default 10.
-    #[serde(default = "default_max_broken")]
-    pub max_broken: usize,
-}
-
-fn default_max_broken() -> usize {
-    10
-}
 
 /// A layout of images and labels on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,38 +39,6 @@ pub enum Format {
     Idx,
     /// A list of paths.
     Csv,
-}
-
-impl DatasetConfig {
-    /// Opens the training split and applies `limit` with `seed`.
-    ///
-    /// # Errors
-    /// Those of [`Dataset::open`], and [`Error::Config`] for a limit of 0.
-    pub fn open_train(&self, seed: u64) -> Result<Dataset, Error> {
-        let dataset = Dataset::open(self.format, &self.train)?;
-        match self.limit {
-            None => Ok(dataset),
-            Some(0) => Err(Error::config("data.limit", 0, "1 or more")),
-            Some(limit) => {
-                let mut indices: Vec<usize> = (0..dataset.len()).collect();
-                indices.shuffle(&mut stream(seed, Purpose::Subset, &[]));
-                indices.truncate(limit);
-                Ok(dataset.select(&indices))
-            }
-        }
-    }
-
-    /// Opens the test split: with the training split's `classes` for classification, with its own
-    /// (`None`) for retrieval and verification, whose identities are not seen in training.
-    ///
-    /// # Errors
-    /// Those of [`Dataset::open_with_classes`].
-    pub fn open_test(&self, classes: Option<&[String]>) -> Result<Dataset, Error> {
-        match classes {
-            Some(classes) => Dataset::open_with_classes(self.format, &self.test, classes),
-            None => Dataset::open(self.format, &self.test),
-        }
-    }
 }
 
 /// A list of labeled images; cheap to clone and to [`select`](Self::select) from.
@@ -246,6 +194,19 @@ impl Dataset {
             labels: indices.iter().map(|&index| self.labels[index]).collect(),
             cameras: cameras.map(|all| indices.iter().map(|&index| all[index]).collect()),
             classes: Arc::clone(&self.classes),
+        }
+    }
+
+    /// The same images without the classes that none of them has.
+    fn with_used_classes(&self) -> Self {
+        let mut used: Vec<u32> = self.labels.to_vec();
+        used.sort_unstable();
+        used.dedup();
+        let place = |label: &u32| used.partition_point(|other| other < label) as u32;
+        Self {
+            labels: self.labels.iter().map(place).collect(),
+            classes: used.iter().map(|&label| self.classes[label as usize].clone()).collect(),
+            ..self.clone()
         }
     }
 }

@@ -4,7 +4,7 @@
 //! each ordered by head; a slice keeps the first heads of each (spec 2.3).
 
 use crate::branch::Branch;
-use crate::param::{Visit, Visitor, key};
+use crate::param::{Names, Visit, Visitor, key};
 use crate::{LayerNorm, Linear};
 use burn_tensor::{Device, Tensor, activation, s};
 use rand::Rng;
@@ -83,9 +83,10 @@ impl Branch for Attention {
         self.proj.forward(mixed.swap_dims(1, 2).reshape([b, t, h * e]))
     }
 
-    fn to_onnx(&self, graph: &mut Graph, name: &str, x: &Value) -> crate::Result<Value> {
+    fn to_onnx(&self, graph: &mut Graph, names: &Names, x: &Value) -> crate::Result<Value> {
+        let name = &names.body;
         let [h, e] = [self.heads as i64, self.head_dim as i64];
-        let normed = self.norm.to_onnx(graph, &key(name, "norm1"), x)?;
+        let normed = self.norm.onnx(graph, &key(&names.norm, "norm1"), x)?;
         let qkv = self.qkv.to_onnx(graph, &key(name, "attn.qkv"), &normed)?;
         let qkv = graph.reshape(&qkv, &[0, 0, 3, h, e])?;
         let qkv = graph.transpose(&qkv, &[2, 0, 3, 1, 4]);
@@ -104,12 +105,10 @@ impl Branch for Attention {
         let mixed = graph.reshape(&mixed, &[0, 0, h * e])?;
         self.proj.to_onnx(graph, &key(name, "attn.proj"), &mixed)
     }
-}
 
-impl Visit for Attention {
-    fn visit(&mut self, prefix: &str, visitor: &mut impl Visitor) {
-        self.norm.visit(&key(prefix, "norm1"), visitor);
-        self.qkv.visit(&key(prefix, "attn.qkv"), visitor);
-        self.proj.visit(&key(prefix, "attn.proj"), visitor);
+    fn visit_named(&mut self, names: &Names, visitor: &mut impl Visitor) {
+        self.norm.visit(&key(&names.norm, "norm1"), visitor);
+        self.qkv.visit(&key(&names.body, "attn.qkv"), visitor);
+        self.proj.visit(&key(&names.body, "attn.proj"), visitor);
     }
 }

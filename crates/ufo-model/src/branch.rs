@@ -8,7 +8,7 @@
 //! `F_chosen(x) + (y_chosen - stopgrad(y_chosen)) * stopgrad(F_chosen(x) - F_other(x))`,
 //! which needs the other expert forward only.
 
-use crate::param::{Visit, Visitor, without_grad};
+use crate::param::{Names, Visitor};
 use crate::{Error, Result};
 use burn_tensor::Tensor;
 use ufo_onnx::{Graph, Value};
@@ -19,8 +19,11 @@ pub trait Branch {
     /// `[b, t, d]` to `[b, t, d]`.
     fn forward(&self, x_btd: Tensor<3>) -> Tensor<3>;
 
-    /// Adds the branch to an ONNX graph; weights are named under `name`.
-    fn to_onnx(&self, graph: &mut Graph, name: &str, x: &Value) -> Result<Value>;
+    /// Adds the branch to an ONNX graph; weights are named under `names`.
+    fn to_onnx(&self, graph: &mut Graph, names: &Names, x: &Value) -> Result<Value>;
+
+    /// Calls `visitor` for each parameter under `names`.
+    fn visit_named(&mut self, names: &Names, visitor: &mut impl Visitor);
 }
 
 /// One routing decision of one pass.
@@ -51,17 +54,25 @@ pub struct PerImage<B> {
     share_b: Tensor<1>,
 }
 
-impl<B: Branch + Visit + Clone> Site<B> {
+impl<B: Branch + Clone> Site<B> {
     /// A batch-wide choice. `weight` is the soft weight of `chosen`, shape `[1]`, tracked to the
     /// router's logits. `other` runs forward only, on the first `fraction` (above 0, at most 1) of
     /// the images, its effect scaled so that the router's gradient stays unbiased.
     pub fn routed(chosen: B, other: &B, weight: Tensor<1>, fraction: f32) -> Self {
-        Self::Routed(Routed { chosen, other: without_grad(other), weight, fraction })
+        Self::Routed(Routed { chosen, other: constant(other), weight, fraction })
     }
 
     /// A choice an image: `share_b` holds the straight-through weight of the shared expert.
     pub fn per_image(shared: B, task: B, share_b: Tensor<1>) -> Self {
         Self::PerImage(PerImage { shared, task, share_b })
+    }
+
+    /// The expert, when no router decides.
+    pub fn fixed(&self) -> Option<&B> {
+        match self {
+            Self::Fixed(expert) => Some(expert),
+            _ => None,
+        }
     }
 
     /// # Shapes
@@ -80,13 +91,35 @@ impl<B: Branch + Visit + Clone> Site<B> {
         }
     }
 
-    /// Adds the fixed expert to an ONNX graph.
-    pub(crate) fn to_onnx(&self, graph: &mut Graph, name: &str, x: &Value) -> Result<Value> {
+    /// Calls `visitor` for each parameter of the expert in use.
+    pub(crate) fn visit_named(&mut self, names: &Names, visitor: &mut impl Visitor) {
         match self {
-            Self::Fixed(expert) => expert.to_onnx(graph, name, x),
-            _ => Err(Error::RoutedExport { site: name.to_string() }),
+            Self::Fixed(expert) => expert.visit_named(names, visitor),
+            Self::Routed(site) => site.chosen.visit_named(names, visitor),
+            Self::PerImage(site) => site.task.visit_named(names, visitor),
         }
     }
+
+    /// Adds the fixed expert to an ONNX graph.
+    pub(crate) fn to_onnx(&self, graph: &mut Graph, names: &Names, x: &Value) -> Result<Value> {
+        match self {
+            Self::Fixed(expert) => expert.to_onnx(graph, names, x),
+            _ => Err(Error::RoutedExport { site: names.body.clone() }),
+        }
+    }
+}
+
+/// The same expert computing without a graph; storage is shared.
+fn constant<B: Branch + Clone>(expert: &B) -> B {
+    struct Constants;
+    impl Visitor for Constants {
+        fn tensor<const D: usize>(&mut self, _: &str, tensor: &mut Tensor<D>) {
+            *tensor = tensor.clone().inner();
+        }
+    }
+    let mut expert = expert.clone();
+    expert.visit_named(&Names::both(""), &mut Constants);
+    expert
 }
 
 impl<B: Branch> Routed<B> {
@@ -104,15 +137,5 @@ impl<B: Branch> Routed<B> {
         };
         let zero = self.weight.clone() - self.weight.clone().detach();
         out + zero.reshape([1, 1, 1]) * gap.autodiff()
-    }
-}
-
-impl<B: Visit> Visit for Site<B> {
-    fn visit(&mut self, prefix: &str, visitor: &mut impl Visitor) {
-        match self {
-            Self::Fixed(expert) => expert.visit(prefix, visitor),
-            Self::Routed(site) => site.chosen.visit(prefix, visitor),
-            Self::PerImage(site) => site.task.visit(prefix, visitor),
-        }
     }
 }

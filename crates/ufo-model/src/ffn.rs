@@ -1,7 +1,7 @@
 //! Feed-forward network with its norm: one expert of a block's second half (spec 1.1).
 
 use crate::branch::Branch;
-use crate::param::{Visit, Visitor, key};
+use crate::param::{Names, Visit, Visitor, key};
 use crate::{LayerNorm, Linear};
 use burn_tensor::{Device, Tensor, activation};
 use rand::Rng;
@@ -39,6 +39,12 @@ impl Ffn {
             fc2: self.fc2.slice(hidden, dim),
         }
     }
+
+    /// Calls `visitor` for each parameter but the norm's.
+    pub(crate) fn visit_body(&mut self, prefix: &str, visitor: &mut impl Visitor) {
+        self.fc1.visit(&key(prefix, "mlp.fc1"), visitor);
+        self.fc2.visit(&key(prefix, "mlp.fc2"), visitor);
+    }
 }
 
 impl Branch for Ffn {
@@ -46,18 +52,16 @@ impl Branch for Ffn {
         self.fc2.forward(activation::gelu(self.fc1.forward(self.norm.forward(x_btd))))
     }
 
-    fn to_onnx(&self, graph: &mut Graph, name: &str, x: &Value) -> crate::Result<Value> {
-        let normed = self.norm.to_onnx(graph, &key(name, "norm2"), x)?;
+    fn to_onnx(&self, graph: &mut Graph, names: &Names, x: &Value) -> crate::Result<Value> {
+        let name = &names.body;
+        let normed = self.norm.onnx(graph, &key(&names.norm, "norm2"), x)?;
         let hidden = self.fc1.to_onnx(graph, &key(name, "mlp.fc1"), &normed)?;
         let active = graph.gelu(&hidden)?;
         self.fc2.to_onnx(graph, &key(name, "mlp.fc2"), &active)
     }
-}
 
-impl Visit for Ffn {
-    fn visit(&mut self, prefix: &str, visitor: &mut impl Visitor) {
-        self.norm.visit(&key(prefix, "norm2"), visitor);
-        self.fc1.visit(&key(prefix, "mlp.fc1"), visitor);
-        self.fc2.visit(&key(prefix, "mlp.fc2"), visitor);
+    fn visit_named(&mut self, names: &Names, visitor: &mut impl Visitor) {
+        self.norm.visit(&key(&names.norm, "norm2"), visitor);
+        self.visit_body(&names.body, visitor);
     }
 }

@@ -5,6 +5,7 @@ use crate::{BnNeck, Linear, NeckStatistics};
 use burn_tensor::{Device, Tensor};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
+use ufo_nas::HeadShape;
 use ufo_onnx::{Graph, Value};
 
 /// What a head predicts and how it is trained.
@@ -25,6 +26,16 @@ pub enum HeadConfig {
         #[serde(default = "default_margin")]
         margin: f32,
     },
+}
+
+impl HeadConfig {
+    /// The head's shape for `classes` classes or identities.
+    pub fn shape(&self, classes: usize) -> HeadShape {
+        match *self {
+            Self::Linear => HeadShape::Linear { classes },
+            Self::Embedding { dim, .. } => HeadShape::Embedding { dim, classes },
+        }
+    }
 }
 
 fn default_scale() -> f32 {
@@ -98,7 +109,7 @@ impl Head {
         }
     }
 
-    /// Adds the evaluation output to an ONNX graph; embeddings are L2-normalized.
+    /// Adds the evaluation output to an ONNX graph.
     pub fn to_onnx(&self, graph: &mut Graph, name: &str, features: &Value) -> crate::Result<Value> {
         match self {
             Self::Linear(linear) => linear.to_onnx(graph, name, features),

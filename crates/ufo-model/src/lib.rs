@@ -17,6 +17,7 @@ mod param;
 pub mod router;
 mod stem;
 mod supernet;
+pub mod timm;
 mod vit;
 pub mod weights;
 
@@ -29,10 +30,9 @@ pub use linear::Linear;
 pub use neck::{BnNeck, NeckStatistics};
 pub use norm::LayerNorm;
 pub use param::{
-    HostTensor, State, Visit, Visitor, from_values, require_grad, state_of, task_key, values,
-    without_grad,
+    HostTensor, Names, State, Visit, Visitor, from_values, require_grad, state_of, task_key, values,
 };
 pub use router::{Draw, RouterConfig};
 pub use stem::{Conv, Stem, resize_positions};
 pub use supernet::{BlockExperts, SharedModules, Supernet, TaskModules, TaskSpec};
-pub use vit::{Block, DropPath, Keys, Vit};
+pub use vit::{Block, DropPath, Keys, Named, Vit};

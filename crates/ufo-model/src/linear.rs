@@ -23,6 +23,12 @@ impl Linear {
         rng: &mut impl Rng,
         device: &Device,
     ) -> Self {
+            if s == "xavier" {
+                (2.0 / (inputs + outputs) as f32).sqrt()
+            } else {
+                s.parse().unwrap()
+            }
+        });
         let weight = truncated_normal(inputs * outputs, 0.02, rng);
         Self {
             weight_io: from_values(weight, [inputs, outputs], device),

@@ -51,6 +51,22 @@ pub fn task_key(task: &str) -> String {
     format!("tasks.{task}")
 }
 
+/// Prefixes of the two parts of an expert: its norm, which layout A shares, and its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// Prefix of the norm.
+    pub norm: String,
+    /// Prefix of the rest.
+    pub body: String,
+}
+
+impl Names {
+    /// One prefix for both.
+    pub fn both(prefix: &str) -> Self {
+        Self { norm: prefix.to_string(), body: prefix.to_string() }
+    }
+}
+
 /// Joins a prefix and a field name with a dot.
 pub(crate) fn key(prefix: &str, name: &str) -> String {
     if prefix.is_empty() { name.to_string() } else { format!("{prefix}.{name}") }
@@ -99,20 +115,6 @@ pub fn require_grad(module: &mut impl Visit) {
         }
     }
     module.visit("", &mut Leaves);
-}
-
-/// The same module computing without a graph; storage is shared.
-#[must_use]
-pub fn without_grad<M: Visit + Clone>(module: &M) -> M {
-    struct Constants;
-    impl Visitor for Constants {
-        fn tensor<const D: usize>(&mut self, _: &str, tensor: &mut Tensor<D>) {
-            *tensor = tensor.clone().inner();
-        }
-    }
-    let mut module = module.clone();
-    module.visit("", &mut Constants);
-    module
 }
 
 /// Normal values of deviation `std`, cut at two deviations (spec 1.1: 0.02).

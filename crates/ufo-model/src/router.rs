@@ -6,6 +6,7 @@
 //! nothing: shared only if `a_shared > a_task` strictly, so a tie (a fresh router) is the task's
 //! own expert, as in the original and its extraction tool.
 
+use crate::branch::{Branch, Site};
 use crate::param::{from_values, values};
 use burn_tensor::{Device, Tensor, activation};
 use rand::{Rng, RngExt};
@@ -44,12 +45,12 @@ impl RouterConfig {
 #[derive(Debug, Clone)]
 pub struct Draw {
     /// Straight-through material, site by site.
-    pub(crate) sites: Vec<SiteDraw>,
-    pub(crate) other_fraction: f32,
+    sites: Vec<SiteDraw>,
+    other_fraction: f32,
 }
 
 #[derive(Debug, Clone)]
-pub(crate) enum SiteDraw {
+enum SiteDraw {
     /// One choice, with the soft weight of the chosen expert, `[1]`.
     Batch { chosen: Expert, weight: Tensor<1> },
     /// Straight-through weight of the shared expert, `[b]`.
@@ -95,6 +96,31 @@ impl Draw {
     }
 }
 
+impl Draw {
+    /// The site `index` of a network under this draw.
+    pub fn site<B: Branch + Clone>(&self, index: usize, shared: &B, own: &B) -> Site<B> {
+        match &self.sites[index] {
+            SiteDraw::Batch { chosen: Expert::Shared, weight } => {
+                Site::routed(shared.clone(), own, weight.clone(), self.other_fraction)
+            }
+            SiteDraw::Batch { chosen: Expert::Task, weight } => {
+                Site::routed(own.clone(), shared, weight.clone(), self.other_fraction)
+            }
+            SiteDraw::PerImage(share) => {
+                Site::per_image(shared.clone(), own.clone(), share.clone())
+            }
+        }
+    }
+
+    /// 1 where site `index` took the shared expert, else 0: one entry, or one an image.
+    pub fn shares(&self, index: usize) -> Vec<f32> {
+        match &self.sites[index] {
+            SiteDraw::Batch { chosen, .. } => vec![f32::from(u8::from(*chosen == Expert::Shared))],
+            SiteDraw::PerImage(share) => values(share),
+        }
+    }
+}
+
 /// `h - stopgrad(y) + y`: the hard value with the soft gradient.
 fn straight_through(shares: &[bool], soft: Tensor<1>) -> Tensor<1> {
     let hard = shares.iter().map(|&share| f32::from(u8::from(share))).collect();
@@ -123,4 +149,26 @@ pub fn chosen_experts(logits_s2: &Tensor<2>) -> Vec<Expert> {
 /// Fresh logits: 0, both experts equally likely.
 pub(crate) fn init_logits(sites: usize, device: &Device) -> Tensor<2> {
     Tensor::zeros([sites, 2], device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand::rngs::ChaCha8Rng;
+
+    #[test]
+    fn noise_keeps_to_the_range_of_vector_a6() {
+        let ends = [1e-5_f32, 0.9999].map(|u| -(-u.ln()).ln());
+        assert!(
+            (ends[0] + 2.443_470).abs() < 1e-5 && (ends[1] - 9.210_290).abs() < 1e-3,
+            "{ends:?}"
+        );
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let draws: Vec<f32> = (0..100_000).map(|_| gumbel(&mut rng)).collect();
+        assert!(draws.iter().all(|g| (ends[0]..=ends[1]).contains(g)));
+        let mean = draws.iter().sum::<f32>() / draws.len() as f32;
+        // The mean of the Gumbel distribution is Euler's constant; the clip takes little of it.
+        assert!((mean - 0.577_2).abs() < 0.02, "{mean}");
+    }
 }

@@ -4,14 +4,14 @@
 //! training runs that, extraction writes it to a file, export turns it into ONNX.
 
 use crate::branch::{Branch, Site};
-use crate::param::{SHARED, Visit, Visitor, key, require_grad, task_key};
-use crate::router::{self, Draw, SiteDraw};
+use crate::param::{Names, SHARED, Visit, Visitor, key, require_grad, task_key};
+use crate::router::{self, Draw};
 use crate::vit::Block;
 use crate::{Attention, Error, Ffn, Head, HeadConfig, Keys, LayerNorm, Result, Stem, Vit};
 use burn_tensor::{Device, Tensor};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
-use ufo_nas::{Arch, Expert, Layout, Path, Slice};
+use ufo_nas::{Arch, Expert, Layout, Path, Slice, SupernetSpec, TaskShape};
 
 /// What a supernet knows of a task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,7 +30,7 @@ pub struct TaskSpec {
 pub struct BlockExperts {
     /// Attention with its norm; a task has none in layout A.
     pub attn: Option<Attention>,
-    /// FFN with its norm.
+    /// FFN with its norm; in layout A a task's norm is the shared one.
     pub ffn: Ffn,
 }
 
@@ -106,9 +106,29 @@ impl Supernet {
         Ok(Self { arch: arch.clone(), shared, tasks })
     }
 
-    /// Makes every parameter a leaf of the gradient.
-    pub fn require_grad(&mut self) {
-        require_grad(self);
+    /// The same weights with fresh leaves of the gradient in everything that task `index` may use.
+    #[must_use]
+    pub fn leaves(&self, index: usize) -> Self {
+        let mut copy = self.clone();
+        require_grad(&mut copy.shared);
+        require_grad(&mut copy.tasks[index]);
+        copy
+    }
+
+    /// Calls `visitor` for the shared modules and those of task `index`.
+    pub fn visit_task(&mut self, index: usize, visitor: &mut impl Visitor) {
+        self.shared.visit(SHARED, visitor);
+        let task = &mut self.tasks[index];
+        task.visit(&task_key(&task.spec.name), visitor);
+    }
+
+    /// The supernet by shapes, for `ufo_nas`'s accounting.
+    pub fn spec(&self) -> SupernetSpec {
+        let shape = |task: &TaskModules| TaskShape {
+            name: task.spec.name.clone(),
+            head: task.spec.head.shape(task.spec.classes),
+        };
+        SupernetSpec { arch: self.arch.clone(), tasks: self.tasks.iter().map(shape).collect() }
     }
 
     /// Index of a task by name.
@@ -140,8 +160,8 @@ impl Supernet {
             let (shared, own) = (&self.shared.blocks[kept.block], &task.blocks[kept.block]);
             let attn = pick(path.attn[kept.block], &shared.attn, &own.attn);
             let ffn = match path.ffn[kept.block] {
-                Expert::Shared => &shared.ffn,
-                Expert::Task => &own.ffn,
+                Expert::Shared => shared.ffn.clone(),
+                Expert::Task => self.own_ffn(shared, own),
             };
             Block {
                 attn: Site::Fixed(attn.slice(kept.heads)),
@@ -162,28 +182,36 @@ impl Supernet {
     /// The whole network of task `index` with the routing of one training step.
     pub fn routed(&self, index: usize, draw: &Draw) -> Vit {
         let task = &self.tasks[index];
-        let fraction = draw.other_fraction;
-        let mut draws = draw.sites.iter();
+        let mut sites = 0..;
+        let mut next = || sites.next().unwrap_or_default();
         let blocks = self.shared.blocks.iter().zip(&task.blocks).map(|(shared, own)| Block {
             attn: match (&shared.attn, &own.attn) {
-                (Some(shared), Some(own)) => route(shared, own, draws.next(), fraction),
+                (Some(shared), Some(own)) => draw.site(next(), shared, own),
                 (shared, _) => {
                     Site::Fixed(shared.clone().expect("the shared attention always exists"))
                 }
             },
-            ffn: route(&shared.ffn, &own.ffn, draws.next(), fraction),
+            ffn: draw.site(next(), &shared.ffn, &self.own_ffn(shared, own)),
         });
         let blocks = blocks.collect();
         let norm = match &task.norm {
-            Some(own) => route(&self.shared.norm, own, draws.next(), fraction),
+            Some(own) => draw.site(next(), &self.shared.norm, own),
             None => Site::Fixed(self.shared.norm.clone()),
         };
         Vit { stem: task.stem.clone(), blocks, norm }
     }
 
+    /// A task's FFN expert, with the norm that it runs behind.
+    fn own_ffn(&self, shared: &BlockExperts, own: &BlockExperts) -> Ffn {
+        match self.arch.layout {
+            Layout::A => Ffn { norm: shared.ffn.norm.clone(), ..own.ffn.clone() },
+            Layout::B => own.ffn.clone(),
+        }
+    }
+
     /// The names of the modules that task `index` uses along `path` (see [`Keys::supernet`]).
     pub fn keys(&self, index: usize, path: &Path, slice: &Slice) -> Keys {
-        Keys::supernet(&self.tasks[index].spec.name, path, slice)
+        Keys::supernet(&self.tasks[index].spec.name, self.arch.layout, path, slice)
     }
 }
 
@@ -196,29 +224,17 @@ fn pick<'a>(
     chosen.as_ref().expect("a valid path names only experts that exist")
 }
 
-fn route<B: Branch + Visit + Clone>(
-    shared: &B,
-    own: &B,
-    draw: Option<&SiteDraw>,
-    fraction: f32,
-) -> Site<B> {
-    match draw.expect("a draw has an entry a site") {
-        SiteDraw::Batch { chosen: Expert::Shared, weight } => {
-            Site::routed(shared.clone(), own, weight.clone(), fraction)
-        }
-        SiteDraw::Batch { chosen: Expert::Task, weight } => {
-            Site::routed(own.clone(), shared, weight.clone(), fraction)
-        }
-        SiteDraw::PerImage(share) => Site::per_image(shared.clone(), own.clone(), share.clone()),
-    }
-}
-
-impl Visit for BlockExperts {
+impl BlockExperts {
+    /// Attention, if there is one, and FFN; a task without own attention (layout A) owns no norm.
     fn visit(&mut self, prefix: &str, visitor: &mut impl Visitor) {
-        if let Some(attn) = &mut self.attn {
-            attn.visit(prefix, visitor);
+        let names = Names::both(prefix);
+        match &mut self.attn {
+            Some(attn) => {
+                attn.visit_named(&names, visitor);
+                self.ffn.visit_named(&names, visitor);
+            }
+            None => self.ffn.visit_body(prefix, visitor),
         }
-        self.ffn.visit(prefix, visitor);
     }
 }
 
@@ -236,15 +252,20 @@ impl Visit for TaskModules {
     }
 }
 
+impl Visit for SharedModules {
+    fn visit(&mut self, prefix: &str, visitor: &mut impl Visitor) {
+        for (index, block) in self.blocks.iter_mut().enumerate() {
+            block.visit(&key(prefix, &format!("blocks.{index}")), visitor);
+        }
+        self.norm.visit(&key(prefix, "norm"), visitor);
+    }
+}
+
 impl Visit for Supernet {
     fn visit(&mut self, prefix: &str, visitor: &mut impl Visitor) {
-        for (index, block) in self.shared.blocks.iter_mut().enumerate() {
-            block.visit(&key(prefix, &format!("{SHARED}.blocks.{index}")), visitor);
-        }
-        self.shared.norm.visit(&key(prefix, &format!("{SHARED}.norm")), visitor);
+        self.shared.visit(&key(prefix, SHARED), visitor);
         for task in &mut self.tasks {
-            let name = key(prefix, &task_key(&task.spec.name));
-            task.visit(&name, visitor);
+            task.visit(&key(prefix, &task_key(&task.spec.name)), visitor);
         }
     }
 }

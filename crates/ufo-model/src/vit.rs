@@ -4,11 +4,11 @@
 //! the class token after the final norm (spec 1.1).
 
 use crate::branch::Site;
-use crate::param::{SHARED, Visit, Visitor, from_values, task_key};
+use crate::param::{Names, SHARED, Visit, Visitor, from_values, task_key};
 use crate::{Attention, Ffn, LayerNorm, Result, Stem};
 use burn_tensor::{Device, Tensor};
 use rand::{Rng, RngExt};
-use ufo_nas::{BlockSlice, Expert, Path, Slice};
+use ufo_nas::{Arch, BlockSlice, Expert, Layout, Path, Slice};
 use ufo_onnx::{Attribute, Graph, Value};
 
 /// One block: attention then FFN, each with its own routing.
@@ -60,7 +60,37 @@ impl DropPath {
     }
 }
 
+/// A network with the names of its parameters: what is read from and written to files.
+#[derive(Debug)]
+pub struct Named<'a> {
+    /// The network.
+    pub vit: &'a mut Vit,
+    /// Its names.
+    pub keys: &'a Keys,
+}
+
+impl Visit for Named<'_> {
+    fn visit(&mut self, _: &str, visitor: &mut impl Visitor) {
+        self.vit.visit(self.keys, visitor);
+    }
+}
+
 impl Vit {
+    /// A network of fresh weights, to load others into.
+    ///
+    /// # Errors
+    /// When the slice does not fit the architecture.
+    pub fn init(arch: &Arch, slice: &Slice, rng: &mut impl Rng, device: &Device) -> Result<Self> {
+        slice.validate(arch)?;
+        let block = |kept: &BlockSlice| Block {
+            attn: Site::Fixed(Attention::init(arch, rng, device).slice(kept.heads)),
+            ffn: Site::Fixed(Ffn::init(arch, rng, device).slice(kept.ffn)),
+        };
+        let blocks = slice.blocks.iter().map(block).collect();
+        let norm = Site::Fixed(LayerNorm::init(arch.dim, device));
+        Ok(Self { stem: Stem::init(arch, rng, device), blocks, norm })
+    }
+
     /// # Shapes
     /// `[b, channels, height, width]` to features `[b, d]`.
     pub fn forward(&self, images_bchw: Tensor<4>, drop_path: Option<&DropPath>) -> Tensor<2> {
@@ -90,7 +120,7 @@ impl Vit {
         }
         let first = graph.ints("index.first", &[1], &[0])?;
         let class = graph.node("Gather", &[&x, &first], &[("axis", Attribute::Int(1))]);
-        let features = self.norm.to_onnx(graph, &keys.norm, &class)?;
+        let features = self.norm.to_onnx(graph, &Names::both(&keys.norm), &class)?;
         Ok(graph.reshape(&features, &[0, -1])?)
     }
 
@@ -98,10 +128,10 @@ impl Vit {
     pub fn visit(&mut self, keys: &Keys, visitor: &mut impl Visitor) {
         self.stem.visit(&keys.stem, visitor);
         for (block, [attn, ffn]) in self.blocks.iter_mut().zip(&keys.blocks) {
-            block.attn.visit(attn, visitor);
-            block.ffn.visit(ffn, visitor);
+            block.attn.visit_named(attn, visitor);
+            block.ffn.visit_named(ffn, visitor);
         }
-        self.norm.visit(&keys.norm, visitor);
+        self.norm.visit_named(&Names::both(&keys.norm), visitor);
     }
 }
 
@@ -111,7 +141,7 @@ pub struct Keys {
     /// Prefix of the stem; empty in timm's layout.
     pub stem: String,
     /// Prefixes of attention and FFN, block by block.
-    pub blocks: Vec<[String; 2]>,
+    pub blocks: Vec<[Names; 2]>,
     /// Prefix of the final norm.
     pub norm: String,
 }
@@ -119,7 +149,7 @@ pub struct Keys {
 impl Keys {
     /// timm's names: `cls_token`, `blocks.0.attn.qkv.weight`, `norm.weight`.
     pub fn plain(depth: usize) -> Self {
-        let block = |index| [format!("blocks.{index}"), format!("blocks.{index}")];
+        let block = |index| [(); 2].map(|()| Names::both(&format!("blocks.{index}")));
         Self {
             stem: String::new(),
             blocks: (0..depth).map(block).collect(),
@@ -129,15 +159,20 @@ impl Keys {
 
     /// The supernet's own names for the modules that `task` uses: `shared.blocks.0…` or
     /// `tasks.NAME.blocks.0…`, so that models of several tasks hold a shared module once.
-    pub fn supernet(task: &str, path: &Path, slice: &Slice) -> Self {
+    ///
+    /// In layout A the norms are the shared ones, whichever expert follows.
+    pub fn supernet(task: &str, layout: Layout, path: &Path, slice: &Slice) -> Self {
         let own = task_key(task);
         let owner = |expert: Expert| match expert {
             Expert::Shared => SHARED,
             Expert::Task => &own,
         };
         let block = |kept: &BlockSlice| {
-            [path.attn[kept.block], path.ffn[kept.block]]
-                .map(|expert| format!("{}.blocks.{}", owner(expert), kept.block))
+            [path.attn[kept.block], path.ffn[kept.block]].map(|expert| {
+                let norm = if layout == Layout::A { Expert::Shared } else { expert };
+                let at = |owner: &str| format!("{owner}.blocks.{}", kept.block);
+                Names { norm: at(owner(norm)), body: at(owner(expert)) }
+            })
         };
         Self {
             stem: own.clone(),

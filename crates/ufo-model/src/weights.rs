@@ -78,6 +78,26 @@ pub fn load(module: &mut impl Visit, mut state: State, from: &str) -> Result<()>
     }
 }
 
+/// Sets every parameter and buffer of `module`, named under `prefix`, from `state`, which may hold
+/// more; returns the names taken.
+///
+/// # Errors
+/// Names the first tensor that is missing or of another shape.
+pub fn fill(
+    module: &mut impl Visit,
+    prefix: &str,
+    state: &State,
+    from: &str,
+) -> Result<Vec<String>> {
+    let mut rest = state.clone();
+    let mut load = Load { state: &mut rest, from, error: None };
+    module.visit(prefix, &mut load);
+    match load.error {
+        Some(error) => Err(error),
+        None => Ok(state.keys().filter(|name| !rest.contains_key(*name)).cloned().collect()),
+    }
+}
+
 /// Takes tensors out of a state; remembers the first that does not fit.
 pub(crate) struct Load<'a> {
     pub(crate) state: &'a mut State,

@@ -126,7 +126,10 @@ impl Graph {
     ) -> Value {
         let ints = |sizes: &[usize]| Attribute::Ints(sizes.iter().map(|&s| s as i64).collect());
         let inputs: Vec<&Value> = [Some(x), Some(weight), bias].into_iter().flatten().collect();
-        self.node("Conv", &inputs, &[("strides", ints(&strides)), ("pads", ints(&pads))])
+        // Dilations are 1 by default; some runtimes take the default for one axis only.
+        let attributes =
+            [("strides", ints(&strides)), ("pads", ints(&pads)), ("dilations", ints(&[1, 1]))];
+        self.node("Conv", &inputs, &attributes)
     }
 
     /// Divides by the Euclidean length over the last dimension, at least 1e-12 as PyTorch's

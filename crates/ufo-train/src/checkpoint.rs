@@ -1,6 +1,6 @@
 //! Atomic checkpoints: files beside, fsynced, renamed; a hash for each in a manifest; `latest` last.
 
-use crate::AdamW;
+use crate::{Ema, Optimizer};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -8,11 +8,17 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use ufo_model::{Supernet, state_of, weights};
 
+/// File of the weights in a checkpoint.
+pub const SUPERNET: &str = "supernet.safetensors";
+const EMA: &str = "ema.safetensors";
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Manifest {
     /// Steps done.
     step: u64,
+    /// Seconds of training so far.
+    seconds: f64,
     /// blake3 of the configuration that shapes the weights.
     config: String,
     /// File name and blake3.
@@ -34,30 +40,40 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     File::open(folder).and_then(|folder| folder.sync_all()).context("syncing a folder")
 }
 
-/// Writes the checkpoint of `step` steps done, keeps the one before it, removes older ones.
+/// Where a run stands, besides its weights.
+#[derive(Debug, Clone, Default)]
+pub struct Progress {
+    /// Steps done.
+    pub step: u64,
+    /// Seconds of training so far, over all resumptions.
+    pub seconds: f64,
+    /// State of the optimizer.
+    pub optimizer: Optimizer,
+    /// Averaged weights, when the run keeps them.
+    pub ema: Option<Ema>,
+}
+
+/// Writes a checkpoint, keeps the one before it, removes older ones.
 ///
 /// # Errors
 /// When a file cannot be written; earlier checkpoints are untouched.
-pub fn save(
-    run: &Path,
-    step: u64,
-    config: &str,
-    supernet: &Supernet,
-    optimizer: &AdamW,
-) -> Result<()> {
+pub fn save(run: &Path, config: &str, supernet: &Supernet, progress: &Progress) -> Result<()> {
+    let Progress { step, seconds, .. } = *progress;
     let name = format!("step-{step:08}");
     let folder = run.join("checkpoints").join(&name);
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    let mut states = vec![
+        (SUPERNET, state_of(&mut supernet.clone(), "")),
+        ("optimizer.safetensors", progress.optimizer.state()),
+    ];
+    states.extend(progress.ema.as_ref().map(|ema| (EMA, ema.state())));
     let mut files = Vec::new();
-    for (file, state) in [
-        ("supernet.safetensors", state_of(&mut supernet.clone(), "")),
-        ("optimizer.safetensors", optimizer.state()),
-    ] {
+    for (file, state) in states {
         let bytes = weights::to_bytes(&state, &[("step", step.to_string())])?;
         write_atomic(&folder.join(file), &bytes)?;
         files.push((file.to_string(), blake3::hash(&bytes).to_hex().to_string()));
     }
-    let manifest = Manifest { step, config: config.to_string(), files };
+    let manifest = Manifest { step, seconds, config: config.to_string(), files };
     write_atomic(&folder.join("manifest.json"), &serde_json::to_vec_pretty(&manifest)?)?;
     write_atomic(&run.join("checkpoints/latest"), name.as_bytes())?;
     for old in list(run)?.into_iter().rev().skip(2) {
@@ -67,15 +83,11 @@ pub fn save(
 }
 
 /// Loads the newest sound checkpoint into `supernet`; a damaged one is reported and the previous
-/// one is taken. Returns steps done and the optimizer, or none when there is no checkpoint.
+/// one is taken. None when there is no checkpoint.
 ///
 /// # Errors
 /// A checkpoint of another configuration, or none that is sound.
-pub fn load_latest(
-    run: &Path,
-    config: &str,
-    supernet: &mut Supernet,
-) -> Result<Option<(u64, AdamW)>> {
+pub fn load_latest(run: &Path, config: &str, supernet: &mut Supernet) -> Result<Option<Progress>> {
     let folders = list(run)?;
     let mut damage = Vec::new();
     for folder in folders.iter().rev() {
@@ -97,7 +109,7 @@ struct OtherConfig {
     folder: String,
 }
 
-fn load(folder: &Path, config: &str, supernet: &mut Supernet) -> Result<(u64, AdamW)> {
+fn load(folder: &Path, config: &str, supernet: &mut Supernet) -> Result<Progress> {
     let place = folder.join("manifest.json");
     let text = fs::read(&place).with_context(|| format!("reading {}", place.display()))?;
     let manifest: Manifest =
@@ -105,19 +117,25 @@ fn load(folder: &Path, config: &str, supernet: &mut Supernet) -> Result<(u64, Ad
     if manifest.config != config {
         return Err(OtherConfig { folder: folder.display().to_string() }.into());
     }
-    let mut states = Vec::new();
+    let mut progress =
+        Progress { step: manifest.step, seconds: manifest.seconds, ..Progress::default() };
+    let mut net = None;
     for (name, hash) in &manifest.files {
         let place = folder.join(name);
         let bytes = fs::read(&place).with_context(|| format!("reading {}", place.display()))?;
         if blake3::hash(&bytes).to_hex().as_str() != hash {
             bail!("{}: its hash is not the manifest's, the file is damaged", place.display());
         }
-        states.push(weights::from_bytes(&bytes, &place.display().to_string())?);
+        let state = weights::from_bytes(&bytes, &place.display().to_string())?;
+        match name.as_str() {
+            SUPERNET => net = Some(state),
+            EMA => progress.ema = Some(Ema::from_state(state)),
+            _ => progress.optimizer = Optimizer::from_state(state),
+        }
     }
-    let [net, optimizer] = <[_; 2]>::try_from(states)
-        .map_err(|_| anyhow::anyhow!("{}: two files are needed", place.display()))?;
+    let net = net.with_context(|| format!("{}: no {SUPERNET} in it", place.display()))?;
     weights::load(supernet, net, &folder.display().to_string())?;
-    Ok((manifest.step, AdamW::from_state(optimizer)))
+    Ok(progress)
 }
 
 fn list(run: &Path) -> Result<Vec<PathBuf>> {

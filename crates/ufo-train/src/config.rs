@@ -1,12 +1,15 @@
 //! A run's configuration: one TOML file, a task in a few lines.
 
+use crate::Rule;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use ufo_data::{Augment, DatasetConfig, Preprocess, SamplerConfig};
 use ufo_model::losses::Triplet;
 use ufo_model::{HeadConfig, RouterConfig};
 use ufo_nas::{Arch, Layout, Preset};
+
+mod overrides;
 
 /// Everything that defines a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,6 +20,12 @@ pub struct RunConfig {
     /// Expert layout; default `b`.
     #[serde(default = "default_layout")]
     pub layout: Layout,
+    /// Side of the square input in pixels; default the preset's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_size: Option<usize>,
+    /// timm ViT checkpoint (safetensors) that every expert starts from; default fresh weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<PathBuf>,
     /// Seed of every random stream; default 0.
     #[serde(default)]
     pub seed: u64,
@@ -38,9 +47,13 @@ fn default_layout() -> Layout {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
-    /// Optimizer steps; every task contributes to each.
+    /// Optimizer steps, every task contributing to each; 0 only writes the first checkpoint.
     pub steps: u64,
-    /// Peak learning rate of AdamW.
+    /// `adamw` or `sgd`.
+    pub optimizer: Rule,
+    /// Momentum of SGD, 0 to below 1.
+    pub momentum: f32,
+    /// Peak learning rate.
     pub lr: f32,
     /// Learning rate of the router's logits.
     pub router_lr: f32,
@@ -48,24 +61,32 @@ pub struct TrainConfig {
     pub warmup: f64,
     /// Final learning rate as a share of the peak.
     pub final_lr: f64,
-    /// Decoupled weight decay of weights; norms, biases, tokens and the router have none.
+    /// Weight decay, decoupled in AdamW; norms, biases, tokens and the router have none.
     pub weight_decay: f32,
     /// Largest global gradient norm; 0 is no clip.
     pub clip: f32,
     /// Stochastic depth of the last block, 0 to below 1.
     pub drop_path: f32,
+    /// Decay of the moving average of the weights, 0 to below 1; 0 keeps none.
+    pub ema: f32,
+    /// Threads that compute, sharing a step's tasks; 0 is one a core. Results do not depend on it.
+    pub threads: usize,
     /// Loader threads a task, at least 1.
     pub workers: usize,
     /// Steps between log lines.
     pub log_every: u64,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
+    /// Evaluations during training, evenly spread, on at most 500 held-out images a task.
+    pub evaluations: u32,
 }
 
 impl Default for TrainConfig {
     fn default() -> Self {
         Self {
             steps: 1000,
+            optimizer: Rule::AdamW,
+            momentum: 0.9,
             lr: 1e-3,
             router_lr: 2e-2,
             warmup: 0.1,
@@ -73,9 +94,12 @@ impl Default for TrainConfig {
             weight_decay: 0.05,
             clip: 5.0,
             drop_path: 0.0,
+            ema: 0.0,
+            threads: 0,
             workers: 1,
             log_every: 20,
             checkpoint_every: 500,
+            evaluations: 10,
         }
     }
 }
@@ -117,21 +141,38 @@ fn one() -> f32 {
 }
 
 impl RunConfig {
-    /// Reads and checks a file.
+    /// Reads and checks a file after the changes `KEY=VALUE` of `sets`.
     ///
     /// # Errors
     /// Names the file, the key, its value and what is allowed.
-    pub fn read(path: &Path) -> Result<Self> {
+    pub fn read(path: &Path, sets: &[String]) -> Result<Self> {
         let file = path.display();
         let text = std::fs::read_to_string(path).with_context(|| format!("reading {file}"))?;
-        let config: Self = toml::from_str(&text).with_context(|| format!("in {file}"))?;
-        config.validate().with_context(|| format!("in {file}"))?;
+        Self::parse(&text, sets).with_context(|| format!("in {file}"))
+    }
+
+    /// Reads and checks TOML after the changes `KEY=VALUE` of `sets`: dotted keys, a task by its
+    /// name, values in TOML's notation or plain words (`train.lr=1e-3`, `task.digits.batch=64`).
+    ///
+    /// # Errors
+    /// Names the key, its value and what is allowed.
+    pub fn parse(text: &str, sets: &[String]) -> Result<Self> {
+        let mut table: toml::Table = toml::from_str(text)?;
+        for set in sets {
+            overrides::apply(&mut table, set).with_context(|| format!("--set {set}"))?;
+        }
+        // From text again where nothing was set, since its errors then show the line.
+        let config: Self =
+            if sets.is_empty() { toml::from_str(text)? } else { table.try_into()? };
+        config.validate()?;
         Ok(config)
     }
 
     /// The architecture.
     pub fn arch(&self) -> Arch {
-        Arch { layout: self.layout, ..self.preset.arch() }
+        let arch = self.preset.arch();
+        let image_size = self.image_size.map_or(arch.image_size, |side| [side; 2]);
+        Arch { layout: self.layout, image_size, ..arch }
     }
 
     /// How images become inputs.
@@ -158,7 +199,13 @@ impl RunConfig {
                 (0.0..1.0).contains(&t.drop_path),
                 "0 to below 1",
             ),
-            ("train.steps", t.steps as f64, t.steps > 0, "at least 1"),
+            (
+                "train.momentum",
+                f64::from(t.momentum),
+                (0.0..1.0).contains(&t.momentum),
+                "0 to below 1",
+            ),
+            ("train.ema", f64::from(t.ema), (0.0..1.0).contains(&t.ema), "0 to below 1"),
             ("train.log_every", t.log_every as f64, t.log_every > 0, "at least 1"),
             (
                 "train.checkpoint_every",
@@ -241,11 +288,11 @@ mod tests {
     #[test]
     fn wrong_configurations_name_the_key() {
         let good = "preset = \"demo\"\n[train]\nsteps = 5\n[[task]]\nname = \"a\"\nbatch = 2\nhead = { kind = \"linear\" }\ndata = { format = \"idx\", train = \"x\", test = \"y\" }\n";
-        let parse = |text: &str| -> Result<()> { toml::from_str::<RunConfig>(text)?.validate() };
+        let parse = |text: &str| RunConfig::parse(text, &[]);
         parse(good).unwrap();
         for (from, to, key) in [
             ("steps = 5", "stesp = 5", "stesp"),
-            ("steps = 5", "steps = 0", "train.steps"),
+            ("steps = 5", "steps = -1", "steps"),
             ("batch = 2", "batch = 0", "batch"),
             ("name = \"a\"", "name = \"a/b\"", "a/b"),
             ("[train]", "[train]\nlr = -1.0", "train.lr"),

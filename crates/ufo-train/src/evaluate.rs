@@ -1,15 +1,19 @@
 //! Evaluation of a task from its network, beside the raw-pixel nearest-neighbor baseline.
 
-use crate::Task;
+use crate::{Task, Training};
 use anyhow::{Context, Result};
 use burn_tensor::Device;
 use serde::Serialize;
 use ufo_data::{Dataset, Preprocess, eval_batches};
 use ufo_eval::{Distance, Metric, Sightings, classification, nearest_neighbor_accuracy, reid};
-use ufo_model::{Head, HeadConfig, Vit, from_values, values};
+use ufo_model::{Head, HeadConfig, Supernet, Vit, from_values, values};
+use ufo_nas::Slice;
 
 /// Images of an evaluation batch.
 const BATCH: usize = 100;
+
+/// Images of a task in an evaluation during training.
+const GLIMPSE: usize = 500;
 
 /// A task's result on its test split.
 #[derive(Debug, Clone, Serialize)]
@@ -37,24 +41,56 @@ pub fn outputs(
     let mut rows = Vec::new();
     for batch in eval_batches(dataset, preprocess, BATCH) {
         let batch = batch?;
-        let images = from_values(batch.images, batch.size, &Device::flex());
-        rows.extend(values(&head.forward(vit.forward(images, None))));
+        rows.extend(run(vit, head, batch.images, batch.size));
     }
     Ok(rows)
 }
 
-/// The task's metrics from the outputs of its test split.
+/// Output of a network and head for one batch of images.
+pub fn run(vit: &Vit, head: &Head, images: Vec<f32>, size: [usize; 4]) -> Vec<f32> {
+    values(&head.forward(vit.forward(from_values(images, size, &Device::flex()), None)))
+}
+
+/// Every task's result during training, on at most 500 validation images, or test images where a
+/// task holds none out.
+///
+/// # Errors
+/// A broken image, outputs that are not finite.
+pub fn glimpse(training: &Training<'_>, supernet: &Supernet) -> Result<Vec<TaskResult>> {
+    let slice = Slice::full(&supernet.arch);
+    let preprocess = training.config.preprocess();
+    let results = training.workers.map(training.tasks.len(), |index| {
+        let task = &training.tasks[index];
+        let whole = task.validation.as_deref().unwrap_or(&task.test);
+        let part = whole.select(&few(task, whole.len()));
+        let vit = supernet.subnet(index, &supernet.path(index), &slice)?;
+        let rows = outputs(&vit, &supernet.tasks[index].head, &part, &preprocess)?;
+        judge(task, &part, &rows)
+    });
+    results.into_iter().collect()
+}
+
+/// Which images a glimpse looks at: spread over the classes, or the first identities whole.
+fn few(task: &Task, len: usize) -> Vec<usize> {
+    let kept = len.min(GLIMPSE);
+    match task.config.head {
+        HeadConfig::Linear => (0..kept).map(|i| i * len / kept).collect(),
+        HeadConfig::Embedding { .. } => (0..kept).collect(),
+    }
+}
+
+/// The task's metrics from the outputs of the images of `split`.
 ///
 /// # Errors
 /// Outputs that are not finite.
-pub fn judge(task: &Task, rows: &[f32]) -> Result<TaskResult> {
+pub fn judge(task: &Task, split: &Dataset, rows: &[f32]) -> Result<TaskResult> {
     let (metric, metrics) = match task.config.head {
         HeadConfig::Linear => {
             let classes = task.train.classes().len();
-            let result = classification(rows, classes, task.test.labels());
+            let result = classification(rows, classes, split.labels());
             ("top1", result.with_context(|| task.config.name.clone())?.metrics())
         }
-        HeadConfig::Embedding { .. } => ("rank1", between_cameras(&task.test, rows)?),
+        HeadConfig::Embedding { .. } => ("rank1", between_cameras(split, rows)?),
     };
     let metrics: Vec<(String, f64)> = metrics.into_iter().map(|m| (m.name, m.value)).collect();
     let value = metrics.iter().find(|(name, _)| name == metric).map_or(f64::NAN, |(_, v)| *v);
@@ -83,7 +119,7 @@ pub fn baseline(task: &Task, preprocess: &Preprocess) -> Result<f64> {
     };
     let test = pixels(&task.test)?;
     if let HeadConfig::Embedding { .. } = task.config.head {
-        return Ok(judge(task, &test)?.value);
+        return Ok(judge(task, &task.test, &test)?.value);
     }
     let train = pixels(&task.train)?;
     let dim = test.len() / task.test.len();

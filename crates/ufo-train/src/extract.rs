@@ -1,18 +1,25 @@
 //! Extraction: the networks of any tasks copied out of a supernet, with no retraining (spec 5).
+//!
+//! A folder is only handed over after its promises are checked on real images: the weights read back
+//! give the supernet's outputs bit for bit, and the ONNX file, run by a runtime that this project
+//! did not write (rten), gives them within [`ONNX_TOLERANCE`].
 
 use crate::checkpoint::write_atomic;
+use crate::package::{Described, DescribedTask, ONNX, Package, WEIGHTS};
 use anyhow::{Context, Result, bail};
-use burn_tensor::Device;
+use rten_tensor::NdTensor;
+use rten_tensor::prelude::*;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::Path;
 use ufo_data::Preprocess;
-use ufo_model::{
-    Head, Keys, State, Supernet, Visit, Vit, from_values, state_of, task_key, values, weights,
-};
+use ufo_model::{Named, State, Supernet, state_of, weights};
 use ufo_nas::{Path as ExpertPath, Slice};
 use ufo_onnx::{Dim, Graph};
+
+/// Largest relative error of the ONNX file: the largest difference over the largest output.
+pub const ONNX_TOLERANCE: f64 = 1e-4;
 
 /// What was written.
 #[derive(Debug, Clone)]
@@ -21,6 +28,10 @@ pub struct Extracted {
     pub tasks: Vec<String>,
     /// Parameters, heads included; a module used by several tasks counts once.
     pub params: usize,
+    /// Multiply-accumulates of one task on one image.
+    pub macs: u64,
+    /// Largest relative error of the ONNX file over tasks.
+    pub onnx_max_rel_err: f64,
 }
 
 /// What to extract: a task, its path, and the class names of its head.
@@ -32,100 +43,229 @@ pub struct Choice {
     pub path: ExpertPath,
     /// Class names; empty for an embedding.
     pub classes: Vec<String>,
+    /// Images of the task on which the copies are compared with the supernet.
+    pub probe: Probe,
+}
+
+/// Preprocessed images.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    /// Values, row-major.
+    pub images: Vec<f32>,
+    /// Images, channels, height, width.
+    pub size: [usize; 4],
+}
+
+/// Where an extraction reads and writes.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// Hash of the supernet's weights file.
+    pub source: &'a str,
+    /// Folder to make.
+    pub out: &'a Path,
 }
 
 /// Writes `model.safetensors`, `config.json`, `model.onnx`, `manifest.json` and `README.md`.
 ///
-/// One task alone has timm's key names; several keep the supernet's, each module once.
-///
 /// # Errors
-/// An existing folder, a task named twice, a file that cannot be written.
+/// An existing folder, a file that cannot be written, copies that do not keep the promises.
 pub fn extract(
     supernet: &Supernet,
     choices: &[Choice],
     preprocess: &Preprocess,
-    source: &str,
-    out: &Path,
+    place: Place<'_>,
 ) -> Result<Extracted> {
+    let out = place.out;
     if out.exists() {
         bail!("{}: exists already; remove it or choose another folder", out.display());
     }
     let parent = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
     let beside = tempfile::tempdir_in(parent).context("making a folder beside")?;
-    let slice = Slice::full(&supernet.arch);
+    let described = describe(supernet, choices, preprocess);
+    let state = write_weights(supernet, choices, &described, beside.path())?;
+    let error = check(supernet, choices, beside.path())?;
+    let extracted = Extracted {
+        tasks: described.tasks.iter().map(|task| task.name.clone()).collect(),
+        params: state.values().map(|tensor| tensor.values.len()).sum(),
+        macs: ufo_nas::macs(&supernet.arch, &described.slice).total(),
+        onnx_max_rel_err: error,
+    };
+    write_papers(&described, &extracted, beside.path(), place)?;
+    let kept = beside.keep();
+    fs::rename(&kept, out).with_context(|| format!("renaming to {}", out.display()))?;
+    Ok(extracted)
+}
+
+fn describe(supernet: &Supernet, choices: &[Choice], preprocess: &Preprocess) -> Described {
+    let task = |choice: &Choice| {
+        let spec = &supernet.tasks[choice.task].spec;
+        DescribedTask {
+            name: spec.name.clone(),
+            head: spec.head,
+            trained_classes: spec.classes,
+            classes: choice.classes.clone(),
+            path: choice.path.clone(),
+        }
+    };
+    Described {
+        arch: supernet.arch.clone(),
+        slice: Slice::full(&supernet.arch),
+        preprocess: preprocess.clone(),
+        tasks: choices.iter().map(task).collect(),
+    }
+}
+
+/// Weights, ONNX and `config.json`.
+fn write_weights(
+    supernet: &Supernet,
+    choices: &[Choice],
+    described: &Described,
+    folder: &Path,
+) -> Result<State> {
     let mut graph = Graph::new("ufo");
     let [height, width] = supernet.arch.image_size;
     let batch = Dim::Named("batch".to_string());
-    let sizes = [3, height, width].map(Dim::Fixed);
+    let sizes = [supernet.arch.channels, height, width].map(Dim::Fixed);
     let image = graph.input("image", &[&[batch.clone()], &sizes[..]].concat());
     let mut state = State::new();
-    for choice in choices {
-        let mut vit = supernet.subnet(choice.task, &choice.path, &slice)?;
+    for (index, choice) in choices.iter().enumerate() {
+        let mut vit = supernet.subnet(choice.task, &choice.path, &described.slice)?;
         let task = &supernet.tasks[choice.task];
-        let mut head = task.head.clone();
-        let (keys, head_key) = if choices.len() == 1 {
-            (Keys::plain(supernet.arch.depth), "head".to_string())
-        } else {
-            let name = &task.spec.name;
-            (Keys::supernet(name, &choice.path, &slice), format!("{}.head", task_key(name)))
-        };
-        state.extend(vit_state(&mut vit, &keys));
-        state.extend(state_of(&mut head, &head_key));
+        let (keys, head_key) = described.keys(index);
+        state.extend(state_of(&mut Named { vit: &mut vit, keys: &keys }, ""));
+        state.extend(state_of(&mut task.head.clone(), &head_key));
         let features = vit.to_onnx(&mut graph, &keys, &image)?;
-        let output = head.to_onnx(&mut graph, &head_key, &features)?;
-        graph.output(&task.spec.name, &output, &[batch.clone(), Dim::Fixed(head.outputs())]);
+        let output = task.head.to_onnx(&mut graph, &head_key, &features)?;
+        graph.output(&task.spec.name, &output, &[batch.clone(), Dim::Fixed(task.head.outputs())]);
     }
-    let params = state.values().map(|tensor| tensor.values.len()).sum();
-    let tasks: Vec<String> =
-        choices.iter().map(|c| supernet.tasks[c.task].spec.name.clone()).collect();
-    graph.metadata("preprocess", &serde_json::to_string(preprocess)?);
-    let described: Vec<_> = choices
+    graph.metadata("preprocess", &serde_json::to_string(&described.preprocess)?);
+    graph.metadata("tasks", &serde_json::to_string(&described.tasks)?);
+    graph.save(&folder.join(ONNX))?;
+    let bytes = weights::to_bytes(&state, &[("format", "pt".to_string())])?;
+    write_atomic(&folder.join(WEIGHTS), &bytes)?;
+    let config = serde_json::to_vec_pretty(&described.config())?;
+    write_atomic(&folder.join("config.json"), &config)?;
+    Ok(state)
+}
+
+/// Runs the copies on the probes; the ONNX file's largest relative error.
+fn check(supernet: &Supernet, choices: &[Choice], folder: &Path) -> Result<f64> {
+    let package = Package::open(folder)?;
+    let onnx = rten::Model::load_file(folder.join(ONNX)).context("loading the ONNX file")?;
+    let slice = &package.described.slice;
+    let mut worst = 0.0_f64;
+    for (index, choice) in choices.iter().enumerate() {
+        let task = &supernet.tasks[choice.task];
+        let vit = supernet.subnet(choice.task, &choice.path, slice)?;
+        let Probe { images, size } = &choice.probe;
+        let expected = crate::evaluate::run(&vit, &task.head, images.clone(), *size);
+        if package.outputs(index, images.clone(), *size) != expected {
+            bail!(
+                "task `{}`: the extracted weights do not give the supernet's outputs",
+                task.spec.name
+            );
+        }
+        let error = relative_error(&run_onnx(&onnx, &task.spec.name, images, *size)?, &expected);
+        if error.is_nan() || error > ONNX_TOLERANCE {
+            bail!(
+                "task `{}`: the ONNX file differs from the network by {error:.1e} relative; allowed: {ONNX_TOLERANCE:.0e}",
+                task.spec.name
+            );
+        }
+        worst = worst.max(error);
+    }
+    Ok(worst)
+}
+
+fn run_onnx(
+    model: &rten::Model,
+    output: &str,
+    images: &[f32],
+    size: [usize; 4],
+) -> Result<Vec<f32>> {
+    let input = model.node_id("image")?;
+    let output = model.node_id(output)?;
+    let images = NdTensor::from_data(size, images.to_vec());
+    let [out] = model.run_n(vec![(input, images.into())], [output], None)?;
+    let out: NdTensor<f32, 2> = out.try_into().context("the output is not a matrix of f32")?;
+    Ok(out.to_vec())
+}
+
+fn relative_error(got: &[f32], expected: &[f32]) -> f64 {
+    if got.len() != expected.len() {
+        return f64::NAN;
+    }
+    let largest = expected.iter().fold(0.0_f64, |most, v| most.max(f64::from(v.abs())));
+    let gap = |(a, b): (&f32, &f32)| (f64::from(*a) - f64::from(*b)).abs();
+    let gaps = got.iter().zip(expected).map(gap);
+    // `f64::max` drops a NaN, so it is looked for alone.
+    let nan = got.iter().chain(expected).any(|v| v.is_nan());
+    if nan { f64::NAN } else { gaps.fold(0.0, f64::max) / largest.max(f64::MIN_POSITIVE) }
+}
+
+/// Manifest and model card.
+fn write_papers(
+    described: &Described,
+    extracted: &Extracted,
+    folder: &Path,
+    place: Place<'_>,
+) -> Result<()> {
+    let mut sums = serde_json::Map::new();
+    for entry in fs::read_dir(folder).context("listing the model folder")? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        let sum: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+        sums.insert(name, json!(sum));
+    }
+    sums.sort_keys();
+    let manifest = json!({"source_blake3": place.source, "tasks": described.tasks,
+        "slice": described.slice, "params": extracted.params,
+        "macs_per_task": extracted.macs, "preprocess": described.preprocess,
+        "parity": {"weights": "bit-equal to the supernet", "onnx_runtime": "rten",
+            "onnx_max_rel_err": extracted.onnx_max_rel_err},
+        "sha256": sums});
+    write_atomic(&folder.join("manifest.json"), &serde_json::to_vec_pretty(&manifest)?)?;
+    write_atomic(&folder.join("README.md"), card(described, extracted).as_bytes())
+}
+
+fn card(described: &Described, extracted: &Extracted) -> String {
+    let rows: String = described
+        .tasks
         .iter()
-        .map(|choice| {
-            let spec = &supernet.tasks[choice.task].spec;
-            json!({"name": spec.name, "head": spec.head, "path": choice.path,
-                "classes": choice.classes, "trained_classes": spec.classes})
+        .map(|task| {
+            let kind = match task.head {
+                ufo_model::HeadConfig::Linear => format!("{} classes", task.classes.len()),
+                ufo_model::HeadConfig::Embedding { .. } => "embedding".to_string(),
+            };
+            // The bar before the final norm would end the table's cell.
+            let path = task.path.to_string().replace('|', " norm ");
+            format!("| {} | {kind} | `{path}` |\n", task.name)
         })
         .collect();
-    graph.metadata("tasks", &json!(described).to_string());
-    graph.save(&beside.path().join("model.onnx"))?;
-    let bytes = weights::to_bytes(&state, &[("format", "pt".to_string())])?;
-    write_atomic(&beside.path().join("model.safetensors"), &bytes)?;
-    let config = json!({"architecture": "ufo_vit", "num_features": supernet.arch.dim,
-        "arch": supernet.arch, "preprocess": preprocess, "tasks": described});
-    write_atomic(&beside.path().join("config.json"), &serde_json::to_vec_pretty(&config)?)?;
-    let card = format!(
-        "---\nlibrary_name: ufo\ntags: [image-classification, vision-transformer]\n---\n# {}\n\nExtracted from a ufo supernet with no retraining: {params} parameters. Run it with `ufo predict FOLDER IMAGE`.\n",
-        tasks.join(", ")
-    );
-    write_atomic(&beside.path().join("README.md"), card.as_bytes())?;
-    let mut sums = serde_json::Map::new();
-    for file in ["model.onnx", "model.safetensors", "config.json"] {
-        let bytes = fs::read(beside.path().join(file))?;
-        let sum: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
-        sums.insert(file.to_string(), json!(sum));
-    }
-    let macs = ufo_nas::macs(&supernet.arch, &slice).total();
-    let manifest = json!({"source_blake3": source, "tasks": described, "slice": slice,
-        "params": params, "macs_per_task": macs, "preprocess": preprocess, "sha256": sums});
-    write_atomic(&beside.path().join("manifest.json"), &serde_json::to_vec_pretty(&manifest)?)?;
-    let kept = beside.keep();
-    fs::rename(&kept, out).with_context(|| format!("renaming to {}", out.display()))?;
-    Ok(Extracted { tasks, params })
+    let [height, width] = described.preprocess.size;
+    format!(
+        "---\nlibrary_name: ufo\ntags: [vision-transformer, multi-task]\n---\n\n# {}\n\n\
+         Extracted from a ufo supernet with no retraining: {} parameters, {:.1} million \
+         multiply-accumulates a task and image, input {height}x{width}.\n\n\
+         | task | output | path (attention and FFN of each block; s shared, t task) |\n|---|---|---|\n{rows}\n\
+         `ufo predict FOLDER IMAGE…` runs it; `model.onnx` runs in any ONNX runtime (input `image`, \
+         an output a task, preprocessing and labels in its metadata).\n",
+        extracted.tasks.join(", "),
+        extracted.params,
+        extracted.macs as f64 / 1e6,
+    )
 }
 
-fn vit_state(vit: &mut Vit, keys: &Keys) -> State {
-    struct Whole<'a>(&'a mut Vit, &'a Keys);
-    impl Visit for Whole<'_> {
-        fn visit(&mut self, _: &str, visitor: &mut impl ufo_model::Visitor) {
-            self.0.visit(self.1, visitor);
-        }
-    }
-    state_of(&mut Whole(vit, keys), "")
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Output of a task's network and head for one batch of images, as the exported model gives it.
-pub fn run(vit: &Vit, head: &Head, images: Vec<f32>, size: [usize; 4]) -> Vec<f32> {
-    values(&head.forward(vit.forward(from_values(images, size, &Device::flex()), None)))
+    #[test]
+    fn relative_errors_are_of_the_largest_output_and_nan_is_kept() {
+        assert!((relative_error(&[1.0, -4.1], &[1.0, -4.0]) - 0.025).abs() < 1e-6);
+        assert!(relative_error(&[f32::NAN, 1.0], &[1.0, 1.0]).is_nan());
+        assert!(relative_error(&[1.0], &[1.0, 2.0]).is_nan());
+    }
 }

@@ -2,15 +2,25 @@
 
 mod checkpoint;
 mod config;
+pub mod effect;
+mod ema;
 pub mod evaluate;
+pub mod events;
 pub mod extract;
+mod log;
 mod optimizer;
+mod package;
+mod step;
+mod task;
 mod train;
+mod workers;
 
-pub use checkpoint::{load_latest, save, write_atomic};
+pub use checkpoint::{Progress, SUPERNET, load_latest, save, write_atomic};
 pub use config::{RunConfig, TaskConfig, TrainConfig};
-pub use optimizer::{AdamW, Grads, Rates, global_norm};
-pub use train::{
-    Limits, Summary, Task, add_grads, fingerprint, new_supernet, open_tasks, schedule, task_loss,
-    train,
-};
+pub use ema::Ema;
+pub use optimizer::{Grads, Optimizer, Rates, Rule, global_norm};
+pub use package::{Described, DescribedTask, ONNX, Package, WEIGHTS};
+pub use step::{Step, TaskStep, Training, one_step, task_step};
+pub use task::{Task, fingerprint, init_from, new_supernet, open_tasks};
+pub use train::{Limits, Summary, schedule, train};
+pub use workers::Workers;

@@ -1,8 +1,10 @@
-//! AdamW (arXiv 1711.05101) over named parameters on the host, global-norm clip folded in.
+//! AdamW (arXiv 1711.05101) and SGD with momentum over named parameters on the host, with the
+//! global-norm clip folded in.
 //!
 //! A parameter without a gradient (an expert that no task chose) costs nothing and does not move.
 
 use burn_tensor::Tensor;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use ufo_model::{HostTensor, State, Supernet, Visit, Visitor, from_values, values};
 
@@ -13,27 +15,43 @@ const EPSILON: f32 = 1e-8;
 /// Gradients by parameter name, in memory layout.
 pub type Grads = BTreeMap<String, Vec<f32>>;
 
-/// Moments and update count of each parameter.
+/// How a gradient becomes a change of weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rule {
+    /// Adam with decoupled weight decay; betas 0.9 and 0.999, epsilon 1e-8.
+    #[default]
+    AdamW,
+    /// Momentum SGD as PyTorch's: `v = momentum v + g + decay w`, `w -= lr v`.
+    Sgd,
+}
+
+/// State of each parameter.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct AdamW {
+pub struct Optimizer {
     moments: BTreeMap<String, Moments>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Moments {
     first: Vec<f32>,
+    /// Empty for SGD.
     second: Vec<f32>,
     updates: u32,
 }
 
-/// Learning rates of one step.
+/// What one step uses.
 #[derive(Debug, Clone, Copy)]
 pub struct Rates<'a> {
-    /// Of weights.
+    /// The rule.
+    pub rule: Rule,
+    /// Momentum of SGD.
+    pub momentum: f32,
+    /// Learning rate of weights.
     pub lr: f32,
-    /// Of the router.
+    /// Learning rate of the router.
     pub router_lr: f32,
-    /// Decoupled decay of weights.
+    /// Decay of weights.
     pub weight_decay: f32,
     /// Largest global norm; 0 is no clip.
     pub clip: f32,
@@ -47,30 +65,30 @@ pub fn global_norm(grads: &Grads) -> f32 {
     grads.values().map(square).sum::<f64>().sqrt() as f32
 }
 
-impl AdamW {
-    /// Moves every parameter that has a gradient.
-    pub fn step(&mut self, supernet: &mut Supernet, grads: &Grads, rates: &Rates<'_>) {
+impl Optimizer {
+    /// Moves every parameter that has a gradient; returns the global norm before the clip.
+    pub fn step(&mut self, supernet: &mut Supernet, grads: &Grads, rates: &Rates<'_>) -> f32 {
         let norm = global_norm(grads);
         let shrink = if rates.clip > 0.0 && norm > rates.clip { rates.clip / norm } else { 1.0 };
         supernet.visit("", &mut Update { moments: &mut self.moments, grads, rates, shrink });
+        norm
     }
 
-    /// The moments as named tensors.
+    /// The state as named tensors.
     pub fn state(&self) -> State {
         let mut state = State::new();
+        let flat = |values: &[f32]| HostTensor { shape: vec![values.len()], values: values.into() };
         for (name, moments) in &self.moments {
-            let shape = vec![moments.first.len()];
-            let flat =
-                |values: &Vec<f32>| HostTensor { shape: shape.clone(), values: values.clone() };
             state.insert(format!("{name}.first"), flat(&moments.first));
-            state.insert(format!("{name}.second"), flat(&moments.second));
-            let updates = HostTensor { shape: vec![1], values: vec![moments.updates as f32] };
-            state.insert(format!("{name}.updates"), updates);
+            if !moments.second.is_empty() {
+                state.insert(format!("{name}.second"), flat(&moments.second));
+            }
+            state.insert(format!("{name}.updates"), flat(&[moments.updates as f32]));
         }
         state
     }
 
-    /// Restores what [`AdamW::state`] gave.
+    /// Restores what [`Optimizer::state`] gave.
     pub fn from_state(state: State) -> Self {
         let mut moments: BTreeMap<String, Moments> = BTreeMap::new();
         for (key, tensor) in state {
@@ -111,25 +129,79 @@ impl Visitor for Update<'_> {
         let Some(grad) = self.grads.get(name) else {
             return;
         };
-        let (lr, decay) = self.rate_and_decay(name, D);
+        let rate = self.rate_and_decay(name, D);
         let moments = self.moments.entry(name.to_string()).or_default();
-        moments.first.resize(grad.len(), 0.0);
-        moments.second.resize(grad.len(), 0.0);
-        moments.updates += 1;
-        let correct1 = 1.0 - BETA1.powi(moments.updates as i32);
-        let correct2 = 1.0 - BETA2.powi(moments.updates as i32);
         let mut weights = values(tensor);
-        let state = moments.first.iter_mut().zip(&mut moments.second);
+        moments.updates += 1;
+        moments.first.resize(grad.len(), 0.0);
+        match self.rates.rule {
+            Rule::AdamW => moments.adam_w(&mut weights, grad, self.shrink, rate),
+            Rule::Sgd => {
+                let momentum = self.rates.momentum;
+                moments.sgd(&mut weights, grad, (self.shrink, momentum), rate);
+            }
+        }
+        *tensor = from_values(weights, tensor.dims(), &tensor.device());
+    }
+
+    fn buffer<const D: usize>(&mut self, _: &str, _: &mut Tensor<D>) {}
+}
+
+impl Moments {
+    fn adam_w(&mut self, weights: &mut [f32], grad: &[f32], shrink: f32, (lr, decay): (f32, f32)) {
+        self.second.resize(grad.len(), 0.0);
+        let correct1 = 1.0 - BETA1.powi(self.updates as i32);
+        let correct2 = 1.0 - BETA2.powi(self.updates as i32);
+        let state = self.first.iter_mut().zip(&mut self.second);
         for ((weight, grad), (first, second)) in weights.iter_mut().zip(grad).zip(state) {
-            let grad = grad * self.shrink;
+            let grad = grad * shrink;
             *first = BETA1 * *first + (1.0 - BETA1) * grad;
             *second = BETA2 * *second + (1.0 - BETA2) * grad * grad;
             let step = (*first / correct1) / ((*second / correct2).sqrt() + EPSILON);
             *weight -= lr * (step + decay * *weight);
         }
-        let device = tensor.device().inner();
-        *tensor = from_values(weights, tensor.dims(), &device).autodiff().require_grad();
     }
 
-    fn buffer<const D: usize>(&mut self, _: &str, _: &mut Tensor<D>) {}
+    fn sgd(
+        &mut self,
+        weights: &mut [f32],
+        grad: &[f32],
+        (shrink, momentum): (f32, f32),
+        (lr, decay): (f32, f32),
+    ) {
+        for ((weight, grad), velocity) in weights.iter_mut().zip(grad).zip(&mut self.first) {
+            *velocity = momentum * *velocity + grad * shrink + decay * *weight;
+            *weight -= lr * *velocity;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `torch.optim` of PyTorch 2.13 on w = [1, -2], gradients [0.5, 0.1] then [-0.3, 0.2], lr 0.1,
+    /// decay 0.01, momentum 0.9 (`tests/reference/optimizer_reference.py`).
+    #[test]
+    fn two_steps_equal_pytorch() {
+        let grads = [[0.5_f32, 0.1], [-0.3, 0.2]];
+        let mut adam = (Moments::default(), vec![1.0_f32, -2.0]);
+        let mut sgd = (Moments::default(), vec![1.0_f32, -2.0]);
+        for grad in &grads {
+            for (moments, _) in [&mut adam, &mut sgd] {
+                moments.first.resize(2, 0.0);
+                moments.updates += 1;
+            }
+            adam.0.adam_w(&mut adam.1, grad, 1.0, (0.1, 0.01));
+            sgd.0.sgd(&mut sgd.1, grad, (1.0, 0.9), (0.1, 0.01));
+        }
+        let close = |got: &[f32], want: [f32; 2]| {
+            assert!(got.iter().zip(want).all(|(g, w)| (g - w).abs() < 1e-6), "{got:?} {want:?}");
+        };
+        close(&adam.1, ADAM_W);
+        close(&sgd.1, SGD);
+    }
+
+    const ADAM_W: [f32; 2] = [0.878_951_3, -2.192_420_2];
+    const SGD: [f32; 2] = [0.932_151, -2.033_191_9];
 }

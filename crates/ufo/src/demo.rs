@@ -1,6 +1,7 @@
 //! `ufo demo`: the whole of stage one on the bundled data.
 
-use crate::run::{Run, finished, interruptible, table};
+use crate::report;
+use crate::run::{Judged, Run, finished, interruptible, table};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use std::fs;
@@ -50,6 +51,8 @@ pub(crate) struct Args {
     /// Training time, such as 90s or 40m.
     #[arg(long, default_value = "6m", value_parser = duration)]
     budget: Duration,
+    #[command(flatten)]
+    overrides: crate::Overrides,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -77,7 +80,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         );
     }
     unpack(&args.out.join("data"))?;
-    let mut run = Run::start(&args.out, config(&args.out.join("data"))?)?;
+    let mut run = Run::start(&args.out, config(&args.out.join("data"), &args.overrides.sets())?)?;
     let mut limits = interruptible()?;
     limits.budget = Some(args.budget);
     eprintln!("training four tasks together for {} s", args.budget.as_secs());
@@ -96,18 +99,24 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     sets.push(names[..2].to_vec());
     for set in sets {
         let folder = args.out.join("models").join(set.join("+"));
-        let done = run.extract(&set, &folder)?;
-        extracted.push(json!({"dir": folder, "tasks": done.tasks, "params": done.params}));
+        if folder.exists() {
+            // Left by a demo that was killed while it extracted.
+            fs::remove_dir_all(&folder)
+                .with_context(|| format!("removing {}", folder.display()))?;
+        }
+        let done = run.extract(&set, false, &folder)?;
+        extracted.push(json!({"dir": folder, "tasks": done.tasks,
+            "params": done.params, "onnx_max_rel_err": done.onnx_max_rel_err}));
     }
     let extract_s = extracting.elapsed().as_secs_f64();
-    let spec_params =
-        ufo_nas::params(&run.supernet.arch, &ufo_nas::Slice::full(&run.supernet.arch));
+    report::write(&run, &results)?;
+    let account = ufo_nas::accounting(&run.supernet.spec());
     let tasks: Vec<_> = results
         .iter()
         .enumerate()
-        .map(|(index, (result, baseline))| {
+        .map(|(index, Judged { result, baseline, .. })| {
             json!({"name": result.name, "metric": result.metric, "value": result.value,
-                "baseline_1nn": baseline, "params_activated": spec_params.total(),
+                "baseline_1nn": baseline, "params_activated": account.per_task[index].activated_params,
                 "path": run.supernet.path(index).to_string()})
         })
         .collect();
@@ -117,10 +126,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         "images_per_s": trained.images_per_s});
     println!("{}", table(&run, &results));
     println!(
-        "{} steps, {:.0} images/s; models in {}",
+        "{} steps, {:.0} images/s; models in {}, pictures in {}",
         trained.steps,
         trained.images_per_s,
-        args.out.join("models").display()
+        args.out.join("models").display(),
+        args.out.join("report.html").display()
     );
     write_atomic(&args.out.join("summary.json"), &serde_json::to_vec_pretty(&summary)?)?;
     Ok(ExitCode::SUCCESS)
@@ -138,13 +148,12 @@ fn unpack(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn config(data: &Path) -> Result<RunConfig> {
-    let mut config: RunConfig = toml::from_str(CONFIG).context("in the demo's configuration")?;
+fn config(data: &Path, sets: &[String]) -> Result<RunConfig> {
+    let mut config = RunConfig::parse(CONFIG, sets).context("in the demo's configuration")?;
     for task in &mut config.tasks {
         for path in [&mut task.data.train, &mut task.data.test] {
             *path = data.join(&*path);
         }
     }
-    config.validate()?;
     Ok(config)
 }

@@ -2,7 +2,11 @@
 
 mod data;
 mod demo;
+mod html_report;
+mod init;
 mod params;
+mod predict;
+mod report;
 mod run;
 
 use clap::{Parser, Subcommand};
@@ -24,6 +28,11 @@ enum Command {
     /// Look at a dataset, or make one from a fetched package.
     #[command(subcommand)]
     Data(data::Command),
+    /// Write a starting configuration for folders of images.
+    #[command(
+        after_help = "Example:\n  ufo init --task flowers=data/flowers --task faces=data/faces --out tasks.toml"
+    )]
+    Init(init::Args),
     /// Train a supernet; continues from the newest checkpoint of the run folder.
     #[command(after_help = "Example:\n  ufo train --config tasks.toml --out runs/first")]
     Train(run::TrainArgs),
@@ -35,6 +44,12 @@ enum Command {
         after_help = "Example:\n  ufo extract --run runs/demo --tasks fashion,digits --out models/both"
     )]
     Extract(run::ExtractArgs),
+    /// Show a run as one HTML page.
+    #[command(after_help = "Example:\n  ufo report --run runs/demo")]
+    Report(report::Args),
+    /// Run an extracted model folder on images.
+    #[command(after_help = "Example:\n  ufo predict runs/demo/models/fashion shoe.png --json")]
+    Predict(predict::Args),
     /// Count parameters from shapes alone.
     #[command(after_help = "Example:\n  ufo params --preset ufo-17b --json")]
     Params(params::Args),
@@ -47,13 +62,34 @@ struct RunFolder {
     run: PathBuf,
 }
 
+/// Changes of a configuration.
+#[derive(clap::Args)]
+struct Overrides {
+    /// Change one value of the configuration, such as train.lr=1e-3 or task.digits.batch=64.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Seed of every random stream.
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+impl Overrides {
+    fn sets(&self) -> Vec<String> {
+        let seed = self.seed.map(|seed| format!("seed={seed}"));
+        self.set.iter().cloned().chain(seed).collect()
+    }
+}
+
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
         Command::Data(command) => data::run(&command),
+        Command::Init(args) => init::run(&args),
         Command::Train(args) => run::train(&args),
         Command::Eval(args) => run::eval(&args),
         Command::Extract(args) => run::extract(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Predict(args) => predict::run(&args),
         Command::Params(args) => params::run(&args),
     };
     match result {

@@ -4,7 +4,6 @@ use anyhow::Result;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
-use ufo_model::HeadConfig;
 use ufo_nas::{HeadShape, Layout, PathCounts, Preset, SupernetSpec, TaskShape, accounting};
 use ufo_train::{RunConfig, open_tasks};
 
@@ -68,14 +67,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 fn spec(args: &Args) -> Result<SupernetSpec> {
     if let Some(file) = &args.config {
-        let config = RunConfig::read(file)?;
-        let shape = |task: &ufo_train::Task| {
-            let classes = task.train.classes().len();
-            let head = match task.config.head {
-                HeadConfig::Linear => HeadShape::Linear { classes },
-                HeadConfig::Embedding { dim, .. } => HeadShape::Embedding { dim, classes },
-            };
-            TaskShape { name: task.config.name.clone(), head }
+        let config = RunConfig::read(file, &[])?;
+        let shape = |task: &ufo_train::Task| TaskShape {
+            name: task.config.name.clone(),
+            head: task.config.head.shape(task.train.classes().len()),
         };
         let tasks = open_tasks(&config)?.iter().map(shape).collect();
         return Ok(SupernetSpec { arch: config.arch(), tasks });

@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use ufo_model::{HeadConfig, Supernet};
+use ufo_data::eval_batches;
+use ufo_model::Supernet;
 use ufo_nas::Slice;
-use ufo_train::extract::{Choice, Extracted};
+use ufo_train::effect::{Candidate, by_effect};
+use ufo_train::extract::{Choice, Extracted, Place, Probe};
 use ufo_train::{
-    Limits, RunConfig, Summary, Task, evaluate, fingerprint, load_latest, new_supernet, open_tasks,
-    write_atomic,
+    Limits, RunConfig, SUPERNET, Summary, Task, Workers, evaluate, fingerprint, load_latest,
+    new_supernet, open_tasks, write_atomic,
 };
 
 #[derive(clap::Args)]
@@ -24,6 +26,8 @@ pub(crate) struct TrainArgs {
     /// Run folder.
     #[arg(long)]
     out: PathBuf,
+    #[command(flatten)]
+    overrides: crate::Overrides,
 }
 
 #[derive(clap::Args)]
@@ -42,9 +46,24 @@ pub(crate) struct ExtractArgs {
     /// Tasks, comma separated.
     #[arg(long, value_delimiter = ',', required = true)]
     tasks: Vec<String>,
+    /// Choose each path by its measured effect on the validation images, in place of the router's.
+    #[arg(long)]
+    by_effect: bool,
     /// Model folder, new.
     #[arg(long)]
     out: PathBuf,
+}
+
+/// Every task's result.
+pub(crate) type Results = Vec<Judged>;
+
+/// What the test split of a task says.
+pub(crate) struct Judged {
+    pub(crate) result: evaluate::TaskResult,
+    /// The same metric by raw pixels.
+    pub(crate) baseline: f64,
+    /// Output of every test image, row-major.
+    pub(crate) rows: Vec<f32>,
 }
 
 /// A run folder held by this process: its configuration, data and weights.
@@ -62,9 +81,13 @@ impl Run {
         fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
         let lock = lock(folder)?;
         let tasks = open_tasks(&config)?;
-        let supernet = new_supernet(&config, &tasks)?;
+        let mut supernet = new_supernet(&config, &tasks)?;
         // An earlier run of another configuration must keep its own: refuse before writing.
-        load_latest(folder, &fingerprint(&config, &supernet), &mut supernet.clone())?;
+        let print = fingerprint(&config, &supernet);
+        let before = load_latest(folder, &print, &mut supernet.clone())?;
+        if let (Some(file), None) = (&config.init, &before) {
+            ufo_train::init_from(file, &mut supernet)?;
+        }
         let text = toml::to_string(&config)?;
         write_atomic(&folder.join("config.toml"), text.as_bytes())?;
         Ok(Self { folder: folder.to_path_buf(), config, tasks, supernet, _lock: lock })
@@ -72,14 +95,15 @@ impl Run {
 
     /// Opens a finished or interrupted run with its newest checkpoint.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
-        let config = RunConfig::read(&folder.join("config.toml"))?;
+        let config = RunConfig::read(&folder.join("config.toml"), &[])?;
         let lock = lock(folder)?;
         let tasks = open_tasks(&config)?;
         let mut supernet = new_supernet(&config, &tasks)?;
         let print = fingerprint(&config, &supernet);
-        if load_latest(folder, &print, &mut supernet)?.is_none() {
+        let Some(progress) = load_latest(folder, &print, &mut supernet)? else {
             bail!("{}: no checkpoint; train first with `ufo train`", folder.display());
-        }
+        };
+        let supernet = progress.ema.map_or(supernet.clone(), |ema| ema.applied(&supernet));
         Ok(Self { folder: folder.to_path_buf(), config, tasks, supernet, _lock: lock })
     }
 
@@ -87,45 +111,90 @@ impl Run {
     pub(crate) fn train(&mut self, limits: &Limits) -> Result<Summary> {
         let summary =
             ufo_train::train(&self.folder, &self.config, &self.tasks, &mut self.supernet, limits)?;
-        self.supernet = ufo_model::without_grad(&self.supernet);
         Ok(summary)
     }
 
     /// Every task's result with its baseline.
-    pub(crate) fn evaluate(&self) -> Result<Vec<(evaluate::TaskResult, f64)>> {
+    pub(crate) fn evaluate(&self) -> Result<Results> {
         let preprocess = self.config.preprocess();
         let slice = Slice::full(&self.supernet.arch);
-        let mut results = Vec::new();
-        for (index, task) in self.tasks.iter().enumerate() {
+        let workers = Workers::new(self.config.train.threads, self.tasks.len())?;
+        let results = workers.map(self.tasks.len(), |index| {
+            let task = &self.tasks[index];
             let vit = self.supernet.subnet(index, &self.supernet.path(index), &slice)?;
             let head = &self.supernet.tasks[index].head;
             let rows = evaluate::outputs(&vit, head, &task.test, &preprocess)?;
-            let result = evaluate::judge(task, &rows)?;
-            results.push((result, evaluate::baseline(task, &preprocess)?));
-        }
-        Ok(results)
+            let result = evaluate::judge(task, &task.test, &rows)?;
+            Ok(Judged { result, baseline: evaluate::baseline(task, &preprocess)?, rows })
+        });
+        results.into_iter().collect()
     }
 
-    /// Extracts the paths that the router picked for `names`.
-    pub(crate) fn extract(&self, names: &[String], out: &Path) -> Result<Extracted> {
+    /// Extracts the models of `names`: along the router's paths, or along the best by measured effect
+    /// on the validation images.
+    pub(crate) fn extract(
+        &self,
+        names: &[String],
+        by_effect: bool,
+        out: &Path,
+    ) -> Result<Extracted> {
         let mut choices = Vec::new();
         for (position, name) in names.iter().enumerate() {
-            let task = self.supernet.task_index(name)?;
+            let index = self.supernet.task_index(name)?;
             if names[..position].contains(name) {
                 bail!("--tasks: `{name}` is named twice");
             }
-            let classes = match self.tasks[task].config.head {
-                HeadConfig::Linear => self.tasks[task].train.classes().to_vec(),
-                HeadConfig::Embedding { .. } => Vec::new(),
+            let task = &self.tasks[index];
+            let path = if by_effect {
+                let candidates = self.candidates(index)?;
+                eprintln!("{}", candidate_table(name, &candidates));
+                candidates[0].path.clone()
+            } else {
+                self.supernet.path(index)
             };
-            choices.push(Choice { task, path: self.supernet.path(task), classes });
+            let classes = task.classes().to_vec();
+            choices.push(Choice { task: index, path, classes, probe: self.probe(task)? });
         }
-        let source = fs::read_to_string(self.folder.join("checkpoints/latest"))?;
-        let file = self.folder.join("checkpoints").join(source).join("supernet.safetensors");
-        let hash = blake3::hash(&fs::read(&file)?).to_hex().to_string();
-        let preprocess = self.config.preprocess();
-        ufo_train::extract::extract(&self.supernet, &choices, &preprocess, &hash, out)
+        let latest = fs::read_to_string(self.folder.join("checkpoints/latest"))?;
+        let file = self.folder.join("checkpoints").join(latest).join(SUPERNET);
+        let source = blake3::hash(&fs::read(&file)?).to_hex().to_string();
+        let place = Place { source: &source, out };
+        ufo_train::extract::extract(&self.supernet, &choices, &self.config.preprocess(), place)
     }
+
+    fn candidates(&self, index: usize) -> Result<Vec<Candidate>> {
+        let workers = Workers::new(self.config.train.threads, 2 * self.supernet.arch.depth)?;
+        let preprocess = self.config.preprocess();
+        by_effect(&self.supernet, index, &self.tasks[index], &preprocess, &workers)
+    }
+
+    /// A few test images of a task.
+    fn probe(&self, task: &Task) -> Result<Probe> {
+        let few: Vec<usize> = (0..task.test.len().min(PROBES)).collect();
+        let few = task.test.select(&few);
+        let batch = eval_batches(&few, &self.config.preprocess(), PROBES).next();
+        let batch = batch.context("a test split has at least one image")??;
+        Ok(Probe { images: batch.images, size: batch.size })
+    }
+}
+
+/// Images of a task on which an extracted model is compared with the supernet.
+const PROBES: usize = 16;
+
+fn candidate_table(task: &str, candidates: &[Candidate]) -> comfy_table::Table {
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::UTF8_FULL_CONDENSED);
+    table.set_header([&format!("{task}: path of"), "validation", "experts (attention, FFN)"]);
+    let plain = |candidate: &Candidate| !candidate.origin.contains("flip");
+    let shown = candidates.iter().enumerate().filter(|(rank, c)| *rank < 5 || plain(c));
+    for (_, candidate) in shown {
+        table.add_row([
+            candidate.origin.clone(),
+            format!("{:.1} %", 100.0 * candidate.value),
+            candidate.path.to_string(),
+        ]);
+    }
+    table
 }
 
 fn lock(folder: &Path) -> Result<File> {
@@ -163,7 +232,7 @@ pub(crate) fn finished(summary: &Summary, again: &str) -> Option<ExitCode> {
 }
 
 pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
-    let mut run = Run::start(&args.out, RunConfig::read(&args.config)?)?;
+    let mut run = Run::start(&args.out, RunConfig::read(&args.config, &args.overrides.sets())?)?;
     let summary = run.train(&interruptible()?)?;
     let again =
         format!("ufo train --config {} --out {}", args.config.display(), args.out.display());
@@ -180,7 +249,7 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<ExitCode> {
     if args.json {
         let rows: Vec<_> = results
             .iter()
-            .map(|(result, baseline)| json!({"result": result, "baseline_1nn": baseline}))
+            .map(|judged| json!({"result": judged.result, "baseline_1nn": judged.baseline}))
             .collect();
         println!("{}", serde_json::to_string_pretty(&rows)?);
     } else {
@@ -191,22 +260,23 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<ExitCode> {
 
 pub(crate) fn extract(args: &ExtractArgs) -> Result<ExitCode> {
     let run = Run::open(&args.folder.run)?;
-    let extracted = run.extract(&args.tasks, &args.out)?;
+    let extracted = run.extract(&args.tasks, args.by_effect, &args.out)?;
     println!(
-        "{}: {} parameters in {}",
+        "{}: {} parameters in {}; ONNX within {:.1e} of the network",
         extracted.tasks.join(", "),
         extracted.params,
-        args.out.display()
+        args.out.display(),
+        extracted.onnx_max_rel_err
     );
     Ok(ExitCode::SUCCESS)
 }
 
 /// The results as a terminal table.
-pub(crate) fn table(run: &Run, results: &[(evaluate::TaskResult, f64)]) -> comfy_table::Table {
+pub(crate) fn table(run: &Run, results: &Results) -> comfy_table::Table {
     let mut table = comfy_table::Table::new();
     table.load_preset(comfy_table::presets::UTF8_FULL_CONDENSED);
     table.set_header(["task", "metric", "ufo", "raw-pixel 1-NN", "path (attention, FFN)"]);
-    for (index, (result, baseline)) in results.iter().enumerate() {
+    for (index, Judged { result, baseline, .. }) in results.iter().enumerate() {
         table.add_row([
             result.name.clone(),
             result.metric.clone(),

@@ -244,18 +244,21 @@ fn config_limits_training_with_the_seed() {
         train: folder.path().join("train"),
         test: folder.path().join("train"),
         limit: Some(4),
+        validation: 0.0,
         max_broken: 0,
     };
     let names = |seed| {
-        let dataset = config.open_train(seed).unwrap();
+        let dataset = config.open_train(seed, HoldOut::Images).unwrap().0;
         (0..dataset.len()).map(|index| dataset.name(index)).collect::<Vec<_>>()
     };
     assert_eq!(names(1).len(), 4);
     assert_eq!(names(1), names(1));
     assert_ne!(names(1), names(2));
-    let train = config.open_train(1).unwrap();
+    let train = config.open_train(1, HoldOut::Images).unwrap().0;
     assert_eq!(config.open_test(Some(train.classes())).unwrap().len(), 9);
-    assert!(DatasetConfig { limit: Some(0), ..config.clone() }.open_train(1).is_err());
+    assert!(
+        DatasetConfig { limit: Some(0), ..config.clone() }.open_train(1, HoldOut::Images).is_err()
+    );
 
     let text = r#"{"format":"image-folder","train":"a","test":"b"}"#;
     let parsed: DatasetConfig = serde_json::from_str(text).unwrap();
@@ -277,4 +280,44 @@ fn the_bundled_sets_open() {
     let emoji = Dataset::open(Format::Idx, &data.join("emoji/test")).unwrap();
     assert_eq!((emoji.len(), emoji.classes().len(), emoji.camera(1)), (788, 394, Some(1)));
     assert_eq!(emoji.image(0).unwrap().width, 32);
+}
+
+#[test]
+fn what_is_held_out_is_disjoint_drawn_by_seed_and_of_whole_classes_for_retrieval() {
+    let folder = TempDir::new().unwrap();
+    for class in 0..10 {
+        for image in 0..4 {
+            put(&folder, &format!("{class}/{image}.png"), png([class; 3]));
+        }
+    }
+    let path = folder.path().to_path_buf();
+    let config = |validation| DatasetConfig {
+        format: Format::ImageFolder,
+        train: path.clone(),
+        test: path.clone(),
+        limit: None,
+        validation,
+        max_broken: 0,
+    };
+    let names = |d: &Dataset| (0..d.len()).map(|i| d.name(i)).collect::<Vec<_>>();
+    let (train, held) = config(0.25).open_train(3, HoldOut::Images).unwrap();
+    let held = held.unwrap();
+    assert_eq!((train.len(), held.len(), train.classes().len()), (30, 10, 10));
+    assert!(names(&held).iter().all(|name| !names(&train).contains(name)));
+    let again = config(0.25).open_train(3, HoldOut::Images).unwrap().1.unwrap();
+    assert_eq!(names(&held), names(&again));
+    let other = config(0.25).open_train(4, HoldOut::Images).unwrap().1.unwrap();
+    assert_ne!(names(&held), names(&other));
+
+    let (train, held) = config(0.2).open_train(3, HoldOut::Classes).unwrap();
+    let held = held.unwrap();
+    assert_eq!((train.len(), train.classes().len()), (32, 8));
+    assert_eq!((held.len(), held.classes().len()), (8, 2));
+    assert!(held.classes().iter().all(|class| !train.classes().contains(class)));
+    assert!(train.labels().iter().all(|&label| label < 8));
+
+    for share in [-0.1, 1.0, f64::NAN, 0.001] {
+        let error = config(share).open_train(3, HoldOut::Images).unwrap_err().to_string();
+        assert!(error.contains("data.validation"), "{error}");
+    }
 }

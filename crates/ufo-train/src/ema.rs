@@ -1,0 +1,76 @@
+//! Exponential moving average of the weights, which is then what a run evaluates and extracts.
+//!
+//! `average = d average + (1 - d) weight` after each step, with `d = min(decay, (1 + n) / (10 + n))`
+//! at update n, so that the first steps are forgotten (timm's `ModelEmaV3` has the same warm-up).
+
+use burn_tensor::Tensor;
+use std::collections::BTreeMap;
+use ufo_model::{HostTensor, State, Supernet, Visit, Visitor, from_values, values};
+
+const UPDATES: &str = "updates";
+
+/// The averaged parameters, by name, in memory layout.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ema {
+    updates: u32,
+    averages: BTreeMap<String, Vec<f32>>,
+}
+
+impl Ema {
+    /// Takes in the weights of one more step.
+    pub fn update(&mut self, supernet: &Supernet, decay: f32) {
+        struct Blend<'a>(&'a mut BTreeMap<String, Vec<f32>>, f32);
+        impl Visitor for Blend<'_> {
+            fn tensor<const D: usize>(&mut self, name: &str, tensor: &mut Tensor<D>) {
+                let new = values(tensor);
+                match self.0.get_mut(name) {
+                    None => {
+                        self.0.insert(name.to_string(), new);
+                    }
+                    Some(average) => {
+                        for (average, new) in average.iter_mut().zip(new) {
+                            *average += (1.0 - self.1) * (new - *average);
+                        }
+                    }
+                }
+            }
+            fn buffer<const D: usize>(&mut self, _: &str, _: &mut Tensor<D>) {}
+        }
+        let n = self.updates as f32;
+        self.updates += 1;
+        let decay = decay.min((1.0 + n) / (10.0 + n));
+        supernet.clone().visit("", &mut Blend(&mut self.averages, decay));
+    }
+
+    /// `supernet` with the averages in the place of its parameters; buffers stay.
+    #[must_use]
+    pub fn applied(&self, supernet: &Supernet) -> Supernet {
+        struct Set<'a>(&'a BTreeMap<String, Vec<f32>>);
+        impl Visitor for Set<'_> {
+            fn tensor<const D: usize>(&mut self, name: &str, tensor: &mut Tensor<D>) {
+                if let Some(average) = self.0.get(name) {
+                    *tensor = from_values(average.clone(), tensor.dims(), &tensor.device());
+                }
+            }
+            fn buffer<const D: usize>(&mut self, _: &str, _: &mut Tensor<D>) {}
+        }
+        let mut supernet = supernet.clone();
+        supernet.visit("", &mut Set(&self.averages));
+        supernet
+    }
+
+    /// The averages as named tensors.
+    pub fn state(&self) -> State {
+        let flat = |values: &[f32]| HostTensor { shape: vec![values.len()], values: values.into() };
+        let averages = self.averages.iter().map(|(name, values)| (name.clone(), flat(values)));
+        let updates = (UPDATES.to_string(), flat(&[self.updates as f32]));
+        averages.chain([updates]).collect()
+    }
+
+    /// Restores what [`Ema::state`] gave.
+    pub fn from_state(mut state: State) -> Self {
+        let updates = state.remove(UPDATES).and_then(|t| t.values.first().copied());
+        let averages = state.into_iter().map(|(name, tensor)| (name, tensor.values)).collect();
+        Self { updates: updates.map_or(0, |n| n as u32), averages }
+    }
+}

@@ -1,0 +1,164 @@
+//! One step of the task supernet: every task contributes, and each holds its activations only
+//! while a thread works on it (spec 2.6, 3.2).
+
+use crate::optimizer::Grads;
+use crate::{RunConfig, Task, TaskConfig, Workers};
+use anyhow::{Context, Result};
+use burn_tensor::{Device, Gradients, Tensor};
+use ufo_data::{Batch, Loader, Purpose, stream};
+use ufo_model::losses::{cosface_logits, cross_entropy, smooth_targets, triplet};
+use ufo_model::{
+    Draw, DropPath, Head, HeadConfig, NeckStatistics, Supernet, Visitor, from_values, values,
+};
+
+/// What a step needs besides the weights.
+#[derive(Debug)]
+pub struct Training<'a> {
+    /// The run's configuration.
+    pub config: &'a RunConfig,
+    /// Tasks in configuration order.
+    pub tasks: &'a [Task],
+    /// Threads for the tasks.
+    pub workers: Workers,
+}
+
+/// Losses and gradients of one step.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// Loss of each task, in task order.
+    pub losses: Vec<f32>,
+    /// Gradients, summed over tasks.
+    pub grads: Grads,
+    /// Batch statistics for the necks of embedding heads, by task.
+    pub necks: Vec<(usize, NeckStatistics)>,
+}
+
+/// Forward and backward of every task on its next batch. Gradients are added in task order: the
+/// same bits for any number of threads.
+///
+/// # Errors
+/// Those of the loaders, with the task's name.
+pub fn one_step(
+    training: &Training<'_>,
+    supernet: &Supernet,
+    loaders: &mut [Loader],
+    at: (u64, f64),
+) -> Result<Step> {
+    let mut batches = Vec::new();
+    for (loader, task) in loaders.iter_mut().zip(training.tasks) {
+        let named = || format!("task `{}`", task.config.name);
+        batches.push(loader.next_batch().with_context(named)?);
+    }
+    let parts = training.workers.map(batches.len(), |index| {
+        task_step(training.config, supernet, index, &batches[index], at)
+    });
+    let mut step = Step::default();
+    for (index, part) in parts.into_iter().enumerate() {
+        step.losses.push(part.loss);
+        step.necks.extend(part.neck.map(|statistics| (index, statistics)));
+        add(&mut step.grads, part.grads);
+    }
+    Ok(step)
+}
+
+/// One task's share of a step.
+#[derive(Debug)]
+pub struct TaskStep {
+    /// Loss before its weight.
+    pub loss: f32,
+    /// Gradients of the weighted loss.
+    pub grads: Grads,
+    /// Batch statistics of an embedding head's neck.
+    pub neck: Option<NeckStatistics>,
+}
+
+/// Forward and backward of task `index` at `(step, progress)`, on leaves of its own: threads share
+/// no graph.
+pub fn task_step(
+    config: &RunConfig,
+    supernet: &Supernet,
+    index: usize,
+    batch: &Batch,
+    (step, progress): (u64, f64),
+) -> TaskStep {
+    let task = &config.tasks[index];
+    let leaves = supernet.leaves(index);
+    let [n, ..] = batch.size;
+    let key = [index as u64, step];
+    let mut rng = stream(config.seed, Purpose::Router, &key);
+    let tau = config.router.tau(progress);
+    let draw = Draw::new(&leaves.tasks[index].router, &config.router, tau, n, &mut rng);
+    let mut rng = stream(config.seed, Purpose::DropPath, &key);
+    let depth = leaves.arch.depth;
+    let drop = DropPath::draw(config.train.drop_path, depth, n, &mut rng, &Device::flex());
+    let vit = leaves.routed(index, &draw);
+    let images = from_values(batch.images.clone(), batch.size, &Device::flex()).autodiff();
+    let features = vit.forward(images, drop.as_ref());
+    let (loss, neck) = task_loss(&leaves.tasks[index].head, features, task, batch);
+    let value = values(&loss)[0];
+    let grads = take_grads(leaves, index, (loss * task.loss_weight).backward());
+    TaskStep { loss: value, grads, neck }
+}
+
+/// A task's loss on the features of a batch, and the neck's batch statistics of an embedding head.
+fn task_loss(
+    head: &Head,
+    features: Tensor<2>,
+    config: &TaskConfig,
+    batch: &Batch,
+) -> (Tensor<1>, Option<NeckStatistics>) {
+    let device = Device::flex();
+    let targets = |classes: usize, epsilon: f32| {
+        let rows = smooth_targets(&batch.labels, classes, epsilon);
+        from_values(rows, [batch.labels.len(), classes], &device)
+    };
+    match (head, config.head) {
+        (Head::Embedding(head), HeadConfig::Embedding { scale, margin, .. }) => {
+            let (before, cosines, statistics) = head.train(features);
+            let targets = targets(cosines.dims()[1], 0.0);
+            let logits = cosface_logits(cosines, targets.clone(), scale, margin);
+            let loss = cross_entropy(logits, targets);
+            let loss = match config.triplet {
+                Some(form) => loss + triplet(before, &batch.labels, form),
+                None => loss,
+            };
+            (loss, Some(statistics))
+        }
+        _ => {
+            let logits = head.forward(features);
+            let classes = logits.dims()[1];
+            let targets = match &batch.soft {
+                Some(soft) => from_values(soft.clone(), [batch.labels.len(), classes], &device),
+                None => targets(classes, config.label_smoothing),
+            };
+            (cross_entropy(logits, targets), None)
+        }
+    }
+}
+
+/// The gradients of the leaves that the loss reached, by name.
+fn take_grads(mut leaves: Supernet, index: usize, grads: Gradients) -> Grads {
+    struct Take(Gradients, Grads);
+    impl Visitor for Take {
+        fn tensor<const D: usize>(&mut self, name: &str, tensor: &mut Tensor<D>) {
+            if let Some(grad) = tensor.grad_remove(&mut self.0) {
+                self.1.insert(name.to_string(), values(&grad));
+            }
+        }
+        fn buffer<const D: usize>(&mut self, _: &str, _: &mut Tensor<D>) {}
+    }
+    let mut take = Take(grads, Grads::new());
+    leaves.visit_task(index, &mut take);
+    take.1
+}
+
+fn add(sum: &mut Grads, grads: Grads) {
+    for (name, grad) in grads {
+        match sum.get_mut(&name) {
+            Some(total) => total.iter_mut().zip(&grad).for_each(|(total, g)| *total += g),
+            None => {
+                sum.insert(name, grad);
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! A run's tasks with their data, and the supernet for them.
+
+use crate::{RunConfig, TaskConfig};
+use anyhow::{Context, Result};
+use burn_tensor::Device;
+use serde_json::json;
+use std::path::Path;
+use std::sync::Arc;
+use ufo_data::{Dataset, HoldOut, Purpose, stream};
+use ufo_model::{HeadConfig, Supernet, TaskSpec, timm, weights};
+
+/// A task ready to train and evaluate.
+#[derive(Debug)]
+pub struct Task {
+    /// Its configuration.
+    pub config: TaskConfig,
+    /// Training split, without what is held out.
+    pub train: Arc<Dataset>,
+    /// Held-out training images, when `data.validation` is above 0.
+    pub validation: Option<Arc<Dataset>>,
+    /// Test split.
+    pub test: Arc<Dataset>,
+}
+
+impl Task {
+    /// Class names of the head; none for an embedding.
+    pub fn classes(&self) -> &[String] {
+        match self.config.head {
+            HeadConfig::Linear => self.train.classes(),
+            HeadConfig::Embedding { .. } => &[],
+        }
+    }
+}
+
+/// Opens the data of every task.
+///
+/// # Errors
+/// Names the task and the place.
+pub fn open_tasks(config: &RunConfig) -> Result<Vec<Task>> {
+    let open = |task: &TaskConfig| -> Result<Task> {
+        let data = &task.data;
+        let hold_out = match task.head {
+            HeadConfig::Linear => HoldOut::Images,
+            HeadConfig::Embedding { .. } => HoldOut::Classes,
+        };
+        let (train, validation) = data.open_train(config.seed, hold_out)?;
+        let test = match task.head {
+            HeadConfig::Linear => data.open_test(Some(train.classes()))?,
+            HeadConfig::Embedding { .. } => data.open_test(None)?,
+        };
+        Ok(Task {
+            config: task.clone(),
+            train: Arc::new(train),
+            validation: validation.map(Arc::new),
+            test: Arc::new(test),
+        })
+    };
+    let named = |task: &TaskConfig| open(task).with_context(|| format!("task `{}`", task.name));
+    config.tasks.iter().map(named).collect()
+}
+
+/// A fresh supernet for the tasks.
+///
+/// # Errors
+/// When the architecture is not valid.
+pub fn new_supernet(config: &RunConfig, tasks: &[Task]) -> Result<Supernet> {
+    let spec = |task: &Task| TaskSpec {
+        name: task.config.name.clone(),
+        head: task.config.head,
+        classes: task.train.classes().len(),
+    };
+    let specs: Vec<TaskSpec> = tasks.iter().map(spec).collect();
+    let mut rng = stream(config.seed, Purpose::Init, &[]);
+    Ok(Supernet::init(&config.arch(), &specs, &mut rng, &Device::flex())?)
+}
+
+/// Starts every expert and stem from a timm ViT checkpoint.
+///
+/// # Errors
+/// Names the file, and the tensor that is missing or does not fit.
+pub fn init_from(file: &Path, supernet: &mut Supernet) -> Result<()> {
+    let from = file.display().to_string();
+    let bytes = std::fs::read(file).with_context(|| format!("init: reading {from}"))?;
+    let state = weights::from_bytes(&bytes, &from)?;
+    timm::init(supernet, state, &from)
+        .context("init: a plain timm ViT of the preset's shape is needed")
+}
+
+/// Hash of what shapes the weights and the data order; a checkpoint belongs to one.
+pub fn fingerprint(config: &RunConfig, supernet: &Supernet) -> String {
+    let specs: Vec<&TaskSpec> = supernet.tasks.iter().map(|task| &task.spec).collect();
+    let text = json!([supernet.arch, specs, config.seed]).to_string();
+    blake3::hash(text.as_bytes()).to_hex().to_string()
+}

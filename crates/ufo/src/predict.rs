@@ -1,0 +1,134 @@
+//! `ufo predict`: runs an extracted model folder on images.
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use ufo_data::decode;
+use ufo_model::HeadConfig;
+use ufo_train::{DescribedTask, Package};
+
+/// Images of a batch.
+const BATCH: usize = 32;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Model folder that `ufo extract` wrote.
+    model: PathBuf,
+    /// Images.
+    #[arg(required = true)]
+    images: Vec<PathBuf>,
+    /// Print JSON, with the raw outputs of every task.
+    #[arg(long)]
+    json: bool,
+    /// Classes shown for an image.
+    #[arg(long, default_value_t = 3)]
+    top: usize,
+    /// Give the features before the heads as well (with --json).
+    #[arg(long, requires = "json")]
+    features: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let package = Package::open(&args.model)?;
+    let mut rows = Vec::new();
+    let mut failed = false;
+    for paths in args.images.chunks(BATCH) {
+        let mut images = Vec::new();
+        let mut read = Vec::new();
+        for path in paths {
+            match pixels(path, &package) {
+                Ok(values) => {
+                    images.extend(values);
+                    read.push(path);
+                }
+                Err(error) => {
+                    eprintln!("error: {error:#}");
+                    failed = true;
+                }
+            }
+        }
+        let [height, width] = package.described.arch.image_size;
+        let size = [read.len(), package.described.arch.channels, height, width];
+        if read.is_empty() {
+            continue;
+        }
+        let mut per_image = vec![Vec::new(); read.len()];
+        for (index, task) in package.described.tasks.iter().enumerate() {
+            let outputs = package.outputs(index, images.clone(), size);
+            let features = args.features.then(|| package.features(index, images.clone(), size));
+            for (image, said) in per_image.iter_mut().enumerate() {
+                let row = |all: &[f32]| {
+                    let width = all.len() / read.len();
+                    all[image * width..][..width].to_vec()
+                };
+                let mut one = answer(task, &row(&outputs), args.top);
+                if let Some(features) = &features {
+                    one["features"] = json!(row(features));
+                }
+                said.push(one);
+            }
+        }
+        for (path, tasks) in read.iter().zip(per_image) {
+            rows.push(json!({"image": path, "tasks": tasks}));
+        }
+    }
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&rows)?);
+    } else {
+        rows.iter().for_each(print);
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn pixels(path: &PathBuf, package: &Package) -> Result<Vec<f32>> {
+    let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    let image = decode(&bytes).with_context(|| format!("in {}", path.display()))?;
+    Ok(package.described.preprocess.apply(&image))
+}
+
+/// What a task says of one image.
+fn answer(task: &DescribedTask, outputs: &[f32], top: usize) -> Value {
+    if let HeadConfig::Embedding { .. } = task.head {
+        return json!({"name": task.name, "embedding": outputs});
+    }
+    let probabilities = softmax(outputs);
+    let mut order: Vec<usize> = (0..outputs.len()).collect();
+    order.sort_by(|a, b| outputs[*b].total_cmp(&outputs[*a]));
+    let best: Vec<Value> = order
+        .iter()
+        .take(top)
+        .map(|&class| json!({"class": task.classes[class], "probability": probabilities[class]}))
+        .collect();
+    json!({"name": task.name, "top": best, "logits": outputs})
+}
+
+pub(crate) fn softmax(logits: &[f32]) -> Vec<f32> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let exps: Vec<f32> = logits.iter().map(|logit| (logit - largest).exp()).collect();
+    let sum: f32 = exps.iter().sum();
+    exps.into_iter().map(|e| e / sum).collect()
+}
+
+fn print(row: &Value) {
+    println!("{}", row["image"].as_str().unwrap_or_default());
+    for task in row["tasks"].as_array().into_iter().flatten() {
+        let name = task["name"].as_str().unwrap_or_default();
+        let said = match task["embedding"].as_array() {
+            Some(embedding) => format!("embedding of {} numbers (see --json)", embedding.len()),
+            None => task["top"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|best| {
+                    let class = best["class"].as_str().unwrap_or_default();
+                    let probability = best["probability"].as_f64().unwrap_or(f64::NAN);
+                    format!("{class} {:.1} %", 100.0 * probability)
+                })
+                .collect::<Vec<_>>()
+                .join(", "),
+        };
+        println!("  {name}: {said}");
+    }
+}
