@@ -60,7 +60,7 @@ def ufo(binary, *arguments):
 
 def round_trip(binary, work, case):
     name, preset, side, steps, layout = case
-    work = work / f"{preset}-{side}-{layout}"
+    work = work / f"{preset}-{side}-{layout}-{steps}"
     files = images(work / "data", side, seed=side)
     torch.manual_seed(1)
     model = timm.create_model(name, num_classes=7).eval()

@@ -48,6 +48,7 @@ fn default_margin() -> f32 {
 
 /// A task's head.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "a supernet has one a task")]
 pub enum Head {
     /// `W f + b`.
     Linear(Linear),

@@ -181,13 +181,11 @@ pub fn resize_positions(
     for (top, bottom, down) in axis(rows) {
         for &(left, right, along) in &across {
             let cell = |row: usize, column: usize| &grid[(row * side + column) * dim..][..dim];
-            let corners =
-                [cell(top, left), cell(top, right), cell(bottom, left), cell(bottom, right)];
-            for d in 0..dim {
-                let upper = corners[0][d] * (1.0 - along) + corners[1][d] * along;
-                let lower = corners[2][d] * (1.0 - along) + corners[3][d] * along;
-                resized.push(upper * (1.0 - down) + lower * down);
-            }
+            let mix = |(a, b): (&f32, &f32), at: f32| a * (1.0 - at) + b * at;
+            let upper = cell(top, left).iter().zip(cell(top, right));
+            let lower = cell(bottom, left).iter().zip(cell(bottom, right));
+            let pairs = upper.zip(lower);
+            resized.extend(pairs.map(|(u, l)| mix((&mix(u, along), &mix(l, along)), down)));
         }
     }
     Ok(resized)

@@ -158,7 +158,7 @@ impl Supernet {
         let task = &self.tasks[index];
         let blocks = slice.blocks.iter().map(|kept| {
             let (shared, own) = (&self.shared.blocks[kept.block], &task.blocks[kept.block]);
-            let attn = pick(path.attn[kept.block], &shared.attn, &own.attn);
+            let attn = pick(path.attn[kept.block], shared.attn.as_ref(), own.attn.as_ref());
             let ffn = match path.ffn[kept.block] {
                 Expert::Shared => shared.ffn.clone(),
                 Expert::Task => self.own_ffn(shared, own),
@@ -217,11 +217,11 @@ impl Supernet {
 
 fn pick<'a>(
     expert: Expert,
-    shared: &'a Option<Attention>,
-    own: &'a Option<Attention>,
+    shared: Option<&'a Attention>,
+    own: Option<&'a Attention>,
 ) -> &'a Attention {
     let chosen = if expert == Expert::Task { own } else { shared };
-    chosen.as_ref().expect("a valid path names only experts that exist")
+    chosen.expect("a valid path names only experts that exist")
 }
 
 impl BlockExperts {

@@ -187,55 +187,22 @@ impl RunConfig {
     pub fn validate(&self) -> Result<()> {
         self.arch().validate()?;
         let t = &self.train;
-        for (key, value, fits, allowed) in [
-            ("train.lr", f64::from(t.lr), t.lr > 0.0, "above 0"),
-            ("train.router_lr", f64::from(t.router_lr), t.router_lr >= 0.0, "at least 0"),
-            ("train.warmup", t.warmup, (0.0..=1.0).contains(&t.warmup), "0 to 1"),
-            ("train.final_lr", t.final_lr, (0.0..=1.0).contains(&t.final_lr), "0 to 1"),
-            ("train.clip", f64::from(t.clip), t.clip >= 0.0, "at least 0"),
-            (
-                "train.drop_path",
-                f64::from(t.drop_path),
-                (0.0..1.0).contains(&t.drop_path),
-                "0 to below 1",
-            ),
-            (
-                "train.momentum",
-                f64::from(t.momentum),
-                (0.0..1.0).contains(&t.momentum),
-                "0 to below 1",
-            ),
-            ("train.ema", f64::from(t.ema), (0.0..1.0).contains(&t.ema), "0 to below 1"),
-            ("train.log_every", t.log_every as f64, t.log_every > 0, "at least 1"),
-            (
-                "train.checkpoint_every",
-                t.checkpoint_every as f64,
-                t.checkpoint_every > 0,
-                "at least 1",
-            ),
-            (
-                "router.tau_start",
-                f64::from(self.router.tau_start),
-                self.router.tau_start > 0.0,
-                "above 0",
-            ),
-            (
-                "router.tau_end",
-                f64::from(self.router.tau_end),
-                self.router.tau_end > 0.0,
-                "above 0",
-            ),
-            (
-                "router.other_fraction",
-                f64::from(self.router.other_fraction),
-                self.router.other_fraction > 0.0 && self.router.other_fraction <= 1.0,
-                "above 0, at most 1",
-            ),
-        ] {
-            if !fits {
-                bail!("{key} = {value}: must be {allowed}");
-            }
-        }
+        check(&[
+            ("train.lr", f64::from(t.lr), ABOVE_0),
+            ("train.router_lr", f64::from(t.router_lr), FROM_0),
+            ("train.warmup", t.warmup, UP_TO_1),
+            ("train.final_lr", t.final_lr, UP_TO_1),
+            ("train.weight_decay", f64::from(t.weight_decay), FROM_0),
+            ("train.clip", f64::from(t.clip), FROM_0),
+            ("train.drop_path", f64::from(t.drop_path), BELOW_1),
+            ("train.momentum", f64::from(t.momentum), BELOW_1),
+            ("train.ema", f64::from(t.ema), BELOW_1),
+            ("train.log_every", t.log_every as f64, ABOVE_0),
+            ("train.checkpoint_every", t.checkpoint_every as f64, ABOVE_0),
+            ("router.tau_start", f64::from(self.router.tau_start), ABOVE_0),
+            ("router.tau_end", f64::from(self.router.tau_end), ABOVE_0),
+            ("router.other_fraction", f64::from(self.router.other_fraction), ABOVE_0_TO_1),
+        ])?;
         if self.tasks.is_empty() {
             bail!("no [[task]]: at least one is needed");
         }
@@ -262,23 +229,32 @@ impl TaskConfig {
                 "augment.mixup, augment.cutmix: only a linear head has soft targets; set both to 0"
             );
         }
-        for (key, value, fits, allowed) in [
-            ("loss_weight", self.loss_weight, self.loss_weight > 0.0, "above 0"),
-            ("lr_scale", self.lr_scale, self.lr_scale > 0.0, "above 0"),
-            (
-                "label_smoothing",
-                self.label_smoothing,
-                (0.0..1.0).contains(&self.label_smoothing),
-                "0 to below 1",
-            ),
-            ("batch", self.batch as f32, self.batch > 0, "at least 1"),
-        ] {
-            if !fits {
-                bail!("{key} = {value}: must be {allowed}");
-            }
-        }
-        Ok(())
+        check(&[
+            ("loss_weight", f64::from(self.loss_weight), ABOVE_0),
+            ("lr_scale", f64::from(self.lr_scale), ABOVE_0),
+            ("label_smoothing", f64::from(self.label_smoothing), BELOW_1),
+            ("batch", self.batch as f64, ABOVE_0),
+        ])
     }
+}
+
+/// A range of values and its name.
+type Allowed = (fn(f64) -> bool, &'static str);
+
+const ABOVE_0: Allowed = (|v| v > 0.0 && v.is_finite(), "above 0");
+const FROM_0: Allowed = (|v| v >= 0.0 && v.is_finite(), "at least 0");
+const UP_TO_1: Allowed = (|v| (0.0..=1.0).contains(&v), "0 to 1");
+const BELOW_1: Allowed = (|v| (0.0..1.0).contains(&v), "0 to below 1");
+const ABOVE_0_TO_1: Allowed = (|v| v > 0.0 && v <= 1.0, "above 0, at most 1");
+
+/// Refuses the first value that is out of its range.
+fn check(values: &[(&str, f64, Allowed)]) -> Result<()> {
+    for (key, value, (fits, allowed)) in values {
+        if !fits(*value) {
+            bail!("{key} = {value}: must be {allowed}");
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -127,7 +127,7 @@ fn write_weights(
     let [height, width] = supernet.arch.image_size;
     let batch = Dim::Named("batch".to_string());
     let sizes = [supernet.arch.channels, height, width].map(Dim::Fixed);
-    let image = graph.input("image", &[&[batch.clone()], &sizes[..]].concat());
+    let image = graph.input("image", &[std::slice::from_ref(&batch), &sizes[..]].concat());
     let mut state = State::new();
     for (index, choice) in choices.iter().enumerate() {
         let mut vit = supernet.subnet(choice.task, &choice.path, &described.slice)?;

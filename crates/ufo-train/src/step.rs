@@ -112,28 +112,26 @@ fn task_loss(
         let rows = smooth_targets(&batch.labels, classes, epsilon);
         from_values(rows, [batch.labels.len(), classes], &device)
     };
-    match (head, config.head) {
-        (Head::Embedding(head), HeadConfig::Embedding { scale, margin, .. }) => {
-            let (before, cosines, statistics) = head.train(features);
-            let targets = targets(cosines.dims()[1], 0.0);
-            let logits = cosface_logits(cosines, targets.clone(), scale, margin);
-            let loss = cross_entropy(logits, targets);
-            let loss = match config.triplet {
-                Some(form) => loss + triplet(before, &batch.labels, form),
-                None => loss,
-            };
-            (loss, Some(statistics))
-        }
-        _ => {
-            let logits = head.forward(features);
-            let classes = logits.dims()[1];
-            let targets = match &batch.soft {
-                Some(soft) => from_values(soft.clone(), [batch.labels.len(), classes], &device),
-                None => targets(classes, config.label_smoothing),
-            };
-            (cross_entropy(logits, targets), None)
-        }
+    if let (Head::Embedding(head), HeadConfig::Embedding { scale, margin, .. }) =
+        (head, config.head)
+    {
+        let (before, cosines, statistics) = head.train(features);
+        let targets = targets(cosines.dims()[1], 0.0);
+        let logits = cosface_logits(cosines, targets.clone(), scale, margin);
+        let loss = cross_entropy(logits, targets);
+        let loss = match config.triplet {
+            Some(form) => loss + triplet(before, &batch.labels, form),
+            None => loss,
+        };
+        return (loss, Some(statistics));
     }
+    let logits = head.forward(features);
+    let classes = logits.dims()[1];
+    let targets = match &batch.soft {
+        Some(soft) => from_values(soft.clone(), [batch.labels.len(), classes], &device),
+        None => targets(classes, config.label_smoothing),
+    };
+    (cross_entropy(logits, targets), None)
 }
 
 /// The gradients of the leaves that the loss reached, by name.

@@ -93,21 +93,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let results = run.evaluate()?;
     let eval_s = evaluating.elapsed().as_secs_f64();
     let extracting = Instant::now();
-    let mut extracted = Vec::new();
-    let names: Vec<String> = run.tasks.iter().map(|task| task.config.name.clone()).collect();
-    let mut sets: Vec<Vec<String>> = names.iter().map(|name| vec![name.clone()]).collect();
-    sets.push(names[..2].to_vec());
-    for set in sets {
-        let folder = args.out.join("models").join(set.join("+"));
-        if folder.exists() {
-            // Left by a demo that was killed while it extracted.
-            fs::remove_dir_all(&folder)
-                .with_context(|| format!("removing {}", folder.display()))?;
-        }
-        let done = run.extract(&set, false, &folder)?;
-        extracted.push(json!({"dir": folder, "tasks": done.tasks,
-            "params": done.params, "onnx_max_rel_err": done.onnx_max_rel_err}));
-    }
+    let extracted = extract_models(&run)?;
     let extract_s = extracting.elapsed().as_secs_f64();
     report::write(&run, &results)?;
     let account = ufo_nas::accounting(&run.supernet.spec());
@@ -134,6 +120,26 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     );
     write_atomic(&args.out.join("summary.json"), &serde_json::to_vec_pretty(&summary)?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Each task's model, and one of the first two tasks together.
+fn extract_models(run: &Run) -> Result<Vec<serde_json::Value>> {
+    let names: Vec<String> = run.tasks.iter().map(|task| task.config.name.clone()).collect();
+    let mut sets: Vec<Vec<String>> = names.iter().map(|name| vec![name.clone()]).collect();
+    sets.push(names[..2].to_vec());
+    let mut extracted = Vec::new();
+    for set in sets {
+        let folder = run.folder.join("models").join(set.join("+"));
+        if folder.exists() {
+            // Left by a demo that was killed while it extracted.
+            fs::remove_dir_all(&folder)
+                .with_context(|| format!("removing {}", folder.display()))?;
+        }
+        let done = run.extract(&set, false, &folder)?;
+        extracted.push(json!({"dir": folder, "tasks": done.tasks,
+            "params": done.params, "onnx_max_rel_err": done.onnx_max_rel_err}));
+    }
+    Ok(extracted)
 }
 
 fn unpack(folder: &Path) -> Result<()> {

@@ -54,9 +54,10 @@ fn section(text: &mut String, name: &str, path: &Path) -> Result<()> {
     let (images, classes) = (dataset.len(), dataset.classes().len());
     let identities = images < FEW * classes;
     let head = if identities { "embedding" } else { "linear" };
-    let sampler = match identities {
-        true => "sampler = { kind = \"identity\", per_identity = 2 }\ntriplet = {}\n",
-        false => "augment = { flip = 0.5, pad_crop = 2 }\n",
+    let sampler = if identities {
+        "sampler = { kind = \"identity\", per_identity = 2 }\ntriplet = {}\n"
+    } else {
+        "augment = { flip = 0.5, pad_crop = 2 }\n"
     };
     let kind = match format {
         Format::ImageFolder => "image-folder",

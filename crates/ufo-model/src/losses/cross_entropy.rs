@@ -55,8 +55,16 @@ mod tests {
             &device,
         );
         let cosines = normalized(features, 1).matmul(normalized(weights, 0));
-        let expected =
-            [FRAC_1_SQRT_2, 0.942809, FRAC_1_SQRT_2, 0.447214, 0.632456, -0.316228, 0.316228, -0.4];
+        let expected = [
+            FRAC_1_SQRT_2,
+            0.942_809,
+            FRAC_1_SQRT_2,
+            0.447_214,
+            0.632_456,
+            -0.316_228,
+            0.316_228,
+            -0.4,
+        ];
         for (got, want) in values(&cosines).iter().zip(expected) {
             assert!((got - want).abs() < 1e-5, "{got} {want}");
         }

@@ -1,5 +1,7 @@
 //! The promises of the supernet, on small random networks.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod gradients;
 mod routing;
 mod slices;

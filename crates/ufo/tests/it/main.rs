@@ -1,10 +1,15 @@
 //! The binary on the bundled data: what a killed, resumed or wrongly started run leaves behind.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
+
+mod bad_input;
+mod models;
 
 const FILES: [&str; 2] = ["supernet.safetensors", "optimizer.safetensors"];
 
@@ -17,6 +22,7 @@ steps = 12
 workers = {workers}
 checkpoint_every = 3
 log_every = 1
+evaluations = 2
 [[task]]
 name = "{task}"
 head = {{ kind = "linear" }}
@@ -44,6 +50,10 @@ fn train(config: &Path, out: &Path) -> Command {
     command
 }
 
+fn ufo(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ufo")).args(arguments).output().unwrap()
+}
+
 fn succeeds(output: &Output) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
@@ -54,13 +64,13 @@ fn last_weights(run: &Path) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn a_killed_and_resumed_run_and_one_with_two_workers_end_in_the_same_bits() {
+fn killed_and_resumed_or_on_more_threads_a_run_ends_in_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
     let one = config(folder.path(), "one.toml", 1, "digits");
     let two = config(folder.path(), "two.toml", 2, "digits");
     let [whole, workers, killed] = ["whole", "workers", "killed"].map(|n| folder.path().join(n));
-    succeeds(&train(&one, &whole).output().unwrap());
-    succeeds(&train(&two, &workers).output().unwrap());
+    succeeds(&train(&one, &whole).args(["--set", "train.threads=1"]).output().unwrap());
+    succeeds(&train(&two, &workers).args(["--set", "train.threads=4"]).output().unwrap());
     assert_eq!(last_weights(&whole), last_weights(&workers));
 
     let mut child = train(&one, &killed).stderr(Stdio::null()).spawn().unwrap();
@@ -73,6 +83,18 @@ fn a_killed_and_resumed_run_and_one_with_two_workers_end_in_the_same_bits() {
     assert!(!killed.join("checkpoints/step-00000012").exists(), "killed too late to resume");
     succeeds(&train(&one, &killed).output().unwrap());
     assert_eq!(last_weights(&whole), last_weights(&killed));
+    let losses = |run: &Path| {
+        let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+        // Everything but the speed, a clock's figure.
+        let lines = text.lines().map(|line| {
+            let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line["images_per_s"].take();
+            line
+        });
+        lines.collect::<Vec<_>>()
+    };
+    assert_eq!(losses(&whole), losses(&killed));
+    assert_eq!(losses(&whole), losses(&workers));
 }
 
 #[test]
