@@ -49,7 +49,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "runs/demo")]
     out: PathBuf,
     /// Training time, such as 90s or 40m.
-    #[arg(long, default_value = "6m", value_parser = duration)]
+    #[arg(long, default_value = "7m", value_parser = duration)]
     budget: Duration,
     #[command(flatten)]
     overrides: crate::Overrides,
