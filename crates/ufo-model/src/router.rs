@@ -160,10 +160,7 @@ mod tests {
     #[test]
     fn noise_keeps_to_the_range_of_vector_a6() {
         let ends = [1e-5_f32, 0.9999].map(|u| -(-u.ln()).ln());
-        assert!(
-            (ends[0] + 2.443_47).abs() < 1e-5 && (ends[1] - 9.210_29).abs() < 1e-3,
-            "{ends:?}"
-        );
+        assert!((ends[0] + 2.443_47).abs() < 1e-5 && (ends[1] - 9.210_29).abs() < 1e-3, "{ends:?}");
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         let draws: Vec<f32> = (0..100_000).map(|_| gumbel(&mut rng)).collect();
         assert!(draws.iter().all(|g| (ends[0]..=ends[1]).contains(g)));

@@ -277,4 +277,26 @@ mod tests {
             assert!(error.contains(key), "{error}");
         }
     }
+
+    /// Every key of a resolved configuration stands in the documentation.
+    #[test]
+    fn every_key_is_documented() {
+        let text = "preset = \"demo\"\nimage_size = 32\ninit = \"x\"\n[train]\n[router]\n[[task]]\nname = \"a\"\nbatch = 2\nhead = { kind = \"embedding\" }\ntriplet = {}\ndata = { format = \"idx\", train = \"x\", test = \"y\", limit = 5 }\naugment = { random_resized_crop = {} }\n";
+        let resolved = toml::Table::try_from(RunConfig::parse(text, &[]).unwrap()).unwrap();
+        let document = include_str!("../../../docs/configuration.md");
+        let mut keys = Vec::new();
+        let tasks = resolved["task"].as_array().unwrap()[0].as_table().unwrap();
+        for table in [&resolved, tasks] {
+            for (key, value) in table {
+                keys.push(key.clone());
+                keys.extend(value.as_table().into_iter().flat_map(|inner| inner.keys().cloned()));
+            }
+        }
+        assert!(keys.len() > 40, "{keys:?}");
+        for key in keys {
+            let named =
+                document.contains(&format!("`{key}`")) || document.contains(&format!("{key} ="));
+            assert!(named || ["task", "train", "router"].contains(&&*key), "{key}");
+        }
+    }
 }
