@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use ufo_model::{Supernet, state_of, weights};
 
 /// File of the weights in a checkpoint.
-pub const SUPERNET: &str = "supernet.safetensors";
+const SUPERNET: &str = "supernet.safetensors";
 const EMA: &str = "ema.safetensors";
+const UNFINISHED: &str = "unfinished";
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,9 +31,16 @@ struct Manifest {
 /// # Errors
 /// Names the file, such as on a full disk.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)
-        .with_context(|| format!("writing {}", path.display()))?;
+    let folder = path.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut beside = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        // What the umask leaves of it: results are for others to read.
+        use std::os::unix::fs::PermissionsExt;
+        beside.permissions(fs::Permissions::from_mode(0o666));
+    }
+    let mut file =
+        beside.tempfile_in(folder).with_context(|| format!("writing {}", path.display()))?;
     file.write_all(bytes)
         .and_then(|()| file.as_file().sync_all())
         .with_context(|| format!("writing {}", path.display()))?;
@@ -53,14 +61,19 @@ pub struct Progress {
     pub ema: Option<Ema>,
 }
 
-/// Writes a checkpoint, keeps the one before it, removes older ones.
+/// Writes a checkpoint, keeps the one before it, removes older ones; other folders are let alone.
 ///
 /// # Errors
 /// When a file cannot be written; earlier checkpoints are untouched.
 pub fn save(run: &Path, config: &str, supernet: &Supernet, progress: &Progress) -> Result<()> {
     let Progress { step, seconds, .. } = *progress;
     let name = format!("step-{step:08}");
-    let folder = run.join("checkpoints").join(&name);
+    let whole = run.join("checkpoints").join(&name);
+    // Renamed when it is whole: what a killed save leaves is not a checkpoint.
+    let folder = run.join("checkpoints").join(UNFINISHED);
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
+    }
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     let mut states = vec![
         (SUPERNET, state_of(&mut supernet.clone(), "")),
@@ -75,8 +88,13 @@ pub fn save(run: &Path, config: &str, supernet: &Supernet, progress: &Progress) 
     }
     let manifest = Manifest { step, seconds, config: config.to_string(), files };
     write_atomic(&folder.join("manifest.json"), &serde_json::to_vec_pretty(&manifest)?)?;
+    if whole.exists() {
+        fs::remove_dir_all(&whole).with_context(|| format!("removing {}", whole.display()))?;
+    }
+    fs::rename(&folder, &whole).with_context(|| format!("renaming to {}", whole.display()))?;
     write_atomic(&run.join("checkpoints/latest"), name.as_bytes())?;
-    for old in list(run)?.into_iter().rev().skip(2) {
+    let earlier = list(run)?.into_iter().filter(|folder| *folder != whole);
+    for old in earlier.rev().skip(1) {
         fs::remove_dir_all(&old).with_context(|| format!("removing {}", old.display()))?;
     }
     Ok(())
@@ -146,7 +164,9 @@ fn list(run: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(&folder).with_context(|| format!("listing {}", folder.display()))? {
         let path = entry?.path();
-        if path.is_dir() {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let step = name.strip_prefix("step-").is_some_and(|step| step.parse::<u64>().is_ok());
+        if step && path.join("manifest.json").exists() {
             found.push(path);
         }
     }

@@ -197,6 +197,8 @@ impl RunConfig {
             ("train.drop_path", f64::from(t.drop_path), BELOW_1),
             ("train.momentum", f64::from(t.momentum), BELOW_1),
             ("train.ema", f64::from(t.ema), BELOW_1),
+            ("train.workers", t.workers as f64, COUNT),
+            ("train.threads", t.threads as f64, (|v| v <= 4096.0, "at most 4096")),
             ("train.log_every", t.log_every as f64, ABOVE_0),
             ("train.checkpoint_every", t.checkpoint_every as f64, ABOVE_0),
             ("router.tau_start", f64::from(self.router.tau_start), ABOVE_0),
@@ -222,6 +224,9 @@ impl TaskConfig {
         if self.name.is_empty() || !self.name.chars().all(letter) {
             bail!("name = `{}`: must be letters, digits, - and _", self.name);
         }
+        if ["image", "zero"].contains(&&*self.name) {
+            bail!("name = `{}`: is a name inside the exported graph; choose another", self.name);
+        }
         self.augment.validate()?;
         let mixes = self.augment.mixup > 0.0 || self.augment.cutmix > 0.0;
         if mixes && !matches!(self.head, HeadConfig::Linear) {
@@ -233,7 +238,7 @@ impl TaskConfig {
             ("loss_weight", f64::from(self.loss_weight), ABOVE_0),
             ("lr_scale", f64::from(self.lr_scale), ABOVE_0),
             ("label_smoothing", f64::from(self.label_smoothing), BELOW_1),
-            ("batch", self.batch as f64, ABOVE_0),
+            ("batch", self.batch as f64, COUNT),
         ])
     }
 }
@@ -242,6 +247,7 @@ impl TaskConfig {
 type Allowed = (fn(f64) -> bool, &'static str);
 
 const ABOVE_0: Allowed = (|v| v > 0.0 && v.is_finite(), "above 0");
+const COUNT: Allowed = (|v| (1.0..=4096.0).contains(&v), "1 to 4096");
 const FROM_0: Allowed = (|v| v >= 0.0 && v.is_finite(), "at least 0");
 const UP_TO_1: Allowed = (|v| (0.0..=1.0).contains(&v), "0 to 1");
 const BELOW_1: Allowed = (|v| (0.0..1.0).contains(&v), "0 to below 1");

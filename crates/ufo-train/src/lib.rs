@@ -15,7 +15,7 @@ mod task;
 mod train;
 mod workers;
 
-pub use checkpoint::{Progress, SUPERNET, load_latest, save, write_atomic};
+pub use checkpoint::{Progress, load_latest, save, write_atomic};
 pub use config::{RunConfig, TaskConfig, TrainConfig};
 pub use ema::Ema;
 pub use optimizer::{Grads, Optimizer, Rates, Rule, global_norm};

@@ -55,6 +55,29 @@ pub struct DescribedTask {
 }
 
 impl Described {
+    /// Refuses what no extraction writes.
+    fn validate(&self) -> Result<()> {
+        self.arch.validate()?;
+        self.slice.validate(&self.arch)?;
+        self.preprocess.validate()?;
+        if self.preprocess.size != self.arch.image_size || self.arch.channels != 3 {
+            bail!("preprocess.size and arch.image_size must agree, and arch.channels be 3");
+        }
+        for task in &self.tasks {
+            task.path.validate(&self.arch)?;
+            let named = task.classes.len() == task.trained_classes;
+            if task.head == HeadConfig::Linear && !named {
+                bail!(
+                    "task `{}`: trained_classes is {}, but {} classes are named",
+                    task.name,
+                    task.trained_classes,
+                    task.classes.len()
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// Names of task `index`'s network and head in the weights file: timm's for a task alone, the
     /// supernet's for several, so that a module used by several is there once.
     pub fn keys(&self, index: usize) -> (Keys, String) {
@@ -123,8 +146,10 @@ impl Package {
         })?;
         let mut config: Value =
             serde_json::from_slice(&text).with_context(|| format!("in {}", place.display()))?;
-        let described = serde_json::from_value(config["ufo"].take())
+        let section = config.get_mut("ufo").map(Value::take).unwrap_or_default();
+        let described: Described = serde_json::from_value(section)
             .with_context(|| format!("in section `ufo` of {}", place.display()))?;
+        described.validate().with_context(|| format!("in {}", place.display()))?;
         let place = folder.join(WEIGHTS);
         let bytes = fs::read(&place).with_context(|| format!("reading {}", place.display()))?;
         let from = place.display().to_string();

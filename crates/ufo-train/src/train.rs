@@ -2,7 +2,7 @@
 
 use crate::checkpoint::{self, Progress};
 use crate::log::{Figures, Log};
-use crate::optimizer::Rates;
+use crate::optimizer::{Rates, global_norm};
 use crate::step::{Step, Training, one_step};
 use crate::{RunConfig, Task, Workers, evaluate, fingerprint};
 use anyhow::{Context, Result, bail};
@@ -52,7 +52,16 @@ pub fn train(
     let workers = Workers::new(config.train.threads, tasks.len())?;
     let training = Training { config, tasks, workers };
     let mut run = Run::open(run, &training, supernet)?;
-    let stopped = run.steps(limits)?;
+    let stopped = match run.steps(limits) {
+        Ok(stopped) => stopped,
+        Err(error) => {
+            // What was learned so far stays, whatever stopped it.
+            if run.at.step > run.saved {
+                run.save().context("saving a checkpoint after an error")?;
+            }
+            return Err(error);
+        }
+    };
     let summary = run.finish(stopped)?;
     if let Some(ema) = &run.at.ema {
         *supernet = ema.applied(supernet);
@@ -71,6 +80,8 @@ struct Run<'a> {
     bar: ProgressBar,
     at: Progress,
     first: u64,
+    /// Step of the newest checkpoint.
+    saved: u64,
     before_s: f64,
     started: Instant,
     evaluations: u32,
@@ -84,7 +95,10 @@ impl<'a> Run<'a> {
     ) -> Result<Self> {
         let config = training.config;
         let fingerprint = fingerprint(config, supernet);
-        let at = checkpoint::load_latest(folder, &fingerprint, supernet)?.unwrap_or_default();
+        let mut at = checkpoint::load_latest(folder, &fingerprint, supernet)?.unwrap_or_default();
+        if config.train.ema == 0.0 {
+            at.ema = None;
+        }
         Ok(Self {
             folder,
             training,
@@ -94,6 +108,7 @@ impl<'a> Run<'a> {
             log: Log::open(folder, at.step)?,
             bar: progress_bar(at.step, config.train.steps),
             first: at.step,
+            saved: at.step,
             before_s: at.seconds,
             at,
             started: Instant::now(),
@@ -121,7 +136,9 @@ impl<'a> Run<'a> {
             let due = (self.progress(limits) * f64::from(t.evaluations)) as u32;
             if due > self.evaluations && due < t.evaluations {
                 self.evaluations = due;
-                self.evaluate()?;
+                if let Err(error) = self.evaluate() {
+                    self.bar.println(format!("warning: not evaluated during training: {error:#}"));
+                }
             }
             if self.at.step.is_multiple_of(t.checkpoint_every) && self.at.step < t.steps {
                 self.save()?;
@@ -181,18 +198,19 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// Stops before weights are spoiled: the checkpoint that the error leaves is of sound weights.
     fn refuse_nan(&self, step: &Step) -> Result<()> {
-        let Some(index) = step.losses.iter().position(|loss| !loss.is_finite()) else {
-            return Ok(());
-        };
-        self.save()?;
-        bail!(
-            "step {}: the loss of task `{}` is {}; a checkpoint of the weights before this step is in {}; try a smaller train.lr",
-            self.at.step,
-            self.training.config.tasks[index].name,
-            step.losses[index],
-            self.folder.display()
-        );
+        let at = self.at.step;
+        let advice = "the checkpoint holds the weights before this step; try a smaller train.lr";
+        if let Some(index) = step.losses.iter().position(|loss| !loss.is_finite()) {
+            let task = &self.training.config.tasks[index].name;
+            bail!("step {at}: the loss of task `{task}` is {}; {advice}", step.losses[index]);
+        }
+        let norm = global_norm(&step.grads);
+        if !norm.is_finite() {
+            bail!("step {at}: the norm of the gradients is {norm}; {advice}");
+        }
+        Ok(())
     }
 
     fn images_per_s(&self) -> f64 {
@@ -215,15 +233,19 @@ impl<'a> Run<'a> {
         self.log.eval(self.at.step, &results)
     }
 
-    fn save(&self) -> Result<()> {
+    fn save(&mut self) -> Result<()> {
         let at = Progress { seconds: self.seconds(), ..self.at.clone() };
-        checkpoint::save(self.folder, &self.fingerprint, self.supernet, &at)
+        checkpoint::save(self.folder, &self.fingerprint, self.supernet, &at)?;
+        self.saved = self.at.step;
+        Ok(())
     }
 
     fn finish(&mut self, stopped: bool) -> Result<Summary> {
         self.save()?;
         if !stopped && self.training.config.train.evaluations > 0 && self.at.step > self.first {
-            self.evaluate()?;
+            if let Err(error) = self.evaluate() {
+                self.bar.println(format!("warning: not evaluated during training: {error:#}"));
+            }
         }
         self.bar.finish_and_clear();
         Ok(Summary {

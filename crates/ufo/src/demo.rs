@@ -136,7 +136,7 @@ fn extract_models(run: &Run) -> Result<Vec<serde_json::Value>> {
                 .with_context(|| format!("removing {}", folder.display()))?;
         }
         let done = run.extract(&set, false, &folder)?;
-        extracted.push(json!({"dir": folder, "tasks": done.tasks,
+        extracted.push(json!({"dir": folder.display().to_string(), "tasks": done.tasks,
             "params": done.params, "onnx_max_rel_err": done.onnx_max_rel_err}));
     }
     Ok(extracted)

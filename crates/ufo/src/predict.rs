@@ -71,7 +71,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             }
         }
         for (path, tasks) in read.iter().zip(per_image) {
-            rows.push(json!({"image": path, "tasks": tasks}));
+            rows.push(json!({"image": path.display().to_string(), "tasks": tasks}));
         }
     }
     if args.json {

@@ -69,8 +69,8 @@ impl Log {
             steps: 0.0,
         };
         for line in text.lines() {
-            let line: Value =
-                serde_json::from_str(line).with_context(|| format!("in {}", place.display()))?;
+            // The last line of a run that was killed may be torn.
+            let Ok(line) = serde_json::from_str::<Value>(line) else { continue };
             let step = line["step"].as_f64().unwrap_or(f64::NAN);
             log.steps = log.steps.max(step);
             for (task, loss) in line["loss"].as_object().into_iter().flatten() {

@@ -9,13 +9,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use ufo_data::eval_batches;
-use ufo_model::Supernet;
+use ufo_model::{Supernet, state_of, weights};
 use ufo_nas::Slice;
 use ufo_train::effect::{Candidate, by_effect};
 use ufo_train::extract::{Choice, Extracted, Place, Probe};
 use ufo_train::{
-    Limits, RunConfig, SUPERNET, Summary, Task, Workers, evaluate, fingerprint, load_latest,
-    new_supernet, open_tasks, write_atomic,
+    Limits, RunConfig, Summary, Task, Workers, evaluate, fingerprint, load_latest, new_supernet,
+    open_tasks, write_atomic,
 };
 
 #[derive(clap::Args)]
@@ -103,7 +103,9 @@ impl Run {
         let Some(progress) = load_latest(folder, &print, &mut supernet)? else {
             bail!("{}: no checkpoint; train first with `ufo train`", folder.display());
         };
-        let supernet = progress.ema.map_or(supernet.clone(), |ema| ema.applied(&supernet));
+        if let Some(ema) = progress.ema.filter(|_| config.train.ema > 0.0) {
+            supernet = ema.applied(&supernet);
+        }
         Ok(Self { folder: folder.to_path_buf(), config, tasks, supernet, _lock: lock })
     }
 
@@ -155,9 +157,9 @@ impl Run {
             let classes = task.classes().to_vec();
             choices.push(Choice { task: index, path, classes, probe: self.probe(task)? });
         }
-        let latest = fs::read_to_string(self.folder.join("checkpoints/latest"))?;
-        let file = self.folder.join("checkpoints").join(latest).join(SUPERNET);
-        let source = blake3::hash(&fs::read(&file)?).to_hex().to_string();
+        // Of the weights in use, whichever checkpoint or average they come from.
+        let state = state_of(&mut self.supernet.clone(), "");
+        let source = blake3::hash(&weights::to_bytes(&state, &[])?).to_hex().to_string();
         let place = Place { source: &source, out };
         ufo_train::extract::extract(&self.supernet, &choices, &self.config.preprocess(), place)
     }

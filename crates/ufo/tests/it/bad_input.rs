@@ -50,7 +50,7 @@ fn wrong_configurations_and_commands_say_what_is_wrong() {
     let out = folder.path().join("run");
     for (from, to, words) in [
         ("steps = 12", "stesp = 12", vec!["bad.toml", "stesp"]),
-        ("batch = 8", "batch = 0", vec!["bad.toml", "batch = 0", "above 0"]),
+        ("batch = 8", "batch = 0", vec!["bad.toml", "batch = 0", "1 to 4096"]),
         ("preset = \"demo\"", "preset = \"dmeo\"", vec!["bad.toml", "dmeo", "demo, tiny"]),
         ("digits/train", "digits/nothing", vec!["task `digits`", "digits/nothing"]),
         ("mixup = 0.2", "mixup = -1.0", vec!["bad.toml", "mixup"]),
