@@ -136,9 +136,7 @@ impl<'a> Run<'a> {
             let due = (self.progress(limits) * f64::from(t.evaluations)) as u32;
             if due > self.evaluations && due < t.evaluations {
                 self.evaluations = due;
-                if let Err(error) = self.evaluate() {
-                    self.bar.println(format!("warning: not evaluated during training: {error:#}"));
-                }
+                self.try_evaluate();
             }
             if self.at.step.is_multiple_of(t.checkpoint_every) && self.at.step < t.steps {
                 self.save()?;
@@ -226,6 +224,13 @@ impl<'a> Run<'a> {
         self.bar.set_prefix(self.at.step.to_string());
     }
 
+    /// An evaluation that fails is worth a warning, not the run.
+    fn try_evaluate(&mut self) {
+        if let Err(error) = self.evaluate() {
+            self.bar.println(format!("warning: not evaluated during training: {error:#}"));
+        }
+    }
+
     fn evaluate(&mut self) -> Result<()> {
         let averaged = self.at.ema.as_ref().map(|ema| ema.applied(self.supernet));
         let supernet = averaged.as_ref().unwrap_or(self.supernet);
@@ -242,10 +247,9 @@ impl<'a> Run<'a> {
 
     fn finish(&mut self, stopped: bool) -> Result<Summary> {
         self.save()?;
-        if !stopped && self.training.config.train.evaluations > 0 && self.at.step > self.first {
-            if let Err(error) = self.evaluate() {
-                self.bar.println(format!("warning: not evaluated during training: {error:#}"));
-            }
+        let last = !stopped && self.at.step > self.first;
+        if last && self.training.config.train.evaluations > 0 {
+            self.try_evaluate();
         }
         self.bar.finish_and_clear();
         Ok(Summary {

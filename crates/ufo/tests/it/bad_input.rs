@@ -51,8 +51,8 @@ fn wrong_configurations_and_commands_say_what_is_wrong() {
     for (from, to, words) in [
         ("steps = 12", "stesp = 12", vec!["bad.toml", "stesp"]),
         ("batch = 8", "batch = 0", vec!["bad.toml", "batch = 0", "1 to 4096"]),
-        ("preset = \"demo\"", "preset = \"dmeo\"", vec!["bad.toml", "dmeo", "demo, tiny"]),
-        ("digits/train", "digits/nothing", vec!["task `digits`", "digits/nothing"]),
+        ("preset = \"demo\"", "preset = \"dmeo\"", vec!["bad.toml", "dmeo", "`demo`, `tiny`"]),
+        ("digits/train", "digits/nothing", vec!["task `digits`", "starts with nothing"]),
         ("mixup = 0.2", "mixup = -1.0", vec!["bad.toml", "mixup"]),
         ("per_identity = 2", "per_identity = 3", vec!["task `emoji`", "per_identity"]),
     ] {
