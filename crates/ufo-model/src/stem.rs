@@ -125,7 +125,7 @@ impl Stem {
         let zero = graph.ints("index.first", &[1], &[0])?;
         let first =
             graph.node("Gather", &[&patches, &zero], &[("axis", ufo_onnx::Attribute::Int(1))]);
-        let nothing = graph.weight("zero", &[], &[0.0])?;
+        let nothing = graph.weight("stem.zero", &[], &[0.0])?;
         let blank = graph.node("Mul", &[&first, &nothing], &[]);
         let cls = graph.weight(
             &key(name, "cls_token"),

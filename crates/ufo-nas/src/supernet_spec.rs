@@ -14,7 +14,7 @@ pub enum HeadShape {
     },
     /// Optional projection without bias, batch-norm neck, and CosFace class weights.
     Embedding {
-        /// Width of the projection; 0 means none, and the neck has the width of the features.
+        /// Width of the neck; 0 means that of the features. A projection exists only when they differ.
         dim: usize,
         /// Number of identities.
         classes: usize,
@@ -28,8 +28,11 @@ impl HeadShape {
         let features = features as u64;
         match *self {
             Self::Linear { classes } => (features + 1) * classes as u64,
-            Self::Embedding { dim: 0, classes } => features * (2 + classes as u64),
-            Self::Embedding { dim, classes } => dim as u64 * (features + 2 + classes as u64),
+            Self::Embedding { dim, classes } => {
+                let width = if dim == 0 { features } else { dim as u64 };
+                let projection = if width == features { 0 } else { width * features };
+                projection + width * (2 + classes as u64)
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Atomic checkpoints: files beside, fsynced, renamed; a hash for each in a manifest; `latest` last.
 
-use crate::{Ema, Optimizer};
+use crate::{Ema, Identity, Optimizer};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -20,8 +20,8 @@ struct Manifest {
     step: u64,
     /// Seconds of training so far.
     seconds: f64,
-    /// blake3 of the configuration that shapes the weights.
-    config: String,
+    /// What the weights belong to.
+    identity: Identity,
     /// File name and blake3.
     files: Vec<(String, String)>,
 }
@@ -65,7 +65,12 @@ pub struct Progress {
 ///
 /// # Errors
 /// When a file cannot be written; earlier checkpoints are untouched.
-pub fn save(run: &Path, config: &str, supernet: &Supernet, progress: &Progress) -> Result<()> {
+pub fn save(
+    run: &Path,
+    identity: &Identity,
+    supernet: &Supernet,
+    progress: &Progress,
+) -> Result<()> {
     let Progress { step, seconds, .. } = *progress;
     let name = format!("step-{step:08}");
     let whole = run.join("checkpoints").join(&name);
@@ -86,14 +91,15 @@ pub fn save(run: &Path, config: &str, supernet: &Supernet, progress: &Progress) 
         write_atomic(&folder.join(file), &bytes)?;
         files.push((file.to_string(), blake3::hash(&bytes).to_hex().to_string()));
     }
-    let manifest = Manifest { step, seconds, config: config.to_string(), files };
+    let manifest = Manifest { step, seconds, identity: identity.clone(), files };
     write_atomic(&folder.join("manifest.json"), &serde_json::to_vec_pretty(&manifest)?)?;
     if whole.exists() {
         fs::remove_dir_all(&whole).with_context(|| format!("removing {}", whole.display()))?;
     }
     fs::rename(&folder, &whole).with_context(|| format!("renaming to {}", whole.display()))?;
     write_atomic(&run.join("checkpoints/latest"), name.as_bytes())?;
-    let earlier = list(run)?.into_iter().filter(|folder| *folder != whole);
+    // Later ones can only be damaged, or this would not be the newest.
+    let earlier = list(run)?.into_iter().filter(|folder| *folder < whole);
     for old in earlier.rev().skip(1) {
         fs::remove_dir_all(&old).with_context(|| format!("removing {}", old.display()))?;
     }
@@ -105,11 +111,15 @@ pub fn save(run: &Path, config: &str, supernet: &Supernet, progress: &Progress) 
 ///
 /// # Errors
 /// A checkpoint of another configuration, or none that is sound.
-pub fn load_latest(run: &Path, config: &str, supernet: &mut Supernet) -> Result<Option<Progress>> {
+pub fn load_latest(
+    run: &Path,
+    identity: &Identity,
+    supernet: &mut Supernet,
+) -> Result<Option<Progress>> {
     let folders = list(run)?;
     let mut damage = Vec::new();
     for folder in folders.iter().rev() {
-        match load(folder, config, supernet) {
+        match load(folder, identity, supernet) {
             Ok(loaded) => return Ok(Some(loaded)),
             Err(error) if error.is::<OtherConfig>() => return Err(error),
             Err(error) => {
@@ -122,18 +132,21 @@ pub fn load_latest(run: &Path, config: &str, supernet: &mut Supernet) -> Result<
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("{folder}: made with another architecture or other tasks; use another run folder")]
+#[error("{folder}: made with {key} = {made}, now it is {now}; use another run folder")]
 struct OtherConfig {
     folder: String,
+    key: String,
+    made: String,
+    now: String,
 }
 
-fn load(folder: &Path, config: &str, supernet: &mut Supernet) -> Result<Progress> {
+fn load(folder: &Path, identity: &Identity, supernet: &mut Supernet) -> Result<Progress> {
     let place = folder.join("manifest.json");
     let text = fs::read(&place).with_context(|| format!("reading {}", place.display()))?;
     let manifest: Manifest =
         serde_json::from_slice(&text).with_context(|| format!("in {}", place.display()))?;
-    if manifest.config != config {
-        return Err(OtherConfig { folder: folder.display().to_string() }.into());
+    if let Some(other) = difference(folder, &manifest.identity, identity) {
+        return Err(other.into());
     }
     let mut progress =
         Progress { step: manifest.step, seconds: manifest.seconds, ..Progress::default() };
@@ -154,6 +167,21 @@ fn load(folder: &Path, config: &str, supernet: &mut Supernet) -> Result<Progress
     let net = net.with_context(|| format!("{}: no {SUPERNET} in it", place.display()))?;
     weights::load(supernet, net, &folder.display().to_string())?;
     Ok(progress)
+}
+
+/// The first key of `now` that the checkpoint was made with another value of.
+fn difference(folder: &Path, made: &Identity, now: &Identity) -> Option<OtherConfig> {
+    let value = |identity: &Identity, key: &str| {
+        let found = identity.iter().find(|(name, _)| name == key);
+        found.map_or("missing".to_string(), |(_, value)| value.clone())
+    };
+    let differs = |(key, now): &&(String, String)| value(made, key) != *now;
+    now.iter().find(differs).map(|(key, now)| OtherConfig {
+        folder: folder.display().to_string(),
+        key: key.clone(),
+        made: value(made, key),
+        now: now.clone(),
+    })
 }
 
 fn list(run: &Path) -> Result<Vec<PathBuf>> {

@@ -175,6 +175,18 @@ impl RunConfig {
         Arch { layout: self.layout, image_size, ..arch }
     }
 
+    /// Makes every path independent of the working folder.
+    ///
+    /// # Errors
+    /// When the working folder is gone.
+    pub fn make_paths_absolute(&mut self) -> Result<()> {
+        let data = self.tasks.iter_mut().flat_map(|t| [&mut t.data.train, &mut t.data.test]);
+        for path in data.chain(&mut self.init) {
+            *path = std::path::absolute(&*path).context("finding the working folder")?;
+        }
+        Ok(())
+    }
+
     /// How images become inputs.
     pub fn preprocess(&self) -> Preprocess {
         Preprocess { size: self.arch().image_size, ..Preprocess::default() }
@@ -209,9 +221,9 @@ impl RunConfig {
             bail!("no [[task]]: at least one is needed");
         }
         for (index, task) in self.tasks.iter().enumerate() {
-            task.validate().with_context(|| format!("task.{index}"))?;
+            task.validate().with_context(|| format!("task `{}`", task.name))?;
             if self.tasks[..index].iter().any(|other| other.name == task.name) {
-                bail!("task.{index}.name = {}: already used; names must differ", task.name);
+                bail!("task `{}`: its name is used twice; names must differ", task.name);
             }
         }
         Ok(())
@@ -224,15 +236,19 @@ impl TaskConfig {
         if self.name.is_empty() || !self.name.chars().all(letter) {
             bail!("name = `{}`: must be letters, digits, - and _", self.name);
         }
-        if ["image", "zero"].contains(&&*self.name) {
+        if ["image", "cls_token", "pos_embed"].contains(&&*self.name) {
             bail!("name = `{}`: is a name inside the exported graph; choose another", self.name);
         }
         self.augment.validate()?;
-        let mixes = self.augment.mixup > 0.0 || self.augment.cutmix > 0.0;
-        if mixes && !matches!(self.head, HeadConfig::Linear) {
-            bail!(
-                "augment.mixup, augment.cutmix: only a linear head has soft targets; set both to 0"
-            );
+        match self.head {
+            HeadConfig::Linear => {
+                if self.triplet.is_some() {
+                    bail!("triplet: only an embedding head has one; remove it");
+                }
+            }
+            HeadConfig::Embedding { scale, margin, .. } => {
+                self.validate_embedding(scale, margin)?;
+            }
         }
         check(&[
             ("loss_weight", f64::from(self.loss_weight), ABOVE_0),
@@ -240,6 +256,28 @@ impl TaskConfig {
             ("label_smoothing", f64::from(self.label_smoothing), BELOW_1),
             ("batch", self.batch as f64, COUNT),
         ])
+    }
+
+    fn validate_embedding(&self, scale: f32, margin: f32) -> Result<()> {
+        if self.augment.mixup > 0.0 || self.augment.cutmix > 0.0 || self.label_smoothing > 0.0 {
+            bail!(
+                "augment.mixup, augment.cutmix, label_smoothing: only a linear head has soft targets; set them to 0"
+            );
+        }
+        check(&[
+            ("head.scale", f64::from(scale), ABOVE_0),
+            ("head.margin", f64::from(margin), UP_TO_1),
+            ("batch", self.batch as f64, (|v| v >= 2.0, "at least 2 for an embedding")),
+        ])?;
+        let Some(triplet) = self.triplet else { return Ok(()) };
+        check(&[("triplet.margin", f64::from(triplet.margin), FROM_0)])?;
+        match self.sampler {
+            SamplerConfig::Identity { per_identity } if per_identity < self.batch => Ok(()),
+            _ => bail!(
+                "triplet: every batch needs two identities; set sampler = {{ kind = \"identity\", per_identity = K }} with K below batch = {}",
+                self.batch
+            ),
+        }
     }
 }
 
@@ -287,7 +325,7 @@ mod tests {
     /// Every key of a resolved configuration stands in the documentation.
     #[test]
     fn every_key_is_documented() {
-        let text = "preset = \"demo\"\nimage_size = 32\ninit = \"x\"\n[train]\n[router]\n[[task]]\nname = \"a\"\nbatch = 2\nhead = { kind = \"embedding\" }\ntriplet = {}\ndata = { format = \"idx\", train = \"x\", test = \"y\", limit = 5 }\naugment = { random_resized_crop = {} }\n";
+        let text = "preset = \"demo\"\nimage_size = 32\ninit = \"x\"\n[train]\n[router]\n[[task]]\nname = \"a\"\nbatch = 2\nhead = { kind = \"embedding\" }\ntriplet = {}\nsampler = { kind = \"identity\", per_identity = 1 }\ndata = { format = \"idx\", train = \"x\", test = \"y\", limit = 5 }\naugment = { random_resized_crop = {} }\n";
         let resolved = toml::Table::try_from(RunConfig::parse(text, &[]).unwrap()).unwrap();
         let document = include_str!("../../../docs/configuration.md");
         let mut keys = Vec::new();

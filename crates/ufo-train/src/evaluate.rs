@@ -12,6 +12,10 @@ use ufo_nas::Slice;
 /// Images of an evaluation batch.
 const BATCH: usize = 100;
 
+/// Largest side of the images that the raw-pixel baseline compares: at full size the training split
+/// of a large task would not fit memory.
+const BASELINE_SIDE: usize = 32;
+
 /// Images of a task in an evaluation during training.
 const GLIMPSE: usize = 500;
 
@@ -62,7 +66,7 @@ pub fn glimpse(training: &Training<'_>, supernet: &Supernet) -> Result<Vec<TaskR
     let results = training.workers.map(training.tasks.len(), |index| {
         let task = &training.tasks[index];
         let whole = task.validation.as_deref().unwrap_or(&task.test);
-        let part = whole.select(&few(task, whole.len()));
+        let part = whole.select(&few(task, whole));
         let vit = supernet.subnet(index, &supernet.path(index), &slice)?;
         let rows = outputs(&vit, &supernet.tasks[index].head, &part, &preprocess)?;
         judge(task, &part, &rows)
@@ -70,12 +74,21 @@ pub fn glimpse(training: &Training<'_>, supernet: &Supernet) -> Result<Vec<TaskR
     results.into_iter().collect()
 }
 
-/// Which images a glimpse looks at: spread over the classes, or the first identities whole.
-fn few(task: &Task, len: usize) -> Vec<usize> {
+/// Which images a glimpse looks at: spread over the classes, or whole identities, as many as fit.
+fn few(task: &Task, split: &Dataset) -> Vec<usize> {
+    let len = split.len();
     let kept = len.min(GLIMPSE);
     match task.config.head {
         HeadConfig::Linear => (0..kept).map(|i| i * len / kept).collect(),
-        HeadConfig::Embedding { .. } => (0..kept).collect(),
+        HeadConfig::Embedding { .. } => {
+            let mut order: Vec<usize> = (0..len).collect();
+            order.sort_by_key(|&index| split.label(index));
+            // The identity that the limit cuts through stays out, unless it is the first.
+            let cut = order.get(kept).map(|&index| split.label(index));
+            let whole = order[..kept].iter().position(|&index| Some(split.label(index)) == cut);
+            order.truncate(whole.filter(|&start| start > 0).unwrap_or(kept));
+            order
+        }
     }
 }
 
@@ -105,11 +118,13 @@ fn between_cameras(test: &Dataset, rows: &[f32]) -> Result<Vec<Metric>> {
     Ok(result.metrics())
 }
 
-/// The same metric by raw pixels: the nearest training image's class, or pixels as the embedding.
+/// The same metric by raw pixels, at most 32x32 of them: the nearest training image's class, or pixels as the embedding.
 ///
 /// # Errors
 /// A broken image.
 pub fn baseline(task: &Task, preprocess: &Preprocess) -> Result<f64> {
+    let size = preprocess.size.map(|side| side.min(BASELINE_SIDE));
+    let preprocess = &Preprocess { size, ..preprocess.clone() };
     let pixels = |dataset: &Dataset| -> Result<Vec<f32>> {
         let mut all = Vec::new();
         for batch in eval_batches(dataset, preprocess, BATCH) {

@@ -2,8 +2,8 @@
 //!
 //! A file is a sequence of `TFRecord`s: length (u64), masked CRC32C of the length, the bytes, masked
 //! CRC32C of the bytes, all little-endian; each record is one `Event` message
-//! (`tensorflow/core/util/event.proto`). A resumed run opens a further file in the same folder, and
-//! `TensorBoard` merges them by step.
+//! (`tensorflow/core/util/event.proto`). A resumed run opens a further file in the same folder, which
+//! starts with a session record of its first step.
 
 use prost::Message;
 use std::fs::{File, OpenOptions};
@@ -61,6 +61,22 @@ impl EventWriter {
             step: i64::try_from(step).map_err(io::Error::other)?,
             file_version: None,
             summary: Some(Summary { value: vec![point] }),
+            session_log: None,
+        };
+        write_record(&mut self.file, &event.encode_to_vec())
+    }
+
+    /// Says that the run goes on at `step`: readers drop what earlier files hold from there on, the
+    /// steps that a killed process did after its last checkpoint.
+    ///
+    /// # Errors
+    /// When the file cannot be written, or the step is above 2^63 - 1.
+    pub fn restart(&mut self, step: u64) -> io::Result<()> {
+        let event = Event {
+            wall_time: (self.started + self.opened.elapsed()).as_secs_f64(),
+            step: i64::try_from(step).map_err(io::Error::other)?,
+            session_log: Some(SessionLog { status: 1 }),
+            ..Event::default()
         };
         write_record(&mut self.file, &event.encode_to_vec())
     }
@@ -117,6 +133,15 @@ struct Event {
     file_version: Option<String>,
     #[prost(message, optional, tag = "5")]
     summary: Option<Summary>,
+    #[prost(message, optional, tag = "7")]
+    session_log: Option<SessionLog>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct SessionLog {
+    /// 1 is START.
+    #[prost(int32, tag = "1")]
+    status: i32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -27,7 +27,7 @@ pub struct Extracted {
     /// Tasks of the model.
     pub tasks: Vec<String>,
     /// Parameters, heads included; a module used by several tasks counts once.
-    pub params: usize,
+    pub params: u64,
     /// Multiply-accumulates of one task on one image.
     pub macs: u64,
     /// Largest relative error of the ONNX file over tasks.
@@ -83,11 +83,13 @@ pub fn extract(
     fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
     let beside = tempfile::tempdir_in(parent).context("making a folder beside")?;
     let described = describe(supernet, choices, preprocess);
-    let state = write_weights(supernet, choices, &described, beside.path())?;
+    write_weights(supernet, choices, &described, beside.path())?;
     let error = check(supernet, choices, beside.path())?;
+    let chosen: Vec<_> = choices.iter().map(|choice| (choice.task, &choice.path)).collect();
+    let counted = ufo_nas::extracted(&supernet.spec(), &chosen, &described.slice)?;
     let extracted = Extracted {
         tasks: described.tasks.iter().map(|task| task.name.clone()).collect(),
-        params: state.values().map(|tensor| tensor.values.len()).sum(),
+        params: counted.total_params,
         macs: ufo_nas::macs(&supernet.arch, &described.slice).total(),
         onnx_max_rel_err: error,
     };
@@ -122,7 +124,7 @@ fn write_weights(
     choices: &[Choice],
     described: &Described,
     folder: &Path,
-) -> Result<State> {
+) -> Result<()> {
     let mut graph = Graph::new("ufo");
     let [height, width] = supernet.arch.image_size;
     let batch = Dim::Named("batch".to_string());
@@ -135,8 +137,11 @@ fn write_weights(
         let (keys, head_key) = described.keys(index);
         state.extend(state_of(&mut Named { vit: &mut vit, keys: &keys }, ""));
         state.extend(state_of(&mut task.head.clone(), &head_key));
-        let features = vit.to_onnx(&mut graph, &keys, &image)?;
-        let output = task.head.to_onnx(&mut graph, &head_key, &features)?;
+        // In a scope of its own, since a task may be named like an operator.
+        let output = graph.scope(&format!("task.{}", task.spec.name), |graph| {
+            let features = vit.to_onnx(graph, &keys, &image)?;
+            task.head.to_onnx(graph, &head_key, &features)
+        })?;
         graph.output(&task.spec.name, &output, &[batch.clone(), Dim::Fixed(task.head.outputs())]);
     }
     graph.metadata("preprocess", &serde_json::to_string(&described.preprocess)?);
@@ -145,8 +150,7 @@ fn write_weights(
     let bytes = weights::to_bytes(&state, &[("format", "pt".to_string())])?;
     write_atomic(&folder.join(WEIGHTS), &bytes)?;
     let config = serde_json::to_vec_pretty(&described.config())?;
-    write_atomic(&folder.join("config.json"), &config)?;
-    Ok(state)
+    write_atomic(&folder.join("config.json"), &config)
 }
 
 /// Runs the copies on the probes; the ONNX file's largest relative error.

@@ -21,6 +21,6 @@ pub use ema::Ema;
 pub use optimizer::{Grads, Optimizer, Rates, Rule, global_norm};
 pub use package::{Described, DescribedTask, ONNX, Package, WEIGHTS};
 pub use step::{Step, TaskStep, Training, one_step, task_step};
-pub use task::{Task, fingerprint, init_from, new_supernet, open_tasks};
+pub use task::{Identity, Task, identity, init_from, new_supernet, open_tasks};
 pub use train::{Limits, Summary, schedule, train};
 pub use workers::Workers;

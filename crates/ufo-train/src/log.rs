@@ -62,8 +62,14 @@ impl Log {
         }
         let lines = OpenOptions::new().create(true).append(true).open(&place);
         let lines = lines.with_context(|| format!("opening {}", place.display()))?;
-        let events = EventWriter::create(folder, SystemTime::now())
-            .with_context(|| format!("opening an event file in {}", folder.display()))?;
+        let opened = EventWriter::create(folder, SystemTime::now()).and_then(|mut events| {
+            if step > 0 {
+                events.restart(step + 1)?;
+            }
+            Ok(events)
+        });
+        let events =
+            opened.with_context(|| format!("opening an event file in {}", folder.display()))?;
         Ok(Self { place, lines, events })
     }
 

@@ -17,7 +17,7 @@ use ufo_data::Preprocess;
 use ufo_model::{
     Head, HeadConfig, Keys, Named, State, Vit, from_values, task_key, values, weights,
 };
-use ufo_nas::{Arch, Path as ExpertPath, Slice, Stem};
+use ufo_nas::{Arch, Path as ExpertPath, Slice, Stem, SupernetSpec, TaskShape};
 
 /// Weights file of a model folder.
 pub const WEIGHTS: &str = "model.safetensors";
@@ -63,6 +63,12 @@ impl Described {
         if self.preprocess.size != self.arch.image_size || self.arch.channels != 3 {
             bail!("preprocess.size and arch.image_size must agree, and arch.channels be 3");
         }
+        let shape = |task: &DescribedTask| TaskShape {
+            name: task.name.clone(),
+            head: task.head.shape(task.trained_classes),
+        };
+        let tasks = self.tasks.iter().map(shape).collect();
+        SupernetSpec { arch: self.arch.clone(), tasks }.validate()?;
         for task in &self.tasks {
             task.path.validate(&self.arch)?;
             let named = task.classes.len() == task.trained_classes;
@@ -163,12 +169,21 @@ impl Package {
     pub fn load(described: Described, state: &State, from: &str) -> Result<Self> {
         let device = Device::flex();
         let Described { arch, slice, .. } = &described;
-        arch.validate()?;
+        described.validate()?;
+        let held: u64 = state.values().map(|tensor| tensor.values.len() as u64).sum();
         let mut used = BTreeSet::new();
         let mut tasks = Vec::new();
         for (index, task) in described.tasks.iter().enumerate() {
             let mut rng = ChaCha8Rng::seed_from_u64(0);
-            task.path.validate(arch)?;
+            // Before anything is allocated for it.
+            let head = task.head.shape(task.trained_classes);
+            let needed = ufo_nas::params(arch, slice).total() + head.params(arch.dim);
+            if needed > held {
+                bail!(
+                    "{from}: {held} values, but task `{}` needs {needed} by config.json",
+                    task.name
+                );
+            }
             let mut vit = Vit::init(arch, slice, &mut rng, &device)?;
             let (keys, head_key) = described.keys(index);
             let classes = task.trained_classes;

@@ -6,7 +6,9 @@ use crate::{RunConfig, Task, TaskConfig, Workers};
 use anyhow::{Context, Result};
 use burn_tensor::{Device, Gradients, Tensor};
 use ufo_data::{Batch, Loader, Purpose, stream};
-use ufo_model::losses::{cosface_logits, cross_entropy, smooth_targets, triplet};
+use ufo_model::losses::{
+    cosface_logits, cross_entropy, smooth_soft_targets, smooth_targets, triplet,
+};
 use ufo_model::{
     Draw, DropPath, Head, HeadConfig, NeckStatistics, Supernet, Visitor, from_values, values,
 };
@@ -49,15 +51,16 @@ pub fn one_step(
         let named = || format!("task `{}`", task.config.name);
         batches.push(loader.next_batch().with_context(named)?);
     }
-    let parts = training.workers.map(batches.len(), |index| {
-        task_step(training.config, supernet, index, &batches[index], at)
-    });
     let mut step = Step::default();
-    for (index, part) in parts.into_iter().enumerate() {
-        step.losses.push(part.loss);
-        step.necks.extend(part.neck.map(|statistics| (index, statistics)));
-        add(&mut step.grads, part.grads);
-    }
+    training.workers.each(
+        batches.len(),
+        |index| task_step(training.config, supernet, index, &batches[index], at),
+        |index, part| {
+            step.losses.push(part.loss);
+            step.necks.extend(part.neck.map(|statistics| (index, statistics)));
+            add(&mut step.grads, part.grads);
+        },
+    );
     Ok(step)
 }
 
@@ -128,7 +131,11 @@ fn task_loss(
     let logits = head.forward(features);
     let classes = logits.dims()[1];
     let targets = match &batch.soft {
-        Some(soft) => from_values(soft.clone(), [batch.labels.len(), classes], &device),
+        Some(soft) => {
+            let mut soft = soft.clone();
+            smooth_soft_targets(&mut soft, classes, config.label_smoothing);
+            from_values(soft, [batch.labels.len(), classes], &device)
+        }
         None => targets(classes, config.label_smoothing),
     };
     (cross_entropy(logits, targets), None)

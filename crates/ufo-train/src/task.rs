@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use ufo_data::{Dataset, HoldOut, Purpose, stream};
 use ufo_model::{HeadConfig, Supernet, TaskSpec, timm, weights};
+use ufo_nas::{SupernetSpec, TaskShape};
 
 /// A task ready to train and evaluate.
 #[derive(Debug)]
@@ -70,6 +71,11 @@ pub fn new_supernet(config: &RunConfig, tasks: &[Task]) -> Result<Supernet> {
         classes: task.train.classes().len(),
     };
     let specs: Vec<TaskSpec> = tasks.iter().map(spec).collect();
+    let shape = |spec: &TaskSpec| TaskShape {
+        name: spec.name.clone(),
+        head: spec.head.shape(spec.classes),
+    };
+    SupernetSpec { arch: config.arch(), tasks: specs.iter().map(shape).collect() }.validate()?;
     let mut rng = stream(config.seed, Purpose::Init, &[]);
     Ok(Supernet::init(&config.arch(), &specs, &mut rng, &Device::flex())?)
 }
@@ -86,9 +92,31 @@ pub fn init_from(file: &Path, supernet: &mut Supernet) -> Result<()> {
         .context("init: a plain timm ViT of the preset's shape is needed")
 }
 
-/// Hash of what shapes the weights and the data order; a checkpoint belongs to one.
-pub fn fingerprint(config: &RunConfig, supernet: &Supernet) -> String {
-    let specs: Vec<&TaskSpec> = supernet.tasks.iter().map(|task| &task.spec).collect();
-    let text = json!([supernet.arch, specs, config.seed]).to_string();
-    blake3::hash(text.as_bytes()).to_hex().to_string()
+/// What a checkpoint belongs to, key and value: all that shapes the weights, their meaning, the data
+/// order and the optimizer's state. Learning rates, lengths and paths may change between resumptions.
+pub type Identity = Vec<(String, String)>;
+
+/// The identity of a run.
+pub fn identity(config: &RunConfig, tasks: &[Task]) -> Identity {
+    let names: Vec<&str> = tasks.iter().map(|task| task.config.name.as_str()).collect();
+    let mut identity = vec![
+        ("tasks".to_string(), names.join(", ")),
+        ("arch".to_string(), json!(config.arch()).to_string()),
+        ("seed".to_string(), config.seed.to_string()),
+        ("train.optimizer".to_string(), json!(config.train.optimizer).to_string()),
+    ];
+    for task in tasks {
+        let classes = task.train.classes();
+        let hash = blake3::hash(json!(classes).to_string().as_bytes()).to_hex();
+        for (key, value) in [
+            ("head", json!(task.config.head).to_string()),
+            ("batch", task.config.batch.to_string()),
+            ("sampler", json!(task.config.sampler).to_string()),
+            ("training images", task.train.len().to_string()),
+            ("classes", format!("{} with hash {}", classes.len(), &hash[..12])),
+        ] {
+            identity.push((format!("task.{}.{key}", task.config.name), value));
+        }
+    }
+    identity
 }

@@ -4,7 +4,7 @@ use crate::checkpoint::{self, Progress};
 use crate::log::{Figures, Log};
 use crate::optimizer::{Rates, global_norm};
 use crate::step::{Step, Training, one_step};
-use crate::{RunConfig, Task, Workers, evaluate, fingerprint};
+use crate::{Identity, RunConfig, Task, Workers, evaluate, identity};
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::Path;
@@ -56,10 +56,10 @@ pub fn train(
         Ok(stopped) => stopped,
         Err(error) => {
             // What was learned so far stays, whatever stopped it.
-            if run.at.step > run.saved {
-                run.save().context("saving a checkpoint after an error")?;
-            }
-            return Err(error);
+            return Err(match run.save_new() {
+                Ok(()) => error,
+                Err(save) => error.context(format!("and no checkpoint could be saved: {save:#}")),
+            });
         }
     };
     let summary = run.finish(stopped)?;
@@ -74,14 +74,14 @@ struct Run<'a> {
     folder: &'a Path,
     training: &'a Training<'a>,
     supernet: &'a mut Supernet,
-    fingerprint: String,
+    identity: Identity,
     loaders: Vec<Loader>,
     log: Log,
     bar: ProgressBar,
     at: Progress,
     first: u64,
     /// Step of the newest checkpoint.
-    saved: u64,
+    saved: Option<u64>,
     before_s: f64,
     started: Instant,
     evaluations: u32,
@@ -94,8 +94,10 @@ impl<'a> Run<'a> {
         supernet: &'a mut Supernet,
     ) -> Result<Self> {
         let config = training.config;
-        let fingerprint = fingerprint(config, supernet);
-        let mut at = checkpoint::load_latest(folder, &fingerprint, supernet)?.unwrap_or_default();
+        let identity = identity(config, training.tasks);
+        let before = checkpoint::load_latest(folder, &identity, supernet)?;
+        let saved = before.as_ref().map(|progress| progress.step);
+        let mut at = before.unwrap_or_default();
         if config.train.ema == 0.0 {
             at.ema = None;
         }
@@ -103,12 +105,12 @@ impl<'a> Run<'a> {
             folder,
             training,
             supernet,
-            fingerprint,
+            identity,
             loaders: start_loaders(config, training.tasks, at.step)?,
             log: Log::open(folder, at.step)?,
             bar: progress_bar(at.step, config.train.steps),
             first: at.step,
-            saved: at.step,
+            saved,
             before_s: at.seconds,
             at,
             started: Instant::now(),
@@ -199,7 +201,9 @@ impl<'a> Run<'a> {
     /// Stops before weights are spoiled: the checkpoint that the error leaves is of sound weights.
     fn refuse_nan(&self, step: &Step) -> Result<()> {
         let at = self.at.step;
-        let advice = "the checkpoint holds the weights before this step; try a smaller train.lr";
+        let advice = format!(
+            "checkpoints/step-{at:08} holds the weights before this step; try a smaller train.lr, and remove that checkpoint to go on from the one before"
+        );
         if let Some(index) = step.losses.iter().position(|loss| !loss.is_finite()) {
             let task = &self.training.config.tasks[index].name;
             bail!("step {at}: the loss of task `{task}` is {}; {advice}", step.losses[index]);
@@ -240,13 +244,18 @@ impl<'a> Run<'a> {
 
     fn save(&mut self) -> Result<()> {
         let at = Progress { seconds: self.seconds(), ..self.at.clone() };
-        checkpoint::save(self.folder, &self.fingerprint, self.supernet, &at)?;
-        self.saved = self.at.step;
+        checkpoint::save(self.folder, &self.identity, self.supernet, &at)?;
+        self.saved = Some(self.at.step);
         Ok(())
     }
 
+    /// Saves unless the newest checkpoint is of this step.
+    fn save_new(&mut self) -> Result<()> {
+        if self.saved == Some(self.at.step) { Ok(()) } else { self.save() }
+    }
+
     fn finish(&mut self, stopped: bool) -> Result<Summary> {
-        self.save()?;
+        self.save_new()?;
         let last = !stopped && self.at.step > self.first;
         if last && self.training.config.train.evaluations > 0 {
             self.try_evaluate();

@@ -4,9 +4,10 @@
 
 use anyhow::{Context, Result};
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::collections::BTreeMap;
 use std::num::NonZero;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::thread;
 
 /// Slots for independent work; results do not depend on their number.
@@ -32,24 +33,47 @@ impl Workers {
     }
 
     /// `f` of `0..count`, in order.
-    pub fn map<T: Send + Sync>(&self, count: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
-        let results: Vec<OnceLock<T>> = (0..count).map(|_| OnceLock::new()).collect();
+    pub fn map<T: Send>(&self, count: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
+        let mut results = Vec::with_capacity(count);
+        self.each(count, f, |_, result| results.push(result));
+        results
+    }
+
+    /// Hands `f` of `0..count` to `take` in order, as soon as the earlier ones are done: what is
+    /// taken need not stay in memory.
+    pub fn each<T: Send>(
+        &self,
+        count: usize,
+        f: impl Fn(usize) -> T + Sync,
+        mut take: impl FnMut(usize, T),
+    ) {
         let next = AtomicUsize::new(0);
-        let work = || {
-            while let Some((index, result)) = {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                results.get(index).map(|result| (index, result))
-            } {
-                result.get_or_init(|| f(index));
-            }
-        };
+        let (sender, receiver) = mpsc::channel();
         thread::scope(|scope| {
             for slot in &self.slots {
-                scope.spawn(|| slot.install(work));
+                let (sender, next, f) = (sender.clone(), &next, &f);
+                scope.spawn(move || {
+                    slot.install(|| {
+                        loop {
+                            let index = next.fetch_add(1, Ordering::Relaxed);
+                            if index >= count || sender.send((index, f(index))).is_err() {
+                                return;
+                            }
+                        }
+                    });
+                });
+            }
+            drop(sender);
+            let mut early = BTreeMap::new();
+            let mut due = 0;
+            for (index, result) in receiver {
+                early.insert(index, result);
+                while let Some(result) = early.remove(&due) {
+                    take(due, result);
+                    due += 1;
+                }
             }
         });
-        let taken = results.into_iter().map(OnceLock::into_inner);
-        taken.map(|result| result.expect("every index is taken by a slot")).collect()
     }
 }
 

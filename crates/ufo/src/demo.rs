@@ -85,8 +85,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     limits.budget = Some(args.budget);
     eprintln!("training four tasks together for {} s", args.budget.as_secs());
     let trained = run.train(&limits)?;
-    let again = format!("ufo demo --out {}", args.out.display());
-    if let Some(code) = finished(&trained, &again) {
+    if let Some(code) = finished(&trained) {
         return Ok(code);
     }
     let evaluating = Instant::now();

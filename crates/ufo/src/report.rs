@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::ExitCode;
-use ufo_data::{Dataset, encode_png};
+use ufo_data::{Dataset, Preprocess, encode_png};
 use ufo_model::{HeadConfig, router};
 use ufo_nas::Slice;
 use ufo_train::effect::site_name;
@@ -17,6 +17,8 @@ use ufo_train::{Task, write_atomic};
 
 /// Images shown of a classification task, and queries of a retrieval task.
 const SHOWN: usize = 24;
+/// Longest side of an image in the page.
+const THUMBNAIL: usize = 192;
 const QUERIES: usize = 4;
 const MATCHES: usize = 6;
 
@@ -203,7 +205,13 @@ fn samples(run: &Run, results: &Results) -> Result<Vec<Samples>> {
 }
 
 fn png(split: &Dataset, index: usize) -> Result<Vec<u8>> {
-    Ok(encode_png(&split.image(index)?)?)
+    let image = split.image(index)?;
+    let longest = image.width.max(image.height);
+    if longest <= THUMBNAIL {
+        return Ok(encode_png(&image)?);
+    }
+    let size = [image.height, image.width].map(|side| (side * THUMBNAIL / longest).max(1));
+    Ok(encode_png(&Preprocess { size, ..Preprocess::default() }.resized(&image))?)
 }
 
 fn classified(task: &Task, rows: &[f32], classes: usize) -> Result<Samples> {

@@ -14,7 +14,7 @@ use ufo_nas::Slice;
 use ufo_train::effect::{Candidate, by_effect};
 use ufo_train::extract::{Choice, Extracted, Place, Probe};
 use ufo_train::{
-    Limits, RunConfig, Summary, Task, Workers, evaluate, fingerprint, load_latest, new_supernet,
+    Limits, RunConfig, Summary, Task, Workers, evaluate, identity, load_latest, new_supernet,
     open_tasks, write_atomic,
 };
 
@@ -77,14 +77,15 @@ pub(crate) struct Run {
 
 impl Run {
     /// Creates the folder, or takes up an earlier run of the same configuration.
-    pub(crate) fn start(folder: &Path, config: RunConfig) -> Result<Self> {
+    pub(crate) fn start(folder: &Path, mut config: RunConfig) -> Result<Self> {
+        // So that the run can be opened from anywhere.
+        config.make_paths_absolute()?;
         fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
         let lock = lock(folder)?;
         let tasks = open_tasks(&config)?;
         let mut supernet = new_supernet(&config, &tasks)?;
         // An earlier run of another configuration must keep its own: refuse before writing.
-        let print = fingerprint(&config, &supernet);
-        let before = load_latest(folder, &print, &mut supernet.clone())?;
+        let before = load_latest(folder, &identity(&config, &tasks), &mut supernet.clone())?;
         if let (Some(file), None) = (&config.init, &before) {
             ufo_train::init_from(file, &mut supernet)?;
         }
@@ -99,8 +100,8 @@ impl Run {
         let lock = lock(folder)?;
         let tasks = open_tasks(&config)?;
         let mut supernet = new_supernet(&config, &tasks)?;
-        let print = fingerprint(&config, &supernet);
-        let Some(progress) = load_latest(folder, &print, &mut supernet)? else {
+        let identity = identity(&config, &tasks);
+        let Some(progress) = load_latest(folder, &identity, &mut supernet)? else {
             bail!("{}: no checkpoint; train first with `ufo train`", folder.display());
         };
         if let Some(ema) = progress.ema.filter(|_| config.train.ema > 0.0) {
@@ -111,9 +112,11 @@ impl Run {
 
     /// Trains to the end, the budget, or Ctrl-C.
     pub(crate) fn train(&mut self, limits: &Limits) -> Result<Summary> {
-        let summary =
-            ufo_train::train(&self.folder, &self.config, &self.tasks, &mut self.supernet, limits)?;
-        Ok(summary)
+        let result =
+            ufo_train::train(&self.folder, &self.config, &self.tasks, &mut self.supernet, limits);
+        // From here on Ctrl-C ends the program at once: there is nothing left to save.
+        limits.stop.store(true, Ordering::Relaxed);
+        result
     }
 
     /// Every task's result with its baseline.
@@ -214,20 +217,35 @@ fn lock(folder: &Path) -> Result<File> {
     }
 }
 
-/// Limits whose stop flag is set by Ctrl-C.
+/// Limits whose stop flag is set by Ctrl-C; once it is set, Ctrl-C ends the program.
 pub(crate) fn interruptible() -> Result<Limits> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
-    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)).context("catching Ctrl-C")?;
+    let handler = move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    };
+    ctrlc::set_handler(handler).context("catching Ctrl-C")?;
     Ok(Limits { stop, budget: None })
 }
 
 /// Exit code after training: 130 when it was interrupted, with a word on how to go on.
-pub(crate) fn finished(summary: &Summary, again: &str) -> Option<ExitCode> {
+pub(crate) fn finished(summary: &Summary) -> Option<ExitCode> {
     summary.stopped.then(|| {
+        let quoted = |word: String| {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,".contains(c);
+            if word.chars().all(plain) {
+                word
+            } else {
+                format!("'{}'", word.replace('\'', "'\\''"))
+            }
+        };
+        let words = std::env::args_os().map(|word| quoted(word.to_string_lossy().into_owned()));
         eprintln!(
-            "stopped after step {}; the checkpoint is saved, continue with: {again}",
-            summary.steps
+            "stopped after step {}; the checkpoint is saved, continue with: {}",
+            summary.steps,
+            words.collect::<Vec<_>>().join(" ")
         );
         ExitCode::from(130)
     })
@@ -236,9 +254,7 @@ pub(crate) fn finished(summary: &Summary, again: &str) -> Option<ExitCode> {
 pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
     let mut run = Run::start(&args.out, RunConfig::read(&args.config, &args.overrides.sets())?)?;
     let summary = run.train(&interruptible()?)?;
-    let again =
-        format!("ufo train --config {} --out {}", args.config.display(), args.out.display());
-    if let Some(code) = finished(&summary, &again) {
+    if let Some(code) = finished(&summary) {
         return Ok(code);
     }
     eprintln!("{} steps, {:.0} images/s", summary.steps, summary.images_per_s);

@@ -25,6 +25,15 @@ pub fn smooth_targets(labels: &[u32], classes: usize, epsilon: f32) -> Vec<f32> 
     targets
 }
 
+/// Smooths target rows of which each sums to 1, such as mixed ones: a one-hot row becomes what
+/// [`smooth_targets`] gives.
+pub fn smooth_soft_targets(targets: &mut [f32], classes: usize, epsilon: f32) {
+    let off = if classes > 1 { epsilon / (classes - 1) as f32 } else { 0.0 };
+    for target in targets {
+        *target = *target * (1.0 - epsilon - off) + off;
+    }
+}
+
 /// `scale * (cos - margin)` on the target class, `scale * cos` on the others.
 ///
 /// # Shapes
@@ -45,6 +54,19 @@ mod tests {
     use crate::param::{from_values, values};
     use burn_tensor::Device;
     use std::f32::consts::FRAC_1_SQRT_2;
+
+    #[test]
+    fn smoothing_of_soft_targets_agrees_with_that_of_labels() {
+        let mut soft = smooth_targets(&[2, 0], 4, 0.0);
+        smooth_soft_targets(&mut soft, 4, 0.1);
+        for (got, want) in soft.iter().zip(smooth_targets(&[2, 0], 4, 0.1)) {
+            assert!((got - want).abs() < 1e-7, "{got} {want}");
+        }
+        let mut mixed = vec![0.7, 0.3, 0.0];
+        smooth_soft_targets(&mut mixed, 3, 0.2);
+        assert!((mixed.iter().sum::<f32>() - 1.0).abs() < 1e-6, "{mixed:?}");
+        assert!((mixed[2] - 0.1).abs() < 1e-7, "{mixed:?}");
+    }
 
     #[test]
     fn cosface_follows_vector_a3() {

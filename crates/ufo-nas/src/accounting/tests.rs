@@ -151,7 +151,7 @@ fn task_tensors(arch: &Arch, task: &TaskShape) -> Vec<(String, Vec<usize>)> {
         }
         HeadShape::Embedding { dim: projected, classes } => {
             let width = if projected == 0 { dim } else { projected };
-            if projected > 0 {
+            if width != dim {
                 add("proj.weight", &[projected, dim]);
             }
             add("neck.weight", &[width]);
