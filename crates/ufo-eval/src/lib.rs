@@ -6,7 +6,9 @@
 
 mod classification;
 mod error;
+mod judge;
 mod nearest;
+mod pairs;
 mod products;
 mod protocol;
 mod reid;
@@ -17,7 +19,9 @@ mod verification;
 
 pub use classification::{Classification, classification};
 pub use error::Error;
-pub use nearest::nearest_neighbor_accuracy;
+pub use judge::{Judgment, Outputs};
+pub use nearest::nearest_labels;
+pub use pairs::draw_pairs;
 pub use protocol::{ClassificationMetric, Metric, Protocol};
 pub use reid::{Distance, ReId, Sightings, reid};
 pub use retrieval::{Labeled, Retrieval, retrieval, retrieval_within};

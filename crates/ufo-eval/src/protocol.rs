@@ -80,7 +80,7 @@ impl Protocol {
                 "quadratic_kappa".to_owned()
             }
             Self::Retrieval { ks } => format!("recall@{}", ks.first().unwrap_or(&1)),
-            Self::ReId { .. } => "map_rank1".to_owned(),
+            Self::ReId { .. } => "rank1".to_owned(),
             Self::Verification { .. } => "accuracy".to_owned(),
         }
     }
@@ -132,7 +132,7 @@ mod tests {
             (r#"{"kind":"classification","metric":"quadratic-kappa"}"#, "quadratic_kappa", false),
             (r#"{"kind":"retrieval"}"#, "recall@1", true),
             (r#"{"kind":"retrieval","ks":[10,20]}"#, "recall@10", true),
-            (r#"{"kind":"reid"}"#, "map_rank1", true),
+            (r#"{"kind":"reid"}"#, "rank1", true),
             (r#"{"kind":"verification"}"#, "accuracy", true),
         ];
         for (json, headline, features) in cases {

@@ -5,9 +5,10 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use ufo_data::{Augment, DatasetConfig, Preprocess, SamplerConfig};
+use ufo_eval::{ClassificationMetric, Distance, Protocol};
 use ufo_model::losses::Triplet;
 use ufo_model::{HeadConfig, RouterConfig};
-use ufo_nas::{Arch, Layout, Preset};
+use ufo_nas::{Arch, Layout, Preset, Stem};
 
 mod overrides;
 
@@ -23,6 +24,15 @@ pub struct RunConfig {
     /// Side of the square input in pixels; default the preset's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_size: Option<usize>,
+    /// What differs from the preset.
+    #[serde(default, skip_serializing_if = "ArchChanges::is_empty")]
+    pub arch: ArchChanges,
+    /// Subtracted from each color channel scaled to 0..1; default 0.5.
+    #[serde(default = "half")]
+    pub mean: [f32; 3],
+    /// What each color channel is then divided by, above 0; default 0.5.
+    #[serde(default = "half")]
+    pub std: [f32; 3],
     /// timm ViT checkpoint (safetensors) that every expert starts from; default fresh weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
@@ -41,6 +51,40 @@ pub struct RunConfig {
 
 fn default_layout() -> Layout {
     Layout::B
+}
+
+fn half() -> [f32; 3] {
+    [0.5; 3]
+}
+
+/// Sizes that take the place of the preset's.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ArchChanges {
+    /// How an image becomes tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stem: Option<Stem>,
+    /// Embedding width.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dim: Option<usize>,
+    /// Blocks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depth: Option<usize>,
+    /// Attention heads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heads: Option<usize>,
+    /// Width of a head.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head_dim: Option<usize>,
+    /// Hidden width of the FFN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ffn: Option<usize>,
+}
+
+impl ArchChanges {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The training loop.
@@ -134,6 +178,9 @@ pub struct TaskConfig {
     /// Batch-hard triplet loss added for an embedding head.
     #[serde(default)]
     pub triplet: Option<Triplet>,
+    /// How the task is judged; default top-1 for a linear head, `reid` for an embedding.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eval: Option<Protocol>,
 }
 
 fn one() -> f32 {
@@ -171,8 +218,18 @@ impl RunConfig {
     /// The architecture.
     pub fn arch(&self) -> Arch {
         let arch = self.preset.arch();
-        let image_size = self.image_size.map_or(arch.image_size, |side| [side; 2]);
-        Arch { layout: self.layout, image_size, ..arch }
+        let changes = &self.arch;
+        Arch {
+            layout: self.layout,
+            image_size: self.image_size.map_or(arch.image_size, |side| [side; 2]),
+            stem: changes.stem.clone().unwrap_or(arch.stem),
+            dim: changes.dim.unwrap_or(arch.dim),
+            depth: changes.depth.unwrap_or(arch.depth),
+            heads: changes.heads.unwrap_or(arch.heads),
+            head_dim: changes.head_dim.unwrap_or(arch.head_dim),
+            ffn: changes.ffn.unwrap_or(arch.ffn),
+            ..arch
+        }
     }
 
     /// Makes every path independent of the working folder.
@@ -189,7 +246,8 @@ impl RunConfig {
 
     /// How images become inputs.
     pub fn preprocess(&self) -> Preprocess {
-        Preprocess { size: self.arch().image_size, ..Preprocess::default() }
+        let size = self.arch().image_size;
+        Preprocess { size, mean: self.mean, std: self.std, ..Preprocess::default() }
     }
 
     /// Checks every value.
@@ -198,6 +256,7 @@ impl RunConfig {
     /// Names the key, its value and what is allowed.
     pub fn validate(&self) -> Result<()> {
         self.arch().validate()?;
+        self.preprocess().validate()?;
         let t = &self.train;
         check(&[
             ("train.lr", f64::from(t.lr), ABOVE_0),
@@ -231,6 +290,16 @@ impl RunConfig {
 }
 
 impl TaskConfig {
+    /// How the task is judged.
+    pub fn protocol(&self) -> Protocol {
+        self.eval.clone().unwrap_or(match self.head {
+            HeadConfig::Linear => Protocol::Classification { metric: ClassificationMetric::Top1 },
+            HeadConfig::Embedding { .. } => {
+                Protocol::ReId { distance: Distance::Cosine, most_rank: 50 }
+            }
+        })
+    }
+
     fn validate(&self) -> Result<()> {
         let letter = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if self.name.is_empty() || !self.name.chars().all(letter) {
@@ -240,6 +309,13 @@ impl TaskConfig {
             bail!("name = `{}`: is a name inside the exported graph; choose another", self.name);
         }
         self.augment.validate()?;
+        let protocol = self.protocol();
+        protocol.validate().context("eval")?;
+        if protocol.judges_features() == matches!(self.head, HeadConfig::Linear) {
+            bail!(
+                "eval: a linear head is judged by `classification`, an embedding by `retrieval`, `reid` or `verification`"
+            );
+        }
         match self.head {
             HeadConfig::Linear => {
                 if self.triplet.is_some() {
@@ -325,7 +401,7 @@ mod tests {
     /// Every key of a resolved configuration stands in the documentation.
     #[test]
     fn every_key_is_documented() {
-        let text = "preset = \"demo\"\nimage_size = 32\ninit = \"x\"\n[train]\n[router]\n[[task]]\nname = \"a\"\nbatch = 2\nhead = { kind = \"embedding\" }\ntriplet = {}\nsampler = { kind = \"identity\", per_identity = 1 }\ndata = { format = \"idx\", train = \"x\", test = \"y\", limit = 5 }\naugment = { random_resized_crop = {} }\n";
+        let text = "preset = \"demo\"\nimage_size = 32\ninit = \"x\"\narch = { dim = 96, depth = 3, heads = 3, head_dim = 32, ffn = 192, stem = { kind = \"patch\", size = 4, stride = 4 } }\n[train]\n[router]\n[[task]]\nname = \"a\"\nbatch = 2\nhead = { kind = \"embedding\" }\ntriplet = {}\neval = { kind = \"reid\" }\nsampler = { kind = \"identity\", per_identity = 1 }\ndata = { format = \"idx\", train = \"x\", test = \"y\", limit = 5 }\naugment = { random_resized_crop = {} }\n";
         let resolved = toml::Table::try_from(RunConfig::parse(text, &[]).unwrap()).unwrap();
         let document = include_str!("../../../docs/configuration.md");
         let mut keys = Vec::new();

@@ -74,3 +74,55 @@ impl Ema {
         Self { updates: updates.map_or(0, |n| n as u32), averages }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn_tensor::Device;
+    use ufo_data::{Purpose, stream};
+    use ufo_model::{HeadConfig, TaskSpec};
+    use ufo_nas::Preset;
+
+    fn one_valued(value: f32) -> Supernet {
+        struct Fill(f32);
+        impl Visitor for Fill {
+            fn tensor<const D: usize>(&mut self, _: &str, tensor: &mut Tensor<D>) {
+                let count = tensor.dims().iter().product();
+                *tensor = from_values(vec![self.0; count], tensor.dims(), &tensor.device());
+            }
+            fn buffer<const D: usize>(&mut self, name: &str, tensor: &mut Tensor<D>) {
+                self.tensor(name, tensor);
+            }
+        }
+        let task = TaskSpec { name: "t".into(), head: HeadConfig::Linear, classes: 2 };
+        let mut rng = stream(0, Purpose::Init, &[]);
+        let mut net =
+            Supernet::init(&Preset::Demo.arch(), &[task], &mut rng, &Device::flex()).unwrap();
+        net.visit("", &mut Fill(value));
+        net
+    }
+
+    fn only_value(ema: &Ema) -> f32 {
+        let values: Vec<f32> = ema.averages.values().flatten().copied().collect();
+        assert!(values.windows(2).all(|pair| pair[0].to_bits() == pair[1].to_bits()));
+        values[0]
+    }
+
+    /// The first update is the weight itself, then decays of 2/11 and 3/12, then the one asked for.
+    #[test]
+    fn the_decay_warms_up_and_a_state_is_a_whole_copy() {
+        let mut ema = Ema::default();
+        let mut expected = 1.0;
+        for (update, weight) in [1.0_f32, 5.0, -2.0, 4.0].into_iter().enumerate() {
+            ema.update(&one_valued(weight), 0.2);
+            let decay = [0.0, 2.0 / 11.0, 0.2, 0.2][update];
+            expected = decay * expected + (1.0 - decay) * weight;
+            assert!((only_value(&ema) - expected).abs() < 1e-6);
+            ema = Ema::from_state(ema.state());
+        }
+        let applied = ema.applied(&one_valued(9.0));
+        let mut again = Ema::default();
+        again.update(&applied, 0.5);
+        assert!((only_value(&again) - expected).abs() < 1e-6);
+    }
+}

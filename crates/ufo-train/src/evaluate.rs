@@ -1,11 +1,11 @@
 //! Evaluation of a task from its network, beside the raw-pixel nearest-neighbor baseline.
 
 use crate::{Task, Training};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use burn_tensor::Device;
 use serde::Serialize;
 use ufo_data::{Dataset, Preprocess, eval_batches};
-use ufo_eval::{Distance, Metric, Sightings, classification, nearest_neighbor_accuracy, reid};
+use ufo_eval::{Judgment, Outputs, nearest_labels};
 use ufo_model::{Head, HeadConfig, Supernet, Vit, from_values, values};
 use ufo_nas::Slice;
 
@@ -30,6 +30,9 @@ pub struct TaskResult {
     pub value: f64,
     /// Every metric.
     pub metrics: Vec<(String, f64)>,
+    /// Test images by true (rows) and predicted class, for classification.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confusion: Option<Vec<Vec<u64>>>,
 }
 
 /// Outputs of a network and head for every image of a split, row-major.
@@ -92,33 +95,31 @@ fn few(task: &Task, split: &Dataset) -> Vec<usize> {
     }
 }
 
-/// The task's metrics from the outputs of the images of `split`.
+/// The task's metrics by its protocol, from the outputs of the images of `split`.
 ///
 /// # Errors
-/// Outputs that are not finite.
+/// Outputs that are not finite, a split that the protocol cannot judge.
 pub fn judge(task: &Task, split: &Dataset, rows: &[f32]) -> Result<TaskResult> {
-    let (metric, metrics) = match task.config.head {
-        HeadConfig::Linear => {
-            let classes = task.train.classes().len();
-            let result = classification(rows, classes, split.labels());
-            ("top1", result.with_context(|| task.config.name.clone())?.metrics())
-        }
-        HeadConfig::Embedding { .. } => ("rank1", between_cameras(split, rows)?),
+    let protocol = task.config.protocol();
+    let outputs = Outputs {
+        rows,
+        dim: rows.len() / split.len(),
+        labels: split.labels(),
+        cameras: split.cameras(),
     };
+    let Judgment { metrics, confusion } =
+        protocol.judge(&outputs).with_context(|| format!("task `{}`", task.config.name))?;
+    let metric = protocol.headline();
     let metrics: Vec<(String, f64)> = metrics.into_iter().map(|m| (m.name, m.value)).collect();
-    let value = metrics.iter().find(|(name, _)| name == metric).map_or(f64::NAN, |(_, v)| *v);
-    Ok(TaskResult { name: task.config.name.clone(), metric: metric.to_string(), value, metrics })
+    let named = metrics.iter().find(|(name, _)| *name == metric);
+    let Some(&(_, value)) = named else {
+        bail!("task `{}`: {metric} is not defined on this split", task.config.name);
+    };
+    Ok(TaskResult { name: task.config.name.clone(), metric, value, metrics, confusion })
 }
 
-/// ReID protocol with every image as query and as gallery: matches of the same camera do not count.
-fn between_cameras(test: &Dataset, rows: &[f32]) -> Result<Vec<Metric>> {
-    let cameras = test.cameras().map_or_else(|| (0..test.len() as u32).collect(), <[u32]>::to_vec);
-    let all = Sightings { features: rows, ids: test.labels(), cameras: &cameras };
-    let result = reid(&all, &all, rows.len() / test.len(), Distance::Cosine, 10)?;
-    Ok(result.metrics())
-}
-
-/// The same metric by raw pixels, at most 32x32 of them: the nearest training image's class, or pixels as the embedding.
+/// The same metric by raw pixels, at most 32x32 of them: the nearest training image's class, or the
+/// pixels as the embedding.
 ///
 /// # Errors
 /// A broken image.
@@ -138,6 +139,11 @@ pub fn baseline(task: &Task, preprocess: &Preprocess) -> Result<f64> {
     }
     let train = pixels(&task.train)?;
     let dim = test.len() / task.test.len();
-    let labels = (task.train.labels(), task.test.labels());
-    Ok(nearest_neighbor_accuracy(&train, labels.0, &test, labels.1, dim)?)
+    let classes = task.train.classes().len();
+    let mut logits = vec![0.0; task.test.len() * classes];
+    let nearest = nearest_labels(&train, task.train.labels(), &test, dim)?;
+    for (row, label) in logits.chunks_exact_mut(classes).zip(nearest) {
+        row[label as usize] = 1.0;
+    }
+    Ok(judge(task, &task.test, &logits)?.value)
 }

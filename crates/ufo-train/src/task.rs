@@ -102,6 +102,7 @@ pub fn identity(config: &RunConfig, tasks: &[Task]) -> Identity {
     let mut identity = vec![
         ("tasks".to_string(), names.join(", ")),
         ("arch".to_string(), json!(config.arch()).to_string()),
+        ("mean, std".to_string(), format!("{:?}, {:?}", config.mean, config.std)),
         ("seed".to_string(), config.seed.to_string()),
         ("train.optimizer".to_string(), json!(config.train.optimizer).to_string()),
     ];

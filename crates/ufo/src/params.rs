@@ -21,6 +21,9 @@ pub(crate) struct Args {
     /// Tasks: the first N of the preset, or N tasks without heads for an architecture.
     #[arg(long)]
     tasks: Option<usize>,
+    /// FFN widths that a block chooses from, in the counts of paths.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    ratio: u32,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -40,14 +43,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     spec.validate()?;
     let counted = accounting(&spec);
+    let paths = PathCounts::new(counted.tasks as u32, args.ratio, spec.arch.depth as u32);
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&counted)?);
+        let mut json = serde_json::to_value(&counted)?;
+        json["path_counts"] = serde_json::to_value(paths)?;
+        println!("{}", serde_json::to_string_pretty(&json)?);
         return Ok(ExitCode::SUCCESS);
     }
     let mut table = comfy_table::Table::new();
     table.load_preset(comfy_table::presets::UTF8_FULL_CONDENSED);
     table.set_header(["parameters", "count"]);
-    let paths = PathCounts::new(counted.tasks as u32, 1, spec.arch.depth as u32);
     for (name, value) in [
         ("one path (backbone)", counted.path_params.to_string()),
         ("all experts (backbone)", counted.backbone_params.to_string()),

@@ -26,8 +26,19 @@ pub(crate) struct TrainArgs {
     /// Run folder.
     #[arg(long)]
     out: PathBuf,
+    /// What to do with an earlier run in the folder.
+    #[arg(long, value_enum, default_value_t = Resume::Auto)]
+    resume: Resume,
     #[command(flatten)]
     overrides: crate::Overrides,
+}
+
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+enum Resume {
+    /// Go on from its newest sound checkpoint.
+    Auto,
+    /// Refuse to touch it.
+    Never,
 }
 
 #[derive(clap::Args)]
@@ -252,6 +263,12 @@ pub(crate) fn finished(summary: &Summary) -> Option<ExitCode> {
 }
 
 pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
+    if args.resume == Resume::Never && args.out.join("checkpoints").exists() {
+        bail!(
+            "{}: holds a run already; choose another folder, or --resume auto",
+            args.out.display()
+        );
+    }
     let mut run = Run::start(&args.out, RunConfig::read(&args.config, &args.overrides.sets())?)?;
     let summary = run.train(&interruptible()?)?;
     if let Some(code) = finished(&summary) {

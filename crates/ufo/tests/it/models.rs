@@ -60,6 +60,16 @@ fn models_are_extracted_checked_read_back_and_reported() {
     for origin in ["router", "all shared", "all specific"] {
         assert!(said.contains(origin), "{said}");
     }
+    // Each table's first row is the path that was written.
+    let card = fs::read_to_string(Path::new(&best).join("README.md")).unwrap();
+    let mut lines = said.lines();
+    for task in ["digits", "emoji"] {
+        let row = lines.by_ref().skip_while(|line| !line.starts_with('╞')).nth(1).unwrap();
+        let path = row.rsplit('┆').next().unwrap().trim_end_matches(['│', ' ']).trim();
+        let path = path.replace('|', " norm ");
+        let row = card.lines().find(|line| line.starts_with(&format!("| {task} |"))).unwrap();
+        assert!(row.contains(&path), "{row}: {said}");
+    }
     succeeds(&ufo(&["report", "--run", &text]));
     let page = fs::read_to_string(run.join("report.html")).unwrap();
     assert!(page.contains("<svg") && page.contains("emoji") && !page.contains("http://"));
@@ -118,4 +128,50 @@ fn init_writes_a_configuration_that_trains() {
     assert!(String::from_utf8_lossy(&nothing.stderr).contains("--task x=/nothing/here"));
     let again = ufo(&["init", "--task", &digits, "--out", &out]);
     assert!(String::from_utf8_lossy(&again.stderr).contains("exists already"));
+}
+
+#[test]
+fn every_protocol_judges_and_the_architecture_is_free() {
+    let folder = tempfile::tempdir().unwrap();
+    let tasks = config(folder.path(), "one.toml", 1, "digits");
+    for protocol in [
+        r#"{ kind = "reid" }"#,
+        r#"{ kind = "retrieval", ks = [1, 5] }"#,
+        r#"{ kind = "verification", fars = [0.1] }"#,
+    ] {
+        let kind = protocol.split('"').nth(1).unwrap();
+        let run = folder.path().join(kind);
+        let changes = [
+            "train.steps=1",
+            "arch.depth=2",
+            "arch.dim=24",
+            r#"arch.stem={ kind = "patch", size = 8, stride = 4 }"#,
+            "mean=[0.1, 0.2, 0.3]",
+            "task.digits.eval.kind=classification",
+            "task.digits.eval.metric=mean-per-class",
+        ];
+        let eval = format!("task.emoji.eval={protocol}");
+        let sets = changes.iter().copied().chain([eval.as_str()]).flat_map(|set| ["--set", set]);
+        succeeds(&train(&tasks, &run).args(sets).output().unwrap());
+        let output = ufo(&["eval", "--run", &run.display().to_string(), "--json"]);
+        succeeds(&output);
+        let results: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let digits = &results[0]["result"];
+        assert_eq!(digits["metric"], "mean_per_class");
+        let confusion = digits["confusion"].as_array().unwrap();
+        let counts = confusion.iter().flat_map(|row| row.as_array().unwrap());
+        let images: u64 = counts.map(|count| count.as_u64().unwrap()).sum();
+        let test = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/digits/test");
+        let labels = ufo_data::Dataset::open(ufo_data::Format::Idx, &test).unwrap();
+        assert_eq!(images as usize, labels.len());
+        let emoji = &results[1];
+        let expected = [("reid", "rank1"), ("retrieval", "recall@1"), ("verification", "accuracy")];
+        let expected = expected.iter().find(|(name, _)| *name == kind).unwrap().1;
+        assert_eq!(emoji["result"]["metric"], expected);
+        assert!(emoji["baseline_1nn"].as_f64().unwrap() > 0.0);
+    }
+    let taken = folder.path().join("reid");
+    let output = train(&tasks, &taken).args(["--resume", "never"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && said.contains("holds a run already"), "{said}");
 }
