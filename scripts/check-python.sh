@@ -4,6 +4,7 @@
 #
 #   onnx   every ONNX helper          onnx.checker, onnxruntime
 #   run    a short demo               onnx.checker, onnxruntime, TensorBoard
+#   resume a continued run            TensorBoard
 #   timm   weights both ways          timm on PyTorch (`scripts/python-env.sh torch`)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -27,6 +28,19 @@ check_run() {
   "$python" "$reference/check_run.py" target/release/ufo "$work/demo"
 }
 
+# A run that lost its last checkpoint and was continued: TensorBoard reads each step once.
+check_resume() {
+  cargo build --release --quiet --locked
+  local ufo=target/release/ufo
+  "$ufo" init --task digits=data/digits --out "$work/tasks.toml"
+  local train=("$ufo" train --config "$work/tasks.toml" --out "$work/run" --set train.steps=6)
+  train+=(--set train.log_every=1 --set train.checkpoint_every=3 --set train.evaluations=2)
+  "${train[@]}"
+  rm -r "$work/run/checkpoints/step-00000006"
+  "${train[@]}"
+  "$python" "$reference/check_run.py" "$ufo" "$work/run" --events
+}
+
 # timm's weights in our supernet and our extracted folder in timm: equal features and logits.
 check_timm() {
   scripts/python-env.sh torch
@@ -34,7 +48,7 @@ check_timm() {
   "$python" "$reference/timm_interop.py" target/release/ufo "$work"
 }
 
-all=(onnx run timm)
+all=(onnx run resume timm)
 for name in "${@:-${all[@]}}"; do
   work=$root/$name
   mkdir -p "$work"
