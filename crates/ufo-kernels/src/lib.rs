@@ -4,11 +4,16 @@
 //! [`Level`] to run at and its working memory ([`Scratch`]), splits its work over the current rayon
 //! pool, and gives the same bits for any number of threads. A wrong length is a bug of the caller
 //! and panics with the name of the argument.
+#![allow(clippy::inline_always, reason = "vector code must be inlined into its level's entry")]
 
+pub mod layer_norm;
 mod level;
 mod mat;
 mod scratch;
 mod simd;
+mod split;
+#[cfg(test)]
+mod testing;
 
 pub use level::Level;
 pub use mat::{Mat, MatMut};
