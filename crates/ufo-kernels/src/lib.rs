@@ -6,9 +6,11 @@
 //! and panics with the name of the argument.
 #![allow(clippy::inline_always, reason = "vector code must be inlined into its level's entry")]
 
+pub mod gemm;
 pub mod layer_norm;
 mod level;
 mod mat;
+pub mod optimizer;
 mod scratch;
 mod simd;
 mod split;
