@@ -88,6 +88,7 @@ impl<'a> Mat<'a> {
     }
 
     /// The transpose, of the same elements.
+    #[must_use]
     pub fn transposed(&self) -> Mat<'a> {
         Mat {
             data: self.data,
@@ -99,10 +100,23 @@ impl<'a> Mat<'a> {
     }
 
     /// The block of `shape` whose first element is `(row, col)`; panics unless it lies inside.
+    #[must_use]
     pub fn block(&self, [row, col]: [usize; 2], shape: [usize; 2]) -> Mat<'a> {
         assert!(row + shape[0] <= self.rows && col + shape[1] <= self.cols, "shape: no such block");
         let start = (row * self.row_stride + col * self.col_stride).min(self.data.len());
         Mat::new(&self.data[start..], shape, [self.row_stride, self.col_stride])
+    }
+
+    /// The first `row` rows and the others; panics if there are fewer.
+    pub fn split_at_row(&self, row: usize) -> (Mat<'a>, Mat<'a>) {
+        assert!(row <= self.rows, "row: {row} of a matrix of {} rows", self.rows);
+        (self.block([0, 0], [row, self.cols]), self.block([row, 0], [self.rows - row, self.cols]))
+    }
+
+    /// The first `col` columns and the others; panics if there are fewer.
+    pub fn split_at_col(&self, col: usize) -> (Mat<'a>, Mat<'a>) {
+        let (left, right) = self.transposed().split_at_row(col);
+        (left.transposed(), right.transposed())
     }
 
     /// Element `(row, col)`; panics unless it exists.
@@ -203,7 +217,7 @@ mod tests {
         let full = Mat::row_major(&data, 3, 4);
         let slice = full.block([1, 1], [2, 3]);
         assert_eq!((slice.at(0, 0), slice.at(1, 2)), (5.0, 11.0));
-        assert_eq!(slice.transposed().at(2, 1), 11.0);
+        assert_eq!(slice.transposed().at(2, 1).to_bits(), 11.0_f32.to_bits());
         assert_eq!(full.block([3, 4], [0, 0]).rows(), 0);
     }
 

@@ -1,5 +1,6 @@
 //! Sixteen lanes with AVX-512F.
 #![allow(unsafe_code, reason = "vector intrinsics")]
+#![allow(clippy::wildcard_imports, reason = "a file of intrinsics")]
 
 use std::arch::x86_64::*;
 
