@@ -1,0 +1,148 @@
+//! The matrix product's share of the machine's multiply-add peak, for the shapes of a ViT block.
+//!
+//! `cargo run --release -p ufo-kernels --example peak -- [threads] [substring of a shape or layout]`.
+//! The peak and each product are timed in turns in the same process, and the best of several is
+//! printed, since other programs disturb a shared machine.
+#![allow(unsafe_code, reason = "the peak is measured with intrinsics")]
+
+use std::{hint::black_box, time::Instant};
+
+use ufo_kernels::{
+    Level, Mat, MatMut, Scratch,
+    gemm::{Epilogue, Packed, Right, gemm},
+};
+
+const ROUNDS: usize = 7;
+
+/// `(rows, inputs, outputs)` of the layers of a block at widths 192 and 384.
+const SHAPES: [[usize; 3]; 8] = [
+    [4160, 192, 576],
+    [4160, 192, 192],
+    [4160, 192, 768],
+    [4160, 768, 192],
+    [1576, 384, 1152],
+    [1576, 384, 384],
+    [1576, 384, 1536],
+    [1576, 1536, 384],
+];
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let threads = arguments.next().and_then(|n| n.parse().ok()).unwrap_or(1);
+    let filter = arguments.next().unwrap_or_default();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads start");
+    let level = Level::detect();
+    println!("{level:?}, {threads} threads");
+    pool.install(|| {
+        for shape in SHAPES {
+            for layout in ["Y = X W", "Y = X packed W", "dX = dY W^T", "dW = X^T dY"] {
+                let name = format!("{shape:?} {layout}");
+                if name.contains(&filter) {
+                    report(level, &name, shape, layout);
+                }
+            }
+        }
+    });
+}
+
+fn report(level: Level, name: &str, [rows, inputs, outputs]: [usize; 3], layout: &str) {
+    let filled = |len: usize| (0..len).map(|i| (i % 7) as f32 * 0.25 - 0.7).collect::<Vec<f32>>();
+    let (x, w, dy) = (filled(rows * inputs), filled(inputs * outputs), filled(rows * outputs));
+    let (x, w, dy) = (
+        Mat::row_major(&x, rows, inputs),
+        Mat::row_major(&w, inputs, outputs),
+        Mat::row_major(&dy, rows, outputs),
+    );
+    let packed = Packed::new(level, w);
+    let (a, b): (Mat<'_>, Right<'_>) = match layout {
+        "Y = X W" => (x, w.into()),
+        "Y = X packed W" => (x, (&packed).into()),
+        "dX = dY W^T" => (dy, w.transposed().into()),
+        _ => (x.transposed(), dy.into()),
+    };
+    let (m, n) = match layout {
+        "dX = dY W^T" => (rows, inputs),
+        "dW = X^T dY" => (inputs, outputs),
+        _ => (rows, outputs),
+    };
+    let mut c = vec![0.0; m * n];
+    let mut scratch = Scratch::new();
+    let (mut best_peak, mut best) = (0.0_f64, 0.0_f64);
+    let flops = 2.0 * (rows * inputs * outputs) as f64;
+    for _ in 0..ROUNDS {
+        best_peak = best_peak.max(peak(level));
+        for _ in 0..3 {
+            let start = Instant::now();
+            gemm(level, (a, b), MatMut::row_major(&mut c, m, n), Epilogue::Store, &mut scratch);
+            best = best.max(flops / start.elapsed().as_secs_f64() / 1e9);
+        }
+        black_box(&c);
+    }
+    println!(
+        "{name:<34} {best:7.1} of {best_peak:7.1} GFLOP/s: {:3.0} %",
+        100.0 * best / best_peak
+    );
+}
+
+/// GFLOP/s of multiply-adds on registers, in all threads of the pool.
+fn peak(level: Level) -> f64 {
+    const STEPS: usize = 2_000_000;
+    let start = Instant::now();
+    let flops: f64 = rayon::broadcast(|_| match level {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the level was detected.
+        Level::Avx2 => unsafe { avx2_chains(STEPS) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the level was detected.
+        Level::Avx512 => unsafe { avx512_chains(STEPS) },
+        _ => portable_chains(STEPS),
+    })
+    .into_iter()
+    .sum();
+    flops / start.elapsed().as_secs_f64() / 1e9
+}
+
+/// Twelve independent chains, enough to hide the latency; returns floating-point operations.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn avx2_chains(steps: usize) -> f64 {
+    use std::arch::x86_64::{_mm256_fmadd_ps, _mm256_set1_ps};
+    let (a, b) = (_mm256_set1_ps(black_box(0.999)), _mm256_set1_ps(black_box(0.001)));
+    let mut sums = [_mm256_set1_ps(1.0); 12];
+    for _ in 0..steps {
+        for sum in &mut sums {
+            *sum = _mm256_fmadd_ps(*sum, a, b);
+        }
+    }
+    black_box(sums);
+    (steps * 12 * 8 * 2) as f64
+}
+
+/// As [`avx2_chains`], with 16 lanes.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn avx512_chains(steps: usize) -> f64 {
+    use std::arch::x86_64::{_mm512_fmadd_ps, _mm512_set1_ps};
+    let (a, b) = (_mm512_set1_ps(black_box(0.999)), _mm512_set1_ps(black_box(0.001)));
+    let mut sums = [_mm512_set1_ps(1.0); 12];
+    for _ in 0..steps {
+        for sum in &mut sums {
+            *sum = _mm512_fmadd_ps(*sum, a, b);
+        }
+    }
+    black_box(sums);
+    (steps * 12 * 16 * 2) as f64
+}
+
+/// Multiplications and additions of plain arrays.
+fn portable_chains(steps: usize) -> f64 {
+    let (a, b) = (black_box(0.999_f32), black_box(0.001_f32));
+    let mut sums = [[1.0_f32; 4]; 12];
+    for _ in 0..steps {
+        for sum in sums.iter_mut().flatten() {
+            *sum = *sum * a + b;
+        }
+    }
+    black_box(sums);
+    (steps * 12 * 4 * 2) as f64
+}

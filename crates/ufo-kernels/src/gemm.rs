@@ -1,0 +1,89 @@
+//! Matrix product `C = A B` with strides of any kind, packed operands and fused epilogues.
+//!
+//! The three products of a linear layer (`X W`, `dY W^T`, `X^T dY`) differ in strides alone. A tile of
+//! C is kept in registers while a block of the inner dimension passes; the right operand is packed
+//! into panels as wide as a tile (once for all calls as [`Packed`], or for each call), the left one
+//! only where its rows are not contiguous. Goto and van de Geijn, "Anatomy of High-Performance Matrix
+//! Multiplication" (ACM TOMS 34, 2008).
+//!
+//! Every element of C is summed over the inner dimension in blocks of a size that depends on that
+//! dimension only, so the bits do not depend on the number of threads.
+
+mod epilogue;
+mod pack;
+mod product;
+mod tile;
+
+use crate::{
+    level::{Kernel, Level},
+    mat::{Mat, MatMut},
+    scratch::Scratch,
+    simd::Simd,
+};
+
+pub use epilogue::Epilogue;
+pub use pack::{Packed, Right};
+pub(crate) use product::Product;
+
+/// Multiply-adds below which a fork costs more than it saves.
+const FORK_WORK: usize = 1 << 18;
+
+/// `C = epilogue(A B)`.
+///
+/// # Shapes
+/// `a` `[m, k]`, `b` `[k, n]` (a [`Mat`], or a [`Packed`] one made at the same level), `c` `[m, n]`.
+///
+/// # Panics
+/// If shapes do not fit, or the level is not that of the packed operand or of this machine.
+pub fn gemm<'a>(
+    level: Level,
+    (a, b): (Mat<'a>, impl Into<Right<'a>>),
+    c: MatMut<'a>,
+    epilogue: Epilogue<'a>,
+    scratch: &mut Scratch,
+) {
+    let product = Product::new(level, (a, b.into()), c, epilogue);
+    let parts = if product.work() < FORK_WORK { 1 } else { rayon::current_num_threads() };
+    let (_, scratches) = scratch.lend([], parts);
+    split(level, product, scratches);
+}
+
+/// Computes the product in as many parts as there are scratches, in the current pool.
+fn split(level: Level, product: Product<'_>, scratches: &mut [Scratch]) {
+    if let [scratch] = scratches {
+        return level.run(Compute { product, scratch });
+    }
+    let (left, right) = scratches.split_at_mut(scratches.len() / 2);
+    let share = [left.len(), left.len() + right.len()];
+    let (first, second) = product.halve(level.run(Tile), share);
+    rayon::join(|| split(level, first, left), || split(level, second, right));
+}
+
+struct Compute<'a, 'b> {
+    product: Product<'a>,
+    scratch: &'b mut Scratch,
+}
+
+impl Kernel for Compute<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        self.product.compute(s, self.scratch);
+    }
+}
+
+/// Rows and columns of a level's register tile.
+pub(crate) struct Tile;
+
+impl Kernel for Tile {
+    type Output = [usize; 2];
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> [usize; 2] {
+        [S::TILE_ROWS, S::TILE_VECTORS * S::LANES]
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+//! Operands copied into the order in which tiles read them.
+#![allow(unsafe_code, reason = "elements are read and written through pointers")]
+
+use super::tile::Strided;
+use crate::{
+    level::{Kernel, Level},
+    mat::Mat,
+    simd::Simd,
+};
+
+/// A cache line, where panels start.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
+
+/// The right operand of a product in panels as wide as a level's tile, for any number of calls.
+///
+/// Panel by panel, row by row; the last panel is as many vectors wide as its columns need, with zeros
+/// in the lanes left over.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    level: Level,
+    rows: usize,
+    cols: usize,
+    panels: Vec<Line>,
+}
+
+impl Packed {
+    /// The matrix packed for products at `level`.
+    ///
+    /// # Panics
+    /// If this machine lacks the level.
+    pub fn new(level: Level, mat: Mat<'_>) -> Self {
+        let mut packed = Self { level, rows: 0, cols: 0, panels: Vec::new() };
+        packed.pack(mat);
+        packed
+    }
+
+    /// Packs another matrix in its place; the memory is reused.
+    pub fn pack(&mut self, mat: Mat<'_>) {
+        (self.rows, self.cols) = (mat.rows(), mat.cols());
+        let len = self.level.run(PackedLen { rows: self.rows, cols: self.cols });
+        self.panels.resize(len.div_ceil(16), Line([0.0; 16]));
+        let to = self.panels.as_mut_ptr().cast::<f32>();
+        self.level.run(PackRight { mat, to });
+    }
+
+    /// The level whose products it is for.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// Rows of the matrix.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns of the matrix.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Where the panels lie.
+    pub(super) fn start(&self) -> *const f32 {
+        self.panels.as_ptr().cast()
+    }
+}
+
+/// The right operand of a product.
+#[derive(Clone, Copy, Debug)]
+pub enum Right<'a> {
+    /// A matrix, which the call packs as it needs.
+    Plain(Mat<'a>),
+    /// A matrix that was packed before.
+    Packed(&'a Packed),
+}
+
+impl<'a> From<Mat<'a>> for Right<'a> {
+    fn from(mat: Mat<'a>) -> Self {
+        Self::Plain(mat)
+    }
+}
+
+impl<'a> From<&'a Packed> for Right<'a> {
+    fn from(packed: &'a Packed) -> Self {
+        Self::Packed(packed)
+    }
+}
+
+struct PackedLen {
+    rows: usize,
+    cols: usize,
+}
+
+impl Kernel for PackedLen {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> usize {
+        packed_len::<S>(self.rows, self.cols)
+    }
+}
+
+/// Values of all panels of a right operand.
+pub(super) fn packed_len<S: Simd>(rows: usize, cols: usize) -> usize {
+    rows * cols.next_multiple_of(S::LANES)
+}
+
+struct PackRight<'a> {
+    mat: Mat<'a>,
+    to: *mut f32,
+}
+
+impl Kernel for PackRight<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        // SAFETY: `Packed::pack` made room for `packed_len` values.
+        unsafe { pack_right(s, Strided::of(self.mat), [self.mat.rows(), self.mat.cols()], self.to) }
+    }
+}
+
+/// Packs a right operand of `[rows, cols]` into panels.
+///
+/// # Safety
+/// `from` has that shape, and `to` has room for [`packed_len`] values.
+#[inline(always)]
+pub(super) unsafe fn pack_right<S: Simd>(
+    s: S,
+    from: Strided,
+    [rows, cols]: [usize; 2],
+    to: *mut f32,
+) {
+    let wide = S::TILE_VECTORS * S::LANES;
+    for col in (0..cols).step_by(wide) {
+        let width = wide.min(cols - col);
+        let panel = to.wrapping_add(col * rows);
+        // SAFETY: the panel's columns lie inside of `from`, and its values inside of `to`.
+        unsafe {
+            if from.col_stride == 1 {
+                pack_rows(s, from.at(0, col), [rows, width], panel);
+            } else {
+                pack_columns::<S>(from.at(0, col), [rows, width], panel);
+            }
+        }
+    }
+}
+
+/// A panel of contiguous rows.
+///
+/// # Safety
+/// As [`pack_right`], for a panel.
+#[inline(always)]
+unsafe fn pack_rows<S: Simd>(s: S, from: Strided, [rows, width]: [usize; 2], to: *mut f32) {
+    let padded = width.next_multiple_of(S::LANES);
+    for row in 0..rows {
+        for col in (0..width).step_by(S::LANES) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let v = from.read(s, [row, col, S::LANES.min(width - col)]);
+                s.store(to.add(row * padded + col), v);
+            }
+        }
+    }
+}
+
+/// A panel of other rows: in squares, so that both sides stay in the cache.
+///
+/// # Safety
+/// As [`pack_right`], for a panel.
+#[inline(always)]
+unsafe fn pack_columns<S: Simd>(from: Strided, [rows, width]: [usize; 2], to: *mut f32) {
+    const SQUARE: usize = 16;
+    let padded = width.next_multiple_of(S::LANES);
+    for top in (0..rows).step_by(SQUARE) {
+        for row in top..rows.min(top + SQUARE) {
+            for col in 0..padded {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let value = if col < width { *from.at(row, col).start } else { 0.0 };
+                    *to.add(row * padded + col) = value;
+                }
+            }
+        }
+    }
+}
+
+/// Packs a left operand of `[rows, k]` so that each tile's columns lie one after the other.
+///
+/// # Safety
+/// `from` has that shape, and `to` has room for `rows`, rounded up to tiles, times `k` values.
+#[inline(always)]
+pub(super) unsafe fn pack_left<S: Simd>(from: Strided, [rows, k]: [usize; 2], to: *mut f32) {
+    for row in (0..rows).step_by(S::TILE_ROWS) {
+        let (tile, to) = (from.at(row, 0), to.wrapping_add(row * k));
+        // SAFETY: the caller's promise; the full tile is the usual case with a constant size.
+        unsafe {
+            if rows - row >= S::TILE_ROWS {
+                pack_tile::<S>(tile, [S::TILE_ROWS, k], to);
+            } else {
+                pack_tile::<S>(tile, [rows - row, k], to);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`pack_left`], for a tile.
+#[inline(always)]
+unsafe fn pack_tile<S: Simd>(from: Strided, [rows, k]: [usize; 2], to: *mut f32) {
+    for col in 0..k {
+        for row in 0..rows {
+            // SAFETY: the caller's promise.
+            unsafe { *to.add(col * S::TILE_ROWS + row) = *from.at(row, col).start }
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The register tile: some rows of A times one panel of B.
+#![allow(unsafe_code, reason = "elements are read and written through pointers")]
+
+use crate::{
+    mat::{Mat, MatMut},
+    simd::Simd,
+};
+
+/// Most lanes that any level has.
+const MAX_LANES: usize = 16;
+
+/// Where a matrix to read lies.
+#[derive(Clone, Copy)]
+pub(crate) struct Strided {
+    pub(crate) start: *const f32,
+    pub(crate) row_stride: usize,
+    pub(crate) col_stride: usize,
+}
+
+/// Where a matrix to write lies.
+#[derive(Clone, Copy)]
+pub(crate) struct StridedMut {
+    pub(crate) start: *mut f32,
+    pub(crate) row_stride: usize,
+    pub(crate) col_stride: usize,
+}
+
+impl Strided {
+    pub(crate) fn of(mat: Mat<'_>) -> Self {
+        Self {
+            start: mat.data().as_ptr(),
+            row_stride: mat.row_stride(),
+            col_stride: mat.col_stride(),
+        }
+    }
+
+    /// Where the matrix that starts at `(row, col)` lies.
+    #[inline(always)]
+    pub(crate) fn at(self, row: usize, col: usize) -> Self {
+        let start = self.start.wrapping_add(row * self.row_stride + col * self.col_stride);
+        Self { start, ..self }
+    }
+
+    /// `n` elements of row `row` from column `col` on.
+    ///
+    /// # Safety
+    /// They lie inside the matrix, and `n <= LANES`.
+    #[inline(always)]
+    pub(crate) unsafe fn read<S: Simd>(self, s: S, [row, col, n]: [usize; 3]) -> S::V {
+        let start = self.at(row, col).start;
+        // SAFETY: the caller's promise.
+        unsafe {
+            if self.col_stride != 1 {
+                let mut lanes = [0.0; MAX_LANES];
+                for (i, lane) in lanes[..n].iter_mut().enumerate() {
+                    *lane = *start.add(i * self.col_stride);
+                }
+                s.load(lanes.as_ptr())
+            } else if n == S::LANES {
+                s.load(start)
+            } else {
+                s.load_first(start, n)
+            }
+        }
+    }
+}
+
+impl StridedMut {
+    pub(crate) fn of(mat: &mut MatMut<'_>) -> Self {
+        let (row_stride, col_stride) = (mat.row_stride(), mat.col_stride());
+        Self { start: mat.start(), row_stride, col_stride }
+    }
+
+    /// The same, to read from.
+    #[inline(always)]
+    pub(crate) fn as_read(self) -> Strided {
+        let Self { start, row_stride, col_stride } = self;
+        Strided { start, row_stride, col_stride }
+    }
+
+    /// Writes `n` elements of row `row` from column `col` on.
+    ///
+    /// # Safety
+    /// They lie inside the matrix, and `n <= LANES`.
+    #[inline(always)]
+    pub(crate) unsafe fn write<S: Simd>(self, s: S, [row, col, n]: [usize; 3], v: S::V) {
+        let start = self.start.wrapping_add(row * self.row_stride + col * self.col_stride);
+        // SAFETY: the caller's promise.
+        unsafe {
+            if self.col_stride != 1 {
+                let mut lanes = [0.0; MAX_LANES];
+                s.store(lanes.as_mut_ptr(), v);
+                for (i, lane) in lanes[..n].iter().enumerate() {
+                    *start.add(i * self.col_stride) = *lane;
+                }
+            } else if n == S::LANES {
+                s.store(start, v);
+            } else {
+                s.store_first(start, n, v);
+            }
+        }
+    }
+}
+
+/// Where a tile's sums go, `row_stride` apart.
+#[derive(Clone, Copy)]
+pub(super) struct Destination {
+    pub(super) start: *mut f32,
+    pub(super) row_stride: usize,
+    /// Whether they are added to what is there.
+    pub(super) add: bool,
+}
+
+/// The factors of a tile: `a` `[rows, k]` and a panel `b` of `k` contiguous rows, `b_stride` apart.
+#[derive(Clone, Copy)]
+pub(super) struct Factors {
+    pub(super) a: Strided,
+    pub(super) b: *const f32,
+    pub(super) b_stride: usize,
+    pub(super) k: usize,
+}
+
+/// The product of `rows <= TILE_ROWS` rows of A and a panel of `vectors <= TILE_VECTORS` vectors.
+///
+/// # Safety
+/// `factors` and `to` lie in memory to read and to write, of those sizes.
+#[inline(always)]
+pub(super) unsafe fn tile<S: Simd>(
+    s: S,
+    [rows, vectors]: [usize; 2],
+    factors: Factors,
+    to: Destination,
+) {
+    macro_rules! sizes {
+        ($($rows:literal: $($vectors:literal)+;)+) => {
+            match (rows, vectors) {
+                $($(($rows, $vectors) => {
+                    if $rows <= S::TILE_ROWS && $vectors <= S::TILE_VECTORS {
+                        // SAFETY: the caller's promise.
+                        unsafe { sized::<S, $rows, $vectors>(s, factors, to) }
+                    }
+                })+)+
+                _ => unreachable!("no tile of {rows} rows and {vectors} vectors"),
+            }
+        };
+    }
+    sizes! { 1: 1 2 3; 2: 1 2 3; 3: 1 2 3; 4: 1 2 3; 5: 1 2 3; 6: 1 2 3; 7: 1 2 3; 8: 1 2 3; }
+}
+
+/// [`tile`] of a constant size, so that the sums stay in registers.
+///
+/// # Safety
+/// As [`tile`].
+#[inline(always)]
+unsafe fn sized<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    s: S,
+    factors: Factors,
+    to: Destination,
+) {
+    let Factors { a, mut b, b_stride, k } = factors;
+    let mut sums = [[s.splat(0.0); VECTORS]; ROWS];
+    let mut column = a.start;
+    for _ in 0..k {
+        let mut panel = [s.splat(0.0); VECTORS];
+        for (j, v) in panel.iter_mut().enumerate() {
+            // SAFETY: a row of the panel, inside by the caller's promise.
+            *v = unsafe { s.load(b.add(j * S::LANES)) };
+        }
+        for (i, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: an element of A, inside by the caller's promise.
+            let x = s.splat(unsafe { *column.add(i * a.row_stride) });
+            for (sum, v) in sums.iter_mut().zip(panel) {
+                *sum = s.fma(x, v, *sum);
+            }
+        }
+        column = column.wrapping_add(a.col_stride);
+        b = b.wrapping_add(b_stride);
+    }
+    for (i, sums) in sums.into_iter().enumerate() {
+        for (j, sum) in sums.into_iter().enumerate() {
+            // SAFETY: a place of the destination, by the caller's promise.
+            unsafe {
+                let place = to.start.add(i * to.row_stride + j * S::LANES);
+                let sum = if to.add { s.add(s.load(place), sum) } else { sum };
+                s.store(place, sum);
+            }
+        }
+    }
+}

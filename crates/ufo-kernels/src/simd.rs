@@ -1,0 +1,116 @@
+//! Vectors of f32 under one trait, so that each kernel is written once for every [`Level`].
+//!
+//! A value of a [`Simd`] type is a token: it exists only where the machine has the instructions, so
+//! arithmetic on vectors is safe, and only access through pointers is not.
+//!
+//! [`Level`]: crate::Level
+#![allow(unsafe_code, reason = "vectors are read and written through pointers")]
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod math;
+mod portable;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512::Avx512;
+pub(crate) use math::{exp, gelu, gelu_and_derivative};
+pub(crate) use portable::Portable;
+
+/// Vectors of [`Simd::LANES`] floats. All methods work lane by lane unless they say otherwise.
+pub(crate) trait Simd: Copy + Send + Sync {
+    /// A vector.
+    type V: Copy;
+    /// Floats a vector.
+    const LANES: usize;
+    /// Rows of the matrix product's register tile.
+    const TILE_ROWS: usize;
+    /// Vectors a row of the matrix product's register tile, at most 3.
+    const TILE_VECTORS: usize;
+
+    /// The same value in all lanes.
+    fn splat(self, x: f32) -> Self::V;
+
+    /// The `LANES` values from `p` on.
+    ///
+    /// # Safety
+    /// They can be read.
+    unsafe fn load(self, p: *const f32) -> Self::V;
+
+    /// Writes `LANES` values from `p` on.
+    ///
+    /// # Safety
+    /// They can be written.
+    unsafe fn store(self, p: *mut f32, v: Self::V);
+
+    /// The `n <= LANES` values from `p` on, and zeros in the other lanes.
+    ///
+    /// # Safety
+    /// The `n` values can be read, and `n <= LANES`.
+    unsafe fn load_first(self, p: *const f32, n: usize) -> Self::V;
+
+    /// Writes the first `n <= LANES` lanes from `p` on.
+    ///
+    /// # Safety
+    /// The `n` values can be written, and `n <= LANES`.
+    unsafe fn store_first(self, p: *mut f32, n: usize, v: Self::V);
+
+    /// `a + b`
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a - b`
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a b`
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a / b`
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a b + c`, rounded once where the machine has fused multiply-add.
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The larger one; `b` if one is NaN.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The smaller one; `b` if one is NaN.
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The square root.
+    fn sqrt(self, v: Self::V) -> Self::V;
+    /// The absolute value.
+    fn abs(self, v: Self::V) -> Self::V;
+    /// `magnitude >= 0` with the sign of `sign`.
+    fn copysign(self, magnitude: Self::V, sign: Self::V) -> Self::V;
+    /// The nearest integer, the even one of two; for `|v| < 2^22`.
+    fn round(self, v: Self::V) -> Self::V;
+    /// `2^n` for integers `-126 <= n <= 127`; anything for others.
+    fn pow2(self, n: Self::V) -> Self::V;
+    /// The sum of all lanes, in a fixed order.
+    fn reduce_sum(self, v: Self::V) -> f32;
+    /// The largest lane; unspecified if one is NaN.
+    fn reduce_max(self, v: Self::V) -> f32;
+
+    /// The first `LANES` values of `x`, with zeros where it is shorter.
+    #[inline(always)]
+    fn read(self, x: &[f32]) -> Self::V {
+        if x.len() >= Self::LANES {
+            // SAFETY: the slice has that many values.
+            unsafe { self.load(x.as_ptr()) }
+        } else {
+            // SAFETY: the slice has that many values, fewer than LANES.
+            unsafe { self.load_first(x.as_ptr(), x.len()) }
+        }
+    }
+
+    /// Writes `v` to the first `LANES` values of `y`, or to all where it is shorter.
+    #[inline(always)]
+    fn write(self, y: &mut [f32], v: Self::V) {
+        if y.len() >= Self::LANES {
+            // SAFETY: the slice has that many values.
+            unsafe { self.store(y.as_mut_ptr(), v) }
+        } else {
+            // SAFETY: the slice has that many values, fewer than LANES.
+            unsafe { self.store_first(y.as_mut_ptr(), y.len(), v) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

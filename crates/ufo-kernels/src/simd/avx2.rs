@@ -1,0 +1,140 @@
+//! Eight lanes with AVX2 and FMA.
+#![allow(unsafe_code, reason = "vector intrinsics")]
+#![allow(clippy::wildcard_imports, reason = "a file of intrinsics")]
+
+use std::arch::x86_64::*;
+
+use super::Simd;
+
+/// The vectors of AVX2 and FMA; a value proves that the machine has both.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2(());
+
+impl Avx2 {
+    /// # Safety
+    /// The machine has AVX2 and FMA.
+    pub(crate) unsafe fn new() -> Self {
+        Self(())
+    }
+}
+
+/// Lane-by-lane operations that are one instruction.
+macro_rules! instructions {
+    ($($name:ident($($x:ident),+) = $intrinsic:ident;)+) => {
+        $(
+            #[inline(always)]
+            fn $name(self, $($x: __m256),+) -> __m256 {
+                // SAFETY: the token proves that the instruction exists.
+                unsafe { $intrinsic($($x),+) }
+            }
+        )+
+    };
+}
+
+/// All bits set in the first `n` lanes.
+///
+/// # Safety
+/// The machine has AVX2.
+#[inline(always)]
+unsafe fn first(n: usize) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), lanes)
+    }
+}
+
+impl Simd for Avx2 {
+    type V = __m256;
+    const LANES: usize = 8;
+    const TILE_ROWS: usize = 6;
+    const TILE_VECTORS: usize = 2;
+
+    instructions! {
+        add(a, b) = _mm256_add_ps;
+        sub(a, b) = _mm256_sub_ps;
+        mul(a, b) = _mm256_mul_ps;
+        div(a, b) = _mm256_div_ps;
+        fma(a, b, c) = _mm256_fmadd_ps;
+        max(a, b) = _mm256_max_ps;
+        min(a, b) = _mm256_min_ps;
+        sqrt(v) = _mm256_sqrt_ps;
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m256 {
+        // SAFETY: the token proves AVX2.
+        unsafe { _mm256_set1_ps(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, p: *const f32) -> __m256 {
+        // SAFETY: the token proves AVX2; the caller promised readable values.
+        unsafe { _mm256_loadu_ps(p) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32, v: __m256) {
+        // SAFETY: the token proves AVX2; the caller promised writable values.
+        unsafe { _mm256_storeu_ps(p, v) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first(self, p: *const f32, n: usize) -> __m256 {
+        // SAFETY: the token proves AVX2; only the first n lanes are read.
+        unsafe { _mm256_maskload_ps(p, first(n)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, p: *mut f32, n: usize, v: __m256) {
+        // SAFETY: the token proves AVX2; only the first n lanes are written.
+        unsafe { _mm256_maskstore_ps(p, first(n), v) }
+    }
+
+    #[inline(always)]
+    fn abs(self, v: __m256) -> __m256 {
+        // SAFETY: the token proves AVX2.
+        unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), v) }
+    }
+
+    #[inline(always)]
+    fn copysign(self, magnitude: __m256, sign: __m256) -> __m256 {
+        // SAFETY: the token proves AVX2.
+        unsafe { _mm256_or_ps(magnitude, _mm256_and_ps(_mm256_set1_ps(-0.0), sign)) }
+    }
+
+    #[inline(always)]
+    fn round(self, v: __m256) -> __m256 {
+        // SAFETY: the token proves AVX2.
+        unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v) }
+    }
+
+    #[inline(always)]
+    fn pow2(self, n: __m256) -> __m256 {
+        // SAFETY: the token proves AVX2.
+        unsafe {
+            let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
+        }
+    }
+
+    #[inline(always)]
+    fn reduce_sum(self, v: __m256) -> f32 {
+        // SAFETY: the token proves AVX2.
+        unsafe {
+            let four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+
+    #[inline(always)]
+    fn reduce_max(self, v: __m256) -> f32 {
+        // SAFETY: the token proves AVX2.
+        unsafe {
+            let four = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+            let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+}

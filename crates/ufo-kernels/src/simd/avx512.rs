@@ -1,0 +1,124 @@
+//! Sixteen lanes with AVX-512F.
+#![allow(unsafe_code, reason = "vector intrinsics")]
+#![allow(clippy::wildcard_imports, reason = "a file of intrinsics")]
+
+use std::arch::x86_64::*;
+
+use super::Simd;
+
+/// The vectors of AVX-512F; a value proves that the machine has it.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512(());
+
+impl Avx512 {
+    /// # Safety
+    /// The machine has AVX-512F.
+    pub(crate) unsafe fn new() -> Self {
+        Self(())
+    }
+}
+
+/// Lane-by-lane operations that are one instruction.
+macro_rules! instructions {
+    ($($name:ident($($x:ident),+) = $intrinsic:ident;)+) => {
+        $(
+            #[inline(always)]
+            fn $name(self, $($x: __m512),+) -> __m512 {
+                // SAFETY: the token proves that the instruction exists.
+                unsafe { $intrinsic($($x),+) }
+            }
+        )+
+    };
+}
+
+/// The mask of the first `n <= 16` lanes.
+#[inline(always)]
+fn first(n: usize) -> __mmask16 {
+    ((1_u32 << n) - 1) as __mmask16
+}
+
+impl Simd for Avx512 {
+    type V = __m512;
+    const LANES: usize = 16;
+    const TILE_ROWS: usize = 8;
+    const TILE_VECTORS: usize = 3;
+
+    instructions! {
+        add(a, b) = _mm512_add_ps;
+        sub(a, b) = _mm512_sub_ps;
+        mul(a, b) = _mm512_mul_ps;
+        div(a, b) = _mm512_div_ps;
+        fma(a, b, c) = _mm512_fmadd_ps;
+        max(a, b) = _mm512_max_ps;
+        min(a, b) = _mm512_min_ps;
+        sqrt(v) = _mm512_sqrt_ps;
+        abs(v) = _mm512_abs_ps;
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m512 {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { _mm512_set1_ps(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, p: *const f32) -> __m512 {
+        // SAFETY: the token proves AVX-512F; the caller promised readable values.
+        unsafe { _mm512_loadu_ps(p) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32, v: __m512) {
+        // SAFETY: the token proves AVX-512F; the caller promised writable values.
+        unsafe { _mm512_storeu_ps(p, v) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first(self, p: *const f32, n: usize) -> __m512 {
+        // SAFETY: the token proves AVX-512F; only the first n lanes are read.
+        unsafe { _mm512_maskz_loadu_ps(first(n), p) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, p: *mut f32, n: usize, v: __m512) {
+        // SAFETY: the token proves AVX-512F; only the first n lanes are written.
+        unsafe { _mm512_mask_storeu_ps(p, first(n), v) }
+    }
+
+    #[inline(always)]
+    fn copysign(self, magnitude: __m512, sign: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512F.
+        unsafe {
+            let sign_bit = _mm512_castps_si512(_mm512_set1_ps(-0.0));
+            let bit = _mm512_and_si512(sign_bit, _mm512_castps_si512(sign));
+            _mm512_castsi512_ps(_mm512_or_si512(_mm512_castps_si512(magnitude), bit))
+        }
+    }
+
+    #[inline(always)]
+    fn round(self, v: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v) }
+    }
+
+    #[inline(always)]
+    fn pow2(self, n: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512F.
+        unsafe {
+            let exponent = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(exponent))
+        }
+    }
+
+    #[inline(always)]
+    fn reduce_sum(self, v: __m512) -> f32 {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { _mm512_reduce_add_ps(v) }
+    }
+
+    #[inline(always)]
+    fn reduce_max(self, v: __m512) -> f32 {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { _mm512_reduce_max_ps(v) }
+    }
+}

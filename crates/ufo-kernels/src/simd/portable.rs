@@ -1,0 +1,143 @@
+//! Eight lanes in a plain array, which the compiler turns into what the target has.
+#![allow(unsafe_code, reason = "vectors are read and written through pointers")]
+
+use std::array;
+
+use super::Simd;
+
+const LANES: usize = 8;
+
+/// The vectors of plain Rust.
+#[derive(Clone, Copy)]
+pub(crate) struct Portable;
+
+#[inline(always)]
+fn map(v: [f32; LANES], f: impl Fn(f32) -> f32) -> [f32; LANES] {
+    array::from_fn(|i| f(v[i]))
+}
+
+#[inline(always)]
+fn zip(a: [f32; LANES], b: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> [f32; LANES] {
+    array::from_fn(|i| f(a[i], b[i]))
+}
+
+#[inline(always)]
+fn reduce(v: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let four: [f32; 4] = array::from_fn(|i| f(v[i], v[i + 4]));
+    f(f(four[0], four[2]), f(four[1], four[3]))
+}
+
+impl Simd for Portable {
+    type V = [f32; LANES];
+    const LANES: usize = LANES;
+    const TILE_ROWS: usize = 4;
+    const TILE_VECTORS: usize = 1;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::V {
+        [x; LANES]
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, p: *const f32) -> Self::V {
+        // SAFETY: the caller's promise; an array of floats is aligned as one float.
+        unsafe { p.cast::<Self::V>().read() }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32, v: Self::V) {
+        // SAFETY: the caller's promise; an array of floats is aligned as one float.
+        unsafe { p.cast::<Self::V>().write(v) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first(self, p: *const f32, n: usize) -> Self::V {
+        // SAFETY: lane i is read only if i < n, which the caller promised to be readable.
+        array::from_fn(|i| if i < n { unsafe { *p.add(i) } } else { 0.0 })
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, p: *mut f32, n: usize, v: Self::V) {
+        for (i, x) in v.into_iter().take(n).enumerate() {
+            // SAFETY: i < n, and the caller promised n writable values.
+            unsafe { *p.add(i) = x }
+        }
+    }
+
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        zip(a, b, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+        zip(a, b, |a, b| a - b)
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        zip(a, b, |a, b| a * b)
+    }
+
+    #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        zip(a, b, |a, b| a / b)
+    }
+
+    #[inline(always)]
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        // Without the instruction, `mul_add` is a call of the C library a lane.
+        if cfg!(any(target_feature = "fma", target_arch = "aarch64")) {
+            array::from_fn(|i| a[i].mul_add(b[i], c[i]))
+        } else {
+            array::from_fn(|i| a[i] * b[i] + c[i])
+        }
+    }
+
+    #[inline(always)]
+    fn max(self, a: Self::V, b: Self::V) -> Self::V {
+        zip(a, b, |a, b| if a > b { a } else { b })
+    }
+
+    #[inline(always)]
+    fn min(self, a: Self::V, b: Self::V) -> Self::V {
+        zip(a, b, |a, b| if a < b { a } else { b })
+    }
+
+    #[inline(always)]
+    fn sqrt(self, v: Self::V) -> Self::V {
+        map(v, f32::sqrt)
+    }
+
+    #[inline(always)]
+    fn abs(self, v: Self::V) -> Self::V {
+        map(v, f32::abs)
+    }
+
+    #[inline(always)]
+    fn copysign(self, magnitude: Self::V, sign: Self::V) -> Self::V {
+        zip(magnitude, sign, f32::copysign)
+    }
+
+    #[inline(always)]
+    fn round(self, v: Self::V) -> Self::V {
+        // At 1.5 * 2^23 the spacing of floats is 1: the sum rounds to an integer.
+        const INTEGERS: f32 = 12_582_912.0;
+        map(v, |x| (x + INTEGERS) - INTEGERS)
+    }
+
+    #[inline(always)]
+    fn pow2(self, n: Self::V) -> Self::V {
+        map(n, |n| f32::from_bits((n as i32).wrapping_add(127).wrapping_shl(23) as u32))
+    }
+
+    #[inline(always)]
+    fn reduce_sum(self, v: Self::V) -> f32 {
+        reduce(v, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    fn reduce_max(self, v: Self::V) -> f32 {
+        reduce(v, |a, b| if a > b { a } else { b })
+    }
+}

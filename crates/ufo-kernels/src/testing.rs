@@ -1,0 +1,65 @@
+//! Reproducible values and comparisons for the tests of all kernels.
+
+use crate::Level;
+
+/// `len` values in -1 to 1, the same for the same seed (SplitMix64).
+pub(crate) fn values(seed: u64, len: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let next = || {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) >> 40) as f32 / 8_388_608.0 - 1.0
+    };
+    std::iter::repeat_with(next).take(len).collect()
+}
+
+/// The same values in double precision.
+pub(crate) fn doubles(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&v| f64::from(v)).collect()
+}
+
+/// Panics where `got` differs from `expected` by more than `tolerance` times the largest expected
+/// magnitude.
+pub(crate) fn assert_close(name: &str, got: &[f32], expected: &[f64], tolerance: f64) {
+    let scale = expected.iter().fold(0.0_f64, |scale, v| scale.max(v.abs()));
+    assert_within(name, got, expected, tolerance * scale);
+}
+
+/// Panics where `got` differs from `expected` by more than `limit`.
+pub(crate) fn assert_within(name: &str, got: &[f32], expected: &[f64], limit: f64) {
+    assert_eq!(got.len(), expected.len(), "{name}");
+    for (i, (&got, &expected)) in got.iter().zip(expected).enumerate() {
+        let off = (f64::from(got) - expected).abs();
+        assert!(off <= limit, "{name}[{i}] is {got}, not {expected}: off by {off:e} > {limit:e}");
+    }
+}
+
+/// Central differences of `f` at `x`, for checks of references in double precision.
+pub(crate) fn differences(x: &[f64], f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
+    const STEP: f64 = 1e-5;
+    let mut x = x.to_vec();
+    (0..x.len())
+        .map(|i| {
+            let at = x[i];
+            x[i] = at + STEP;
+            let above = f(&x);
+            x[i] = at - STEP;
+            let below = f(&x);
+            x[i] = at;
+            (above - below) / (2.0 * STEP)
+        })
+        .collect()
+}
+
+/// Panics unless `f`, at every level, gives the same bits in pools of 1, 2 and 3 threads.
+pub(crate) fn assert_same_for_any_threads(f: impl Fn(Level) -> Vec<f32> + Sync) {
+    for level in Level::available() {
+        let [one, two, three] = [1, 2, 3].map(|threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| f(level)).into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        });
+        assert!(one == two && one == three, "{level:?}: bits depend on the number of threads");
+    }
+}
