@@ -8,6 +8,7 @@
 
 pub mod cross_entropy;
 pub mod gemm;
+pub mod cross_entropy;
 pub mod layer_norm;
 mod level;
 mod mat;
