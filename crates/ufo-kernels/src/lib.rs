@@ -8,7 +8,6 @@
 
 pub mod cross_entropy;
 pub mod gemm;
-pub mod cross_entropy;
 pub mod layer_norm;
 mod level;
 mod mat;
