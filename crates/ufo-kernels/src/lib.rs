@@ -10,6 +10,7 @@ pub mod cross_entropy;
 pub mod gemm;
 pub mod layer_norm;
 mod level;
+pub mod linear;
 mod mat;
 pub mod optimizer;
 mod scratch;
