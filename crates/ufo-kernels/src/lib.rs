@@ -6,6 +6,7 @@
 //! and panics with the name of the argument.
 #![allow(clippy::inline_always, reason = "vector code must be inlined into its level's entry")]
 
+pub mod attention;
 pub mod cross_entropy;
 pub mod gemm;
 pub mod layer_norm;
