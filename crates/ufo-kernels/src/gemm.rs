@@ -65,12 +65,17 @@ pub fn gemm<'a>(
 /// Computes the product in as many parts as there are scratches, in the current pool.
 fn split(level: Level, product: Product<'_>, scratches: &mut [Scratch]) {
     if let [scratch] = scratches {
-        return level.run(Compute { product, scratch });
+        return compute(level, product, scratch);
     }
     let (left, right) = scratches.split_at_mut(scratches.len() / 2);
     let share = [left.len(), left.len() + right.len()];
     let (first, second) = product.halve(level.run(Tile), share);
     rayon::join(|| split(level, first, left), || split(level, second, right));
+}
+
+/// Computes the product in this thread.
+pub(crate) fn compute(level: Level, product: Product<'_>, scratch: &mut Scratch) {
+    level.run(Compute { product, scratch });
 }
 
 struct Compute<'a, 'b> {

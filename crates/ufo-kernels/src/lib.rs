@@ -8,6 +8,7 @@
 
 pub mod attention;
 pub mod cross_entropy;
+pub mod ffn;
 pub mod gemm;
 pub mod layer_norm;
 mod level;
