@@ -23,10 +23,15 @@ use crate::{
 
 pub use epilogue::Epilogue;
 pub use pack::{Packed, Right};
+pub(crate) use pack::{Panels, panels_len};
+pub(crate) use pack::{pack_right, packed_len};
 pub(crate) use product::Product;
+pub(crate) use tile::{Destination, Factors, Strided, tile};
 
 /// Multiply-adds below which a fork costs more than it saves.
 const FORK_WORK: usize = 1 << 18;
+/// Values of the largest right operand that is packed as a whole.
+const SHARED_LEN: usize = 1 << 20;
 
 /// `C = epilogue(A B)`.
 ///
@@ -44,19 +49,33 @@ pub fn gemm<'a>(
 ) {
     let product = Product::new(level, (a, b.into()), c, epilogue);
     let parts = if product.work() < FORK_WORK { 1 } else { rayon::current_num_threads() };
-    let (_, scratches) = scratch.lend([], parts);
-    split(level, product, scratches);
+    let shared = product.plain_right().filter(|mat| {
+        parts > 1 && product.rows() > mat.cols() && mat.rows() * mat.cols() <= SHARED_LEN
+    });
+    let Some(mat) = shared else {
+        let (_, scratches) = scratch.lend([], parts);
+        return split(level, product, scratches);
+    };
+    // Parts of other rows need the same panels, so these are packed once for all.
+    let ([panels], scratches) = scratch.lend([panels_len(level, mat)], parts);
+    let panels = Panels::pack(level, mat, panels);
+    split(level, product.with_right(panels.into()), scratches);
 }
 
 /// Computes the product in as many parts as there are scratches, in the current pool.
 fn split(level: Level, product: Product<'_>, scratches: &mut [Scratch]) {
     if let [scratch] = scratches {
-        return level.run(Compute { product, scratch });
+        return compute(level, product, scratch);
     }
     let (left, right) = scratches.split_at_mut(scratches.len() / 2);
     let share = [left.len(), left.len() + right.len()];
     let (first, second) = product.halve(level.run(Tile), share);
     rayon::join(|| split(level, first, left), || split(level, second, right));
+}
+
+/// Computes the product in this thread.
+pub(crate) fn compute(level: Level, product: Product<'_>, scratch: &mut Scratch) {
+    level.run(Compute { product, scratch });
 }
 
 struct Compute<'a, 'b> {

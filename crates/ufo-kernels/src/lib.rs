@@ -6,10 +6,13 @@
 //! and panics with the name of the argument.
 #![allow(clippy::inline_always, reason = "vector code must be inlined into its level's entry")]
 
+pub mod attention;
 pub mod cross_entropy;
+pub mod ffn;
 pub mod gemm;
 pub mod layer_norm;
 mod level;
+pub mod linear;
 mod mat;
 pub mod optimizer;
 mod scratch;

@@ -44,10 +44,4 @@ impl<'a, T> Shared<'a, T> {
         // SAFETY: inside the slice as asserted, and unshared by contract.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
     }
-
-    /// The first element, for writes to places that no slice describes, such as the columns of a
-    /// head.
-    pub(crate) fn start(&self) -> *mut T {
-        self.start
-    }
 }

@@ -1,17 +1,24 @@
 //! Operands copied into the order in which tiles read them.
 #![allow(unsafe_code, reason = "elements are read and written through pointers")]
 
-use super::tile::Strided;
+use std::slice;
+
+use super::{Tile, tile::Strided};
 use crate::{
     level::{Kernel, Level},
     mat::Mat,
     simd::Simd,
 };
 
+/// Floats a cache line.
+const LINE: usize = 16;
+/// Values below which a fork costs more than it saves.
+const FORK_LEN: usize = 1 << 16;
+
 /// A cache line, where panels start.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-struct Line([f32; 16]);
+struct Line([f32; LINE]);
 
 /// The right operand of a product in panels as wide as a level's tile, for any number of calls.
 ///
@@ -39,10 +46,12 @@ impl Packed {
     /// Packs another matrix in its place; the memory is reused.
     pub fn pack(&mut self, mat: Mat<'_>) {
         (self.rows, self.cols) = (mat.rows(), mat.cols());
-        let len = self.level.run(PackedLen { rows: self.rows, cols: self.cols });
-        self.panels.resize(len.div_ceil(16), Line([0.0; 16]));
-        let to = self.panels.as_mut_ptr().cast::<f32>();
-        self.level.run(PackRight { mat, to });
+        let len = panels_len(self.level, mat);
+        self.panels.resize(len.div_ceil(LINE), Line([0.0; LINE]));
+        let start = self.panels.as_mut_ptr().cast();
+        // SAFETY: lines are floats without padding.
+        let values = unsafe { slice::from_raw_parts_mut(start, self.panels.len() * LINE) };
+        Panels::pack(self.level, mat, &mut values[..len]);
     }
 
     /// The level whose products it is for.
@@ -59,31 +68,75 @@ impl Packed {
     pub fn cols(&self) -> usize {
         self.cols
     }
+}
 
-    /// Where the panels lie.
-    pub(super) fn start(&self) -> *const f32 {
-        self.panels.as_ptr().cast()
+/// [`Packed`] in borrowed memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Panels<'a> {
+    pub(super) level: Level,
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    pub(super) values: &'a [f32],
+}
+
+impl<'a> Panels<'a> {
+    /// Packs the matrix into [`panels_len`] values, split over the current pool.
+    pub(crate) fn pack(level: Level, mat: Mat<'_>, values: &'a mut [f32]) -> Self {
+        assert!(values.len() == panels_len(level, mat), "values: not as many as the panels need");
+        let [_, wide] = level.run(Tile);
+        let parts = if values.len() < FORK_LEN { 1 } else { rayon::current_num_threads() };
+        pack_parts(level, mat, [wide, parts], values);
+        Self { level, rows: mat.rows(), cols: mat.cols(), values }
     }
 }
 
-/// The right operand of a product.
+/// Values of all panels of a matrix.
+pub(crate) fn panels_len(level: Level, mat: Mat<'_>) -> usize {
+    level.run(PackedLen { rows: mat.rows(), cols: mat.cols() })
+}
+
+/// Packs halves of the panels at the same time until there are as many parts.
+fn pack_parts(level: Level, mat: Mat<'_>, [wide, parts]: [usize; 2], values: &mut [f32]) {
+    let middle = (mat.cols().div_ceil(wide) / 2) * wide;
+    if parts <= 1 || middle == 0 {
+        return level.run(PackRight { mat, values });
+    }
+    let (left, right) = mat.split_at_col(middle);
+    let (to_left, to_right) = values.split_at_mut(middle * mat.rows());
+    rayon::join(
+        || pack_parts(level, left, [wide, parts / 2], to_left),
+        || pack_parts(level, right, [wide, parts - parts / 2], to_right),
+    );
+}
+
+/// The right operand of a product: a matrix, which the call packs as it needs, or one packed before.
 #[derive(Clone, Copy, Debug)]
-pub enum Right<'a> {
-    /// A matrix, which the call packs as it needs.
+pub struct Right<'a>(pub(super) Operand<'a>);
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Operand<'a> {
     Plain(Mat<'a>),
-    /// A matrix that was packed before.
-    Packed(&'a Packed),
+    Packed(Panels<'a>),
 }
 
 impl<'a> From<Mat<'a>> for Right<'a> {
     fn from(mat: Mat<'a>) -> Self {
-        Self::Plain(mat)
+        Self(Operand::Plain(mat))
+    }
+}
+
+impl<'a> From<Panels<'a>> for Right<'a> {
+    fn from(panels: Panels<'a>) -> Self {
+        Self(Operand::Packed(panels))
     }
 }
 
 impl<'a> From<&'a Packed> for Right<'a> {
     fn from(packed: &'a Packed) -> Self {
-        Self::Packed(packed)
+        let Packed { level, rows, cols, ref panels } = *packed;
+        // SAFETY: lines are floats without padding.
+        let values = unsafe { slice::from_raw_parts(panels.as_ptr().cast(), panels.len() * LINE) };
+        Panels { level, rows, cols, values }.into()
     }
 }
 
@@ -102,22 +155,24 @@ impl Kernel for PackedLen {
 }
 
 /// Values of all panels of a right operand.
-pub(super) fn packed_len<S: Simd>(rows: usize, cols: usize) -> usize {
+pub(crate) fn packed_len<S: Simd>(rows: usize, cols: usize) -> usize {
     rows * cols.next_multiple_of(S::LANES)
 }
 
-struct PackRight<'a> {
+struct PackRight<'a, 'b> {
     mat: Mat<'a>,
-    to: *mut f32,
+    values: &'b mut [f32],
 }
 
-impl Kernel for PackRight<'_> {
+impl Kernel for PackRight<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        // SAFETY: `Packed::pack` made room for `packed_len` values.
-        unsafe { pack_right(s, Strided::of(self.mat), [self.mat.rows(), self.mat.cols()], self.to) }
+        let shape = [self.mat.rows(), self.mat.cols()];
+        assert!(self.values.len() >= packed_len::<S>(shape[0], shape[1]));
+        // SAFETY: the matrix has that shape, and there is room for its panels.
+        unsafe { pack_right(s, Strided::of(self.mat), shape, self.values.as_mut_ptr()) }
     }
 }
 
@@ -126,7 +181,7 @@ impl Kernel for PackRight<'_> {
 /// # Safety
 /// `from` has that shape, and `to` has room for [`packed_len`] values.
 #[inline(always)]
-pub(super) unsafe fn pack_right<S: Simd>(
+pub(crate) unsafe fn pack_right<S: Simd>(
     s: S,
     from: Strided,
     [rows, cols]: [usize; 2],

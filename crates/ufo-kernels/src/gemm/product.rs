@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::{
     epilogue::{Epilogue, Finish},
-    pack::{Right, pack_left, pack_right, packed_len},
+    pack::{Operand, Right, pack_left, pack_right, packed_len},
     tile::{Destination, Factors, Strided, StridedMut, tile},
 };
 use crate::{
@@ -43,12 +43,12 @@ impl<'a> Product<'a> {
         c: MatMut<'a>,
         epilogue: Epilogue<'a>,
     ) -> Self {
-        let (rows, cols) = match b {
-            Right::Plain(mat) => (mat.rows(), mat.cols()),
-            Right::Packed(packed) => {
-                let packed_for = packed.level();
+        let (rows, cols) = match b.0 {
+            Operand::Plain(mat) => (mat.rows(), mat.cols()),
+            Operand::Packed(panels) => {
+                let packed_for = panels.level;
                 assert!(packed_for == level, "b: packed for {packed_for:?}, used at {level:?}");
-                (packed.rows(), packed.cols())
+                (panels.rows, panels.cols)
             }
         };
         assert!(rows == a.cols(), "b: {rows} rows, but a has {} columns", a.cols());
@@ -60,6 +60,27 @@ impl<'a> Product<'a> {
         );
         epilogue.check(shape);
         Self { a, b, cols: 0..cols, c, epilogue }
+    }
+
+    /// The right operand if it has yet to be packed.
+    pub(super) fn plain_right(&self) -> Option<Mat<'a>> {
+        match self.b.0 {
+            Operand::Plain(mat) => Some(mat),
+            Operand::Packed(_) => None,
+        }
+    }
+
+    /// The same product with the right operand packed.
+    pub(super) fn with_right<'b>(self, b: Right<'b>) -> Product<'b>
+    where
+        'a: 'b,
+    {
+        Product { b, ..self }
+    }
+
+    /// Rows of C.
+    pub(super) fn rows(&self) -> usize {
+        self.a.rows()
     }
 
     /// Multiply-adds.
@@ -116,9 +137,9 @@ impl<'a> Product<'a> {
         };
         let left_len =
             if plan.pack_left { block_rows.min(rows).next_multiple_of(S::TILE_ROWS) } else { 0 };
-        let right_len = match self.b {
-            Right::Plain(_) => packed_len::<S>(inner, cols),
-            Right::Packed(_) => 0,
+        let right_len = match self.b.0 {
+            Operand::Plain(_) => packed_len::<S>(inner, cols),
+            Operand::Packed(_) => 0,
         };
         let ([left, right], _) = scratch.lend([left_len * inner, right_len], 0);
         let c = StridedMut::of(&mut self.c);
@@ -151,17 +172,17 @@ impl<'a> Product<'a> {
         plan: &Plan,
         inner: Range<usize>,
         buffer: &mut [f32],
-    ) -> Panels {
-        let mat = match self.b {
-            Right::Packed(packed) => {
-                return Panels {
-                    start: packed.start().wrapping_add(self.cols.start * packed.rows()),
-                    rows: packed.rows(),
+    ) -> PanelRows {
+        let mat = match self.b.0 {
+            Operand::Packed(panels) => {
+                return PanelRows {
+                    start: panels.values.as_ptr().wrapping_add(self.cols.start * panels.rows),
+                    rows: panels.rows,
                     from: inner.start,
                     direct: None,
                 };
             }
-            Right::Plain(mat) => mat,
+            Operand::Plain(mat) => mat,
         };
         let from = Strided::of(mat).at(inner.start, self.cols.start);
         let direct = plan.unpacked && mat.col_stride() == 1;
@@ -173,7 +194,7 @@ impl<'a> Product<'a> {
             let to = start.wrapping_add(first * inner.len());
             pack_right(s, from.at(0, first), [inner.len(), plan.cols - first], to);
         }
-        Panels { start, rows: inner.len(), from: 0, direct: direct.then_some(from) }
+        PanelRows { start, rows: inner.len(), from: 0, direct: direct.then_some(from) }
     }
 }
 
@@ -191,9 +212,9 @@ struct Plan {
     unpacked: bool,
 }
 
-/// The panels of a right operand.
+/// Some rows of the panels of a right operand.
 #[derive(Clone, Copy)]
-struct Panels {
+struct PanelRows {
     /// Panels of `rows` rows one after the other.
     start: *const f32,
     rows: usize,
@@ -203,7 +224,7 @@ struct Panels {
     direct: Option<Strided>,
 }
 
-impl Panels {
+impl PanelRows {
     /// Start and row distance of the panel at column `col`, of `width` columns.
     #[inline(always)]
     fn panel(&self, col: usize, [width, wide]: [usize; 2], lanes: usize) -> (*const f32, usize) {
@@ -220,7 +241,7 @@ impl Panels {
 /// A block of the inner dimension.
 struct Pass<'a> {
     a: Strided,
-    b: Panels,
+    b: PanelRows,
     c: StridedMut,
     finish: Finish<'a>,
     /// Whether the sums are added to what C holds.

@@ -74,7 +74,7 @@ proptest! {
         let mut scratch = Scratch::new();
         for level in Level::available() {
             let packed = Packed::new(level, b.mat());
-            for right in [Right::Plain(b.mat()), Right::Packed(&packed)] {
+            for right in [Right::from(b.mat()), Right::from(&packed)] {
                 let mut c = Stored::new(seed + 2, [m, n], layout[2]);
                 let before = c.data.clone();
                 gemm(level, (a.mat(), right), c.mat_mut(), Epilogue::Store, &mut scratch);
@@ -144,16 +144,10 @@ fn the_bits_do_not_depend_on_the_number_of_threads() {
                     });
                     c.data.into_iter().chain(pre.data).map(f32::to_bits).collect::<Vec<u32>>()
                 };
-                let one = run(1, Right::Plain(b.mat()));
+                let one = run(1, b.mat().into());
                 for threads in 1..=5 {
-                    assert!(
-                        one == run(threads, Right::Plain(b.mat())),
-                        "{level:?} {threads} plain"
-                    );
-                    assert!(
-                        one == run(threads, Right::Packed(&packed)),
-                        "{level:?} {threads} packed"
-                    );
+                    assert!(one == run(threads, b.mat().into()), "{level:?} {threads} plain");
+                    assert!(one == run(threads, (&packed).into()), "{level:?} {threads} packed");
                 }
             }
         }

@@ -104,20 +104,20 @@ impl StridedMut {
 
 /// Where a tile's sums go, `row_stride` apart.
 #[derive(Clone, Copy)]
-pub(super) struct Destination {
-    pub(super) start: *mut f32,
-    pub(super) row_stride: usize,
+pub(crate) struct Destination {
+    pub(crate) start: *mut f32,
+    pub(crate) row_stride: usize,
     /// Whether they are added to what is there.
-    pub(super) add: bool,
+    pub(crate) add: bool,
 }
 
 /// The factors of a tile: `a` `[rows, k]` and a panel `b` of `k` contiguous rows, `b_stride` apart.
 #[derive(Clone, Copy)]
-pub(super) struct Factors {
-    pub(super) a: Strided,
-    pub(super) b: *const f32,
-    pub(super) b_stride: usize,
-    pub(super) k: usize,
+pub(crate) struct Factors {
+    pub(crate) a: Strided,
+    pub(crate) b: *const f32,
+    pub(crate) b_stride: usize,
+    pub(crate) k: usize,
 }
 
 /// The product of `rows <= TILE_ROWS` rows of A and a panel of `vectors <= TILE_VECTORS` vectors.
@@ -125,7 +125,7 @@ pub(super) struct Factors {
 /// # Safety
 /// `factors` and `to` lie in memory to read and to write, of those sizes.
 #[inline(always)]
-pub(super) unsafe fn tile<S: Simd>(
+pub(crate) unsafe fn tile<S: Simd>(
     s: S,
     [rows, vectors]: [usize; 2],
     factors: Factors,

@@ -1,0 +1,344 @@
+//! Pre-norm multi-head self-attention (arXiv 1706.03762, 2010.11929), without the residual.
+//!
+//! ```text
+//! n = layer_norm(x)          q, k, v = n Wq + bq, n Wk + bk, n Wv + bv
+//! o = heads of softmax(q k^T / sqrt(head_dim)) v          y = o Wp + bp
+//! ```
+//! The weights are views. A supernet's are the leading heads of three column blocks of one matrix,
+//! and their gradients may be written into such blocks. For the backward pass the forward one keeps
+//! q, k, v, o and two numbers a row, a query and a head; no matrix of tokens by tokens is ever kept.
+#![allow(unsafe_code, reason = "heads write their columns of one matrix from several threads")]
+
+mod core;
+mod product;
+
+use self::core::{Given, Head, Rows, Sums};
+use crate::{
+    Level, Mat, MatMut, Scratch,
+    gemm::{Epilogue, gemm},
+    layer_norm::{self, LayerNorm, RowStats},
+    linear::{self, LinearWeights},
+    split::{self, Shared},
+};
+
+/// Shares of the heads that each thread takes, one after the other.
+const TURNS: usize = 4;
+
+/// The parameters and the two sizes that they do not tell. With `d` the length of a row of x and `E`
+/// that of all heads:
+#[derive(Clone, Copy, Debug)]
+pub struct Attention<'a> {
+    /// `[d]`
+    pub norm: LayerNorm<'a>,
+    /// Queries, keys and values: `[d, E]` each.
+    pub qkv: [LinearWeights<'a>; 3],
+    /// `[E, d]`
+    pub proj: LinearWeights<'a>,
+    /// Number of heads; `head_dim` is `E / heads`.
+    pub heads: usize,
+    /// Rows of x that attend to each other.
+    pub tokens: usize,
+}
+
+/// What [`backward`] needs of the forward pass.
+#[derive(Clone, Debug)]
+pub struct Saved {
+    stats: Vec<RowStats>,
+    qkv: Vec<f32>,
+    o: Vec<f32>,
+    largest: Vec<f32>,
+    inverse: Vec<f32>,
+}
+
+/// What [`backward`] reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Backward<'a> {
+    /// What [`forward_saving`] kept.
+    pub saved: &'a Saved,
+    /// The input of the forward pass, `[batch * tokens, d]`.
+    pub x: &'a [f32],
+    /// The gradient of the output, `[batch * tokens, d]`.
+    pub dy: &'a [f32],
+}
+
+/// A linear layer's gradients.
+#[derive(Debug)]
+pub struct LinearGrads<'a> {
+    /// `[inputs, outputs]`
+    pub weight: MatMut<'a>,
+    /// `[outputs]`, wanted whether or not the layer has a bias.
+    pub bias: Option<&'a mut [f32]>,
+}
+
+/// What [`backward`] overwrites.
+#[derive(Debug)]
+pub struct Grads<'a> {
+    /// The gradient of the input, `[batch * tokens, d]`.
+    pub dx: &'a mut [f32],
+    /// `[d]`
+    pub norm_weight: &'a mut [f32],
+    /// `[d]`
+    pub norm_bias: &'a mut [f32],
+    /// Queries, keys and values: `[d, E]` each.
+    pub qkv: [LinearGrads<'a>; 3],
+    /// `[E, d]`
+    pub proj: LinearGrads<'a>,
+}
+
+#[derive(Clone, Copy)]
+struct Shape {
+    batch: usize,
+    tokens: usize,
+    rows: usize,
+    d: usize,
+    heads: usize,
+    head_dim: usize,
+    e: usize,
+}
+
+/// Buffers of the forward pass.
+struct Buffers<'a> {
+    stats: &'a mut [RowStats],
+    qkv: &'a mut [f32],
+    o: &'a mut [f32],
+    largest: &'a mut [f32],
+    inverse: &'a mut [f32],
+}
+
+impl Attention<'_> {
+    /// The sizes, after checking that all parameters fit them.
+    fn shape(&self, x: usize, y: usize) -> Shape {
+        let (d, e) = (self.norm.weight.len(), self.proj.weight.rows());
+        let (heads, tokens) = (self.heads, self.tokens);
+        assert!(heads > 0 && e.is_multiple_of(heads), "heads: {heads} of {e} columns");
+        assert!(tokens > 0, "tokens: none");
+        assert!(d > 0 && x.is_multiple_of(d * tokens), "x: {x} values, not of [.., {tokens}, {d}]");
+        assert_eq!(y, x, "y, dy, dx: not of the length of x");
+        for weights in &self.qkv {
+            check("qkv", weights, [d, e]);
+        }
+        check("proj", &self.proj, [e, d]);
+        let rows = x / d;
+        Shape { batch: rows / tokens, tokens, rows, d, heads, head_dim: e / heads, e }
+    }
+}
+
+fn check(name: &str, weights: &LinearWeights, [inputs, outputs]: [usize; 2]) {
+    let shape = [weights.weight.rows(), weights.weight.cols()];
+    assert!(shape == [inputs, outputs], "{name}: {shape:?}, not [{inputs}, {outputs}]");
+    let bias = weights.bias.map_or(outputs, <[f32]>::len);
+    assert_eq!(bias, outputs, "{name}: a bias of {bias}, not {outputs}");
+}
+
+/// Computes y of x, both `[batch * tokens, d]`.
+pub fn forward(
+    level: Level,
+    attention: &Attention,
+    x: &[f32],
+    y: &mut [f32],
+    scratch: &mut Scratch,
+) {
+    let shape = attention.shape(x.len(), y.len());
+    let queries = shape.rows * shape.heads;
+    let lens = [shape.rows * 3 * shape.e, shape.rows * shape.e, queries, queries];
+    let ([qkv, o, largest, inverse], inner) = scratch.lend(lens, 1);
+    let stats = &mut vec![RowStats::default(); shape.rows];
+    let buffers = Buffers { stats, qkv, o, largest, inverse };
+    run(level, attention, (x, y), buffers, &mut inner[0]);
+}
+
+/// Computes y of x, both `[batch * tokens, d]`, and keeps what [`backward`] needs.
+pub fn forward_saving(
+    level: Level,
+    attention: &Attention,
+    x: &[f32],
+    y: &mut [f32],
+    scratch: &mut Scratch,
+) -> Saved {
+    let shape = attention.shape(x.len(), y.len());
+    let queries = shape.rows * shape.heads;
+    let mut saved = Saved {
+        stats: vec![RowStats::default(); shape.rows],
+        qkv: vec![0.0; shape.rows * 3 * shape.e],
+        o: vec![0.0; shape.rows * shape.e],
+        largest: vec![0.0; queries],
+        inverse: vec![0.0; queries],
+    };
+    let Saved { stats, qkv, o, largest, inverse } = &mut saved;
+    run(level, attention, (x, y), Buffers { stats, qkv, o, largest, inverse }, scratch);
+    saved
+}
+
+fn run(
+    level: Level,
+    attention: &Attention,
+    (x, y): (&[f32], &mut [f32]),
+    buffers: Buffers,
+    scratch: &mut Scratch,
+) {
+    let shape = attention.shape(x.len(), y.len());
+    let Shape { rows, d, e, .. } = shape;
+    let Buffers { stats, qkv, o, largest, inverse } = buffers;
+    let ([norm], inner) = scratch.lend([rows * d], 1);
+    let inner = &mut inner[0];
+    layer_norm::forward(level, &attention.norm, x, norm, stats);
+    let norm = Mat::row_major(norm, rows, d);
+    let parts = columns(MatMut::row_major(qkv, rows, 3 * e), e);
+    for (part, weights) in parts.into_iter().zip(&attention.qkv) {
+        linear::forward(level, weights, norm, part, inner);
+    }
+    mix(level, shape, qkv, Mixed { o, largest, inverse }, inner);
+    let (o, y) = (Mat::row_major(o, rows, e), MatMut::row_major(y, rows, d));
+    linear::forward(level, &attention.proj, o, y, inner);
+}
+
+/// The three column blocks of `e` columns.
+fn columns(all: MatMut<'_>, e: usize) -> [MatMut<'_>; 3] {
+    let (q, rest) = all.split_at_col(e);
+    let (k, v) = rest.split_at_col(e);
+    [q, k, v]
+}
+
+/// What the heads' forward pass writes.
+struct Mixed<'a> {
+    o: &'a mut [f32],
+    largest: &'a mut [f32],
+    inverse: &'a mut [f32],
+}
+
+/// The output of all heads of all images.
+fn mix(level: Level, shape: Shape, qkv: &[f32], mixed: Mixed, scratch: &mut Scratch) {
+    let [o, largest, inverse] = [mixed.o, mixed.largest, mixed.inverse].map(Shared::new);
+    let tokens = shape.tokens;
+    shape.for_each_head(scratch, |index, scratch| {
+        // SAFETY: each head of each image has its own numbers.
+        let (largest, inverse) =
+            unsafe { (largest.part(index * tokens, tokens), inverse.part(index * tokens, tokens)) };
+        let out = shape.place(index, &o, shape.e, 0);
+        core::forward(level, &shape.head(index, qkv), Sums { largest, inverse }, out, scratch);
+    });
+}
+
+impl Shape {
+    /// Calls `work` for every head of every image, with its number and scratch of the thread.
+    fn for_each_head(
+        &self,
+        scratch: &mut Scratch,
+        work: impl Fn(usize, &mut Scratch) + Sync + Send,
+    ) {
+        let items = self.batch * self.heads;
+        let threads = rayon::current_num_threads();
+        let shares = if threads == 1 { 1 } else { items.min(threads * TURNS) };
+        let (_, scratches) = scratch.lend([], shares);
+        let scratches = Shared::new(scratches);
+        let cost = items * self.tokens * self.tokens * self.head_dim;
+        split::for_each(shares, cost, |share| {
+            // SAFETY: each share has its own scratch.
+            let scratch = unsafe { &mut scratches.part(share, 1)[0] };
+            for index in items * share / shares..items * (share + 1) / shares {
+                work(index, scratch);
+            }
+        });
+    }
+
+    /// The first element of a head in rows of `stride`.
+    fn start(&self, index: usize, stride: usize) -> usize {
+        index / self.heads * self.tokens * stride + index % self.heads * self.head_dim
+    }
+
+    fn view<'a>(&self, index: usize, all: &'a [f32], stride: usize, from: usize) -> Mat<'a> {
+        let data = &all[self.start(index, stride) + from..];
+        Mat::new(data, [self.tokens, self.head_dim], [stride, 1])
+    }
+
+    fn head<'a>(&self, index: usize, qkv: &'a [f32]) -> Head<'a> {
+        let [q, k, v] = [0, 1, 2].map(|part| self.view(index, qkv, 3 * self.e, part * self.e));
+        Head { q, k, v }
+    }
+
+    fn place<'a>(
+        &self,
+        index: usize,
+        all: &'a Shared<'a, f32>,
+        stride: usize,
+        from: usize,
+    ) -> Rows<'a> {
+        Rows { all, start: self.start(index, stride) + from, stride, len: self.head_dim }
+    }
+}
+
+/// Computes all gradients.
+///
+/// # Panics
+/// If a length is wrong, or `saved` is of another shape.
+pub fn backward(
+    level: Level,
+    attention: &Attention,
+    given: &Backward,
+    grads: Grads,
+    scratch: &mut Scratch,
+) {
+    let Backward { saved, x, dy } = *given;
+    let shape = attention.shape(x.len(), dy.len());
+    let Shape { rows, d, e, .. } = shape;
+    assert!(
+        saved.stats.len() == rows
+            && saved.o.len() == rows * e
+            && saved.largest.len() == rows * shape.heads,
+        "saved: of another shape"
+    );
+    let lens = [rows * e, rows * 3 * e, rows * d, rows * d];
+    let ([d_o, d_qkv, norm, d_norm], inner) = scratch.lend(lens, 1);
+    let inner = &mut inner[0];
+
+    let (o, dy) = (Mat::row_major(&saved.o, rows, e), Mat::row_major(dy, rows, d));
+    let to = linear::Grads {
+        dx: Some(MatMut::row_major(d_o, rows, e)),
+        dweight: grads.proj.weight,
+        dbias: grads.proj.bias,
+    };
+    linear::backward(level, attention.proj.weight, (o, dy), to, inner);
+    unmix(level, shape, saved, [d_o, d_qkv], inner);
+
+    layer_norm::apply(level, &attention.norm, x, &saved.stats, norm);
+    let norm = Mat::row_major(norm, rows, d);
+    let d_qkv = Mat::row_major(d_qkv, rows, 3 * e);
+    for (part, (weights, to)) in attention.qkv.iter().zip(grads.qkv).enumerate() {
+        let dy = d_qkv.block([0, part * e], [rows, e]);
+        let to = linear::Grads { dx: None, dweight: to.weight, dbias: to.bias };
+        linear::backward(level, weights.weight, (norm, dy), to, inner);
+        let epilogue = if part == 0 { Epilogue::Store } else { Epilogue::Accumulate };
+        let d_norm = MatMut::row_major(d_norm, rows, d);
+        gemm(level, (dy, weights.weight.transposed()), d_norm, epilogue, inner);
+    }
+    let weight = attention.norm.weight;
+    let given = layer_norm::Backward { weight, x, stats: &saved.stats, dy: d_norm };
+    let Grads { dx, norm_weight: dweight, norm_bias: dbias, .. } = grads;
+    layer_norm::backward(level, &given, layer_norm::Grads { dx, dweight, dbias }, inner);
+}
+
+/// The gradients of all queries, keys and values from that of the heads' output.
+fn unmix(
+    level: Level,
+    shape: Shape,
+    saved: &Saved,
+    [d_o, d_qkv]: [&mut [f32]; 2],
+    scratch: &mut Scratch,
+) {
+    let (tokens, e) = (shape.tokens, shape.e);
+    let (d_o, d_qkv) = (&*d_o, Shared::new(d_qkv));
+    shape.for_each_head(scratch, |index, scratch| {
+        let queries = index * tokens..(index + 1) * tokens;
+        let given = Given {
+            o: shape.view(index, &saved.o, e, 0),
+            d_o: shape.view(index, d_o, e, 0),
+            largest: &saved.largest[queries.clone()],
+            inverse: &saved.inverse[queries],
+        };
+        let to = [0, 1, 2].map(|part| shape.place(index, &d_qkv, 3 * e, part * e));
+        core::backward(level, &shape.head(index, &saved.qkv), &given, to, scratch);
+    });
+}
+
+#[cfg(test)]
+mod tests;

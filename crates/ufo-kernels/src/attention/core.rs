@@ -1,0 +1,285 @@
+//! `softmax(q k^T / sqrt(head_dim)) v` of one head of one image, and its gradients.
+//!
+//! Scores are kept transposed, a row a key and a column a query: the softmax then works on whole
+//! vectors of queries, and no lane needs a mask. Queries come in blocks, so that scores take memory
+//! linear in the number of tokens. With `p` the probabilities of a query and `o` its output:
+//! ```text
+//! dv = p do          dp = v do          dk = ds q          dq = ds k
+//! ds = p (dp - sum(do o)) / sqrt(head_dim)
+//! ```
+//! (arXiv 2205.14135 for the sum, which is that of `p dp`.) The backward pass repeats the
+//! probabilities from each query's largest score and sum of exponentials.
+#![allow(unsafe_code, reason = "heads write their columns of one matrix from several threads")]
+
+use std::ops::Range;
+
+use super::product::{Multiply, Pack, padded};
+use crate::{
+    Scratch,
+    level::{Kernel, Level},
+    mat::Mat,
+    simd::{Simd, exp},
+    split::Shared,
+};
+
+/// Scores that are kept at a time, at most, unless a vector of queries needs more.
+const BLOCK_SCORES: usize = 1 << 15;
+
+/// What one head reads: `[tokens, head_dim]` each.
+#[derive(Clone, Copy)]
+pub(super) struct Head<'a> {
+    pub(super) q: Mat<'a>,
+    pub(super) k: Mat<'a>,
+    pub(super) v: Mat<'a>,
+}
+
+/// What the forward pass notes of each query.
+pub(super) struct Sums<'a> {
+    /// The largest score, before its division by the root.
+    pub(super) largest: &'a mut [f32],
+    /// One over the sum of exponentials.
+    pub(super) inverse: &'a mut [f32],
+}
+
+/// What only the backward pass reads of a head.
+#[derive(Clone, Copy)]
+pub(super) struct Given<'a> {
+    /// The output, `[tokens, head_dim]`.
+    pub(super) o: Mat<'a>,
+    /// Its gradient, `[tokens, head_dim]`.
+    pub(super) d_o: Mat<'a>,
+    /// As the forward pass noted them.
+    pub(super) largest: &'a [f32],
+    pub(super) inverse: &'a [f32],
+}
+
+/// Rows of one head in a matrix that heads share.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    pub(super) all: &'a Shared<'a, f32>,
+    pub(super) start: usize,
+    pub(super) stride: usize,
+    pub(super) len: usize,
+}
+
+/// Sizes that follow from the shape of a head.
+struct Plan {
+    level: Level,
+    tokens: usize,
+    head_dim: usize,
+    /// `head_dim` in whole vectors.
+    width: usize,
+    /// Queries a block.
+    block: usize,
+    scale: f32,
+}
+
+impl Plan {
+    fn new(level: Level, head: &Head) -> Self {
+        let (tokens, head_dim) = (head.q.rows(), head.q.cols());
+        let blocks = (tokens * padded(level, tokens)).div_ceil(BLOCK_SCORES).max(1);
+        let block = padded(level, tokens.div_ceil(blocks));
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        Self { level, tokens, head_dim, width: padded(level, head_dim), block, scale }
+    }
+
+    fn blocks(&self) -> impl Iterator<Item = Range<usize>> {
+        let (block, tokens) = (self.block, self.tokens);
+        (0..tokens).step_by(block).map(move |start| start..tokens.min(start + block))
+    }
+
+    /// `c = a b`, of `width` columns.
+    fn multiply(&self, a: Mat, b: &[f32], c: &mut [f32], width: usize) {
+        self.level.run(Multiply { a, b, c, width, add: false });
+    }
+
+    /// The same for a gradient, which blocks after the first add to.
+    fn gather(&self, a: Mat, b: &[f32], c: &mut [f32], add: bool) {
+        self.level.run(Multiply { a, b, c, width: self.width, add });
+    }
+
+    /// The queries of a block.
+    fn rows<'a>(&self, mat: Mat<'a>, block: &Range<usize>) -> Mat<'a> {
+        mat.block([block.start, 0], [block.len(), self.head_dim])
+    }
+}
+
+/// Computes the output of a head.
+pub(super) fn forward(level: Level, head: &Head, sums: Sums, out: Rows, scratch: &mut Scratch) {
+    let plan = Plan::new(level, head);
+    let (tokens, width) = (plan.tokens, plan.width);
+    let lens =
+        [tokens * width, plan.head_dim * plan.block, tokens * plan.block, plan.block * width];
+    let ([values, queries, scores, mixed], _) = scratch.lend(lens, 0);
+    level.run(Pack { mat: head.v, to: values });
+    for block in plan.blocks() {
+        let (count, columns) = (block.len(), padded(level, block.len()));
+        level.run(Pack { mat: plan.rows(head.q, &block).transposed(), to: queries });
+        plan.multiply(head.k, queries, scores, columns);
+        let inverse = &mut sums.inverse[block.clone()];
+        let largest = &mut sums.largest[block.clone()];
+        let scores = &mut scores[..tokens * columns];
+        level.run(Softmax { scores, columns, scale: plan.scale, largest, inverse });
+        plan.multiply(Mat::new(scores, [count, tokens], [1, columns]), values, mixed, width);
+        let rows = &mixed[..count * width];
+        level.run(Write { rows, to: out, first: block.start, factors: Some(inverse) });
+    }
+}
+
+/// Computes the gradients of a head's queries, keys and values, which go to `[dq, dk, dv]`.
+pub(super) fn backward(
+    level: Level,
+    head: &Head,
+    given: &Given,
+    [dq, dk, dv]: [Rows; 3],
+    scratch: &mut Scratch,
+) {
+    let plan = Plan::new(level, head);
+    let (tokens, width) = (plan.tokens, plan.width);
+    let (wide, tall) = (tokens * width, tokens * plan.block);
+    let square = plan.head_dim.max(width) * plan.block;
+    let lens = [wide, wide, wide, tall, tall, square, square, square, square, plan.block];
+    let ([keys, d_k, d_v, p, ds, q_t, d_o_t, q, d_o, dots], _) = scratch.lend(lens, 0);
+    level.run(Pack { mat: head.k, to: keys });
+    for block in plan.blocks() {
+        let (count, columns) = (block.len(), padded(level, block.len()));
+        let rows = [head.q, given.d_o, given.o].map(|mat| plan.rows(mat, &block));
+        level.run(Pack { mat: rows[0].transposed(), to: q_t });
+        level.run(Pack { mat: rows[1].transposed(), to: d_o_t });
+        level.run(Pack { mat: rows[0], to: q });
+        level.run(Pack { mat: rows[1], to: d_o });
+        plan.multiply(head.k, q_t, p, columns);
+        plan.multiply(head.v, d_o_t, ds, columns);
+        let dots = &mut dots[..count];
+        level.run(Dots { a: rows[1], b: rows[2], dots });
+        let (largest, inverse) = (&given.largest[block.clone()], &given.inverse[block.clone()]);
+        let (p, ds, scale) = (&mut p[..tokens * columns], &mut ds[..tokens * columns], plan.scale);
+        level.run(ScoreGrads { p, ds, columns, scale, queries: [largest, inverse, dots] });
+        let again = block.start > 0;
+        plan.gather(Mat::new(p, [tokens, count], [columns, 1]), d_o, d_v, again);
+        plan.gather(Mat::new(ds, [tokens, count], [columns, 1]), q, d_k, again);
+        // The queries are no longer needed.
+        plan.multiply(Mat::new(ds, [count, tokens], [1, columns]), keys, q, width);
+        let rows = &q[..count * width];
+        level.run(Write { rows, to: dq, first: block.start, factors: None });
+    }
+    level.run(Write { rows: d_k, to: dk, first: 0, factors: None });
+    level.run(Write { rows: d_v, to: dv, first: 0, factors: None });
+}
+
+/// Probabilities times their queries' sums, in place of scores.
+struct Softmax<'a> {
+    scores: &'a mut [f32],
+    columns: usize,
+    scale: f32,
+    largest: &'a mut [f32],
+    inverse: &'a mut [f32],
+}
+
+impl Kernel for Softmax<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let scale = s.splat(self.scale);
+        for col in (0..self.columns).step_by(S::LANES) {
+            let mut largest = s.splat(f32::NEG_INFINITY);
+            for row in self.scores.chunks_exact(self.columns) {
+                largest = s.max(largest, s.read(&row[col..]));
+            }
+            let mut sum = s.splat(0.0);
+            for row in self.scores.chunks_exact_mut(self.columns) {
+                let off = s.sub(s.read(&row[col..]), largest);
+                let value = exp(s, s.mul(off, scale));
+                sum = s.add(sum, value);
+                s.write(&mut row[col..], value);
+            }
+            s.write(&mut self.largest[col..], largest);
+            s.write(&mut self.inverse[col..], s.div(s.splat(1.0), sum));
+        }
+    }
+}
+
+/// Turns scores `p` into probabilities and their gradients `ds` into those of the scores.
+struct ScoreGrads<'a> {
+    p: &'a mut [f32],
+    ds: &'a mut [f32],
+    columns: usize,
+    scale: f32,
+    /// Largest score, inverse sum, and product of output and gradient of each query.
+    queries: [&'a [f32]; 3],
+}
+
+impl Kernel for ScoreGrads<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let scale = s.splat(self.scale);
+        for col in (0..self.columns).step_by(S::LANES) {
+            // Queries that only fill up the vector have zeros here, and so probability zero.
+            let [largest, inverse, dot] = self.queries.map(|query| s.read(&query[col..]));
+            let rows = self.p.chunks_exact_mut(self.columns);
+            for (p, ds) in rows.zip(self.ds.chunks_exact_mut(self.columns)) {
+                let off = s.sub(s.read(&p[col..]), largest);
+                let value = s.mul(exp(s, s.mul(off, scale)), inverse);
+                s.write(&mut p[col..], value);
+                let slope = s.mul(s.sub(s.read(&ds[col..]), dot), scale);
+                s.write(&mut ds[col..], s.mul(value, slope));
+            }
+        }
+    }
+}
+
+/// The products of the rows of two matrices of contiguous rows.
+struct Dots<'a> {
+    a: Mat<'a>,
+    b: Mat<'a>,
+    dots: &'a mut [f32],
+}
+
+impl Kernel for Dots<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let len = self.a.cols();
+        assert!(self.a.col_stride() == 1 && self.b.col_stride() == 1 && self.b.cols() == len);
+        for (row, dot) in self.dots.iter_mut().enumerate() {
+            let a = &self.a.data()[row * self.a.row_stride()..][..len];
+            let b = &self.b.data()[row * self.b.row_stride()..][..len];
+            let mut sum = s.splat(0.0);
+            for i in (0..len).step_by(S::LANES) {
+                sum = s.fma(s.read(&a[i..]), s.read(&b[i..]), sum);
+            }
+            *dot = s.reduce_sum(sum);
+        }
+    }
+}
+
+/// Copies padded rows to a head's place, each times its factor.
+struct Write<'a> {
+    rows: &'a [f32],
+    to: Rows<'a>,
+    /// The row that the first one goes to.
+    first: usize,
+    factors: Option<&'a [f32]>,
+}
+
+impl Kernel for Write<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Rows { all, start, stride, len } = self.to;
+        let width = len.next_multiple_of(S::LANES);
+        for (i, row) in self.rows.chunks_exact(width).enumerate() {
+            let factor = s.splat(self.factors.map_or(1.0, |factors| factors[i]));
+            // SAFETY: a head's columns overlap no other head's, and one thread computes a head.
+            let to = unsafe { all.part(start + (self.first + i) * stride, len) };
+            for col in (0..len).step_by(S::LANES) {
+                s.write(&mut to[col..], s.mul(s.read(&row[col..]), factor));
+            }
+        }
+    }
+}
