@@ -4,6 +4,7 @@
 //! each ordered by head; a slice keeps the first heads of each (spec 2.3).
 
 use crate::branch::Branch;
+use crate::fused::{self, Input, SelfAttention};
 use crate::param::{Names, Visit, Visitor, key};
 use crate::{LayerNorm, Linear};
 use burn_tensor::{Device, Tensor, activation, s};
@@ -65,6 +66,31 @@ impl Attention {
         }
     }
 
+    fn fused(&self, x_btd: &Tensor<3>) -> Option<Tensor<3>> {
+        let [norm_weight, norm_bias] = [&self.norm.weight, &self.norm.bias].map(Input::new);
+        let [qkv, proj] = [&self.qkv.weight_io, &self.proj.weight_io].map(Input::new);
+        let zeros = || Tensor::zeros([3 * self.heads * self.head_dim], &x_btd.device().inner());
+        let qkv_bias = Input::new(&self.qkv.bias.clone().unwrap_or_else(zeros));
+        let proj_bias = self.proj.bias.as_ref().and_then(Input::new);
+        let x = Input::new(x_btd);
+        let inputs = fused::inputs([x, norm_weight, norm_bias, qkv, qkv_bias, proj, proj_bias])?;
+        let op =
+            SelfAttention { level: fused::level(), heads: self.heads, eps: LayerNorm::EPSILON };
+        Some(fused::apply(op, inputs))
+    }
+
+    fn composed(&self, x_btd: Tensor<3>) -> Tensor<3> {
+        let [b, t, _] = x_btd.dims();
+        let [h, e] = [self.heads, self.head_dim];
+        let qkv = self.qkv.forward(self.norm.composed(x_btd));
+        let qkv_3bhte = qkv.reshape([b, t, 3, h, e]).permute([2, 0, 3, 1, 4]);
+        let part = |i: usize| qkv_3bhte.clone().slice(s![i..=i]).reshape([b, h, t, e]);
+        let (q, k, v) = (part(0), part(1), part(2));
+        let scores = (q * self.scale()).matmul(k.swap_dims(2, 3));
+        let mixed = activation::softmax(scores, 3).matmul(v);
+        self.proj.forward(mixed.swap_dims(1, 2).reshape([b, t, h * e]))
+    }
+
     fn scale(&self) -> f32 {
         (self.head_dim as f32).powf(-0.5)
     }
@@ -72,15 +98,7 @@ impl Attention {
 
 impl Branch for Attention {
     fn forward(&self, x_btd: Tensor<3>) -> Tensor<3> {
-        let [b, t, _] = x_btd.dims();
-        let [h, e] = [self.heads, self.head_dim];
-        let qkv = self.qkv.forward(self.norm.forward(x_btd));
-        let qkv_3bhte = qkv.reshape([b, t, 3, h, e]).permute([2, 0, 3, 1, 4]);
-        let part = |i: usize| qkv_3bhte.clone().slice(s![i..=i]).reshape([b, h, t, e]);
-        let (q, k, v) = (part(0), part(1), part(2));
-        let scores = (q * self.scale()).matmul(k.swap_dims(2, 3));
-        let mixed = activation::softmax(scores, 3).matmul(v);
-        self.proj.forward(mixed.swap_dims(1, 2).reshape([b, t, h * e]))
+        self.fused(&x_btd).unwrap_or_else(|| self.composed(x_btd))
     }
 
     fn to_onnx(&self, graph: &mut Graph, names: &Names, x: &Value) -> crate::Result<Value> {
@@ -110,5 +128,40 @@ impl Branch for Attention {
         self.norm.visit(&key(&names.norm, "norm1"), visitor);
         self.qkv.visit(&key(&names.body, "attn.qkv"), visitor);
         self.proj.visit(&key(&names.body, "attn.proj"), visitor);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fused::testing::{assert_same, outputs_and_grads, random};
+
+    #[test]
+    fn the_fused_attention_equals_burns_on_slices_and_without_a_bias() {
+        let [d, heads, head_dim] = [12, 3, 8];
+        let e = heads * head_dim;
+        for bias in [true, false] {
+            let whole = Attention {
+                norm: LayerNorm { weight: random([d], 1), bias: random([d], 2) },
+                qkv: Linear {
+                    weight_io: random([d, 3 * e], 3),
+                    bias: bias.then(|| random([3 * e], 4)),
+                },
+                proj: Linear { weight_io: random([e, d], 5), bias: Some(random([d], 6)) },
+                heads,
+                head_dim,
+            };
+            for kept in [3, 2, 1] {
+                let run = |fused: bool| {
+                    outputs_and_grads(&whole, random([3, 7, d], 7), |attention, x| {
+                        let attention = attention.slice(kept);
+                        if fused { attention.fused(&x).unwrap() } else { attention.composed(x) }
+                    })
+                };
+                for (fused, composed) in run(true).iter().zip(&run(false)) {
+                    assert_same(fused, composed);
+                }
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Feed-forward network with its norm: one expert of a block's second half (spec 1.1).
 
 use crate::branch::Branch;
+use crate::fused::{self, FeedForward, Input};
 use crate::param::{Names, Visit, Visitor, key};
 use crate::{LayerNorm, Linear};
 use burn_tensor::{Device, Tensor, activation};
@@ -40,6 +41,20 @@ impl Ffn {
         }
     }
 
+    fn fused(&self, x_btd: &Tensor<3>) -> Option<Tensor<3>> {
+        let [norm_weight, norm_bias] = [&self.norm.weight, &self.norm.bias].map(Input::new);
+        let [fc1, fc2] = [&self.fc1.weight_io, &self.fc2.weight_io].map(Input::new);
+        let [bias1, bias2] =
+            [&self.fc1.bias, &self.fc2.bias].map(|b| b.as_ref().and_then(Input::new));
+        let x = Input::new(x_btd);
+        let inputs = fused::inputs([x, norm_weight, norm_bias, fc1, bias1, fc2, bias2])?;
+        Some(fused::apply(FeedForward { level: fused::level() }, inputs))
+    }
+
+    fn composed(&self, x_btd: Tensor<3>) -> Tensor<3> {
+        self.fc2.forward(activation::gelu(self.fc1.forward(self.norm.composed(x_btd))))
+    }
+
     /// Calls `visitor` for each parameter but the norm's.
     pub(crate) fn visit_body(&mut self, prefix: &str, visitor: &mut impl Visitor) {
         self.fc1.visit(&key(prefix, "mlp.fc1"), visitor);
@@ -49,7 +64,7 @@ impl Ffn {
 
 impl Branch for Ffn {
     fn forward(&self, x_btd: Tensor<3>) -> Tensor<3> {
-        self.fc2.forward(activation::gelu(self.fc1.forward(self.norm.forward(x_btd))))
+        self.fused(&x_btd).unwrap_or_else(|| self.composed(x_btd))
     }
 
     fn to_onnx(&self, graph: &mut Graph, names: &Names, x: &Value) -> crate::Result<Value> {
@@ -63,5 +78,31 @@ impl Branch for Ffn {
     fn visit_named(&mut self, names: &Names, visitor: &mut impl Visitor) {
         self.norm.visit(&key(&names.norm, "norm2"), visitor);
         self.visit_body(&names.body, visitor);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fused::testing::{assert_same, outputs_and_grads, random};
+
+    #[test]
+    fn the_fused_feed_forward_equals_burns_on_slices_too() {
+        let whole = Ffn {
+            norm: LayerNorm { weight: random([12], 1), bias: random([12], 2) },
+            fc1: Linear { weight_io: random([12, 40], 3), bias: Some(random([40], 4)) },
+            fc2: Linear { weight_io: random([40, 12], 5), bias: Some(random([12], 6)) },
+        };
+        for hidden in [40, 17] {
+            let run = |fused: bool| {
+                outputs_and_grads(&whole, random([3, 7, 12], 7), |ffn, x| {
+                    let ffn = ffn.slice(hidden);
+                    if fused { ffn.fused(&x).unwrap() } else { ffn.composed(x) }
+                })
+            };
+            for (fused, composed) in run(true).iter().zip(&run(false)) {
+                assert_same(fused, composed);
+            }
+        }
     }
 }

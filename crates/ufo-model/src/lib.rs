@@ -8,6 +8,7 @@ mod attention;
 mod branch;
 mod error;
 mod ffn;
+mod fused;
 mod head;
 mod linear;
 pub mod losses;

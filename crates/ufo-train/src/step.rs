@@ -10,8 +10,9 @@ use ufo_model::losses::{
     cosface_logits, cross_entropy, smooth_soft_targets, smooth_targets, triplet,
 };
 use ufo_model::{
-    Draw, DropPath, Head, HeadConfig, NeckStatistics, Supernet, Visitor, from_values, values,
+    Draw, DropPath, Head, HeadConfig, NeckStatistics, Supernet, Visitor, Vit, from_values, values,
 };
+use ufo_nas::{Path, Slice};
 
 /// What a step needs besides the weights.
 #[derive(Debug)]
@@ -51,17 +52,28 @@ pub fn one_step(
         let named = || format!("task `{}`", task.config.name);
         batches.push(loader.next_batch().with_context(named)?);
     }
+    Ok(step_on(training.config, &training.workers, supernet, &batches, at))
+}
+
+/// The same on batches at hand, one a task.
+pub fn step_on(
+    config: &RunConfig,
+    workers: &Workers,
+    supernet: &Supernet,
+    batches: &[Batch],
+    at: (u64, f64),
+) -> Step {
     let mut step = Step::default();
-    training.workers.each(
+    workers.each(
         batches.len(),
-        |index| task_step(training.config, supernet, index, &batches[index], at),
+        |index| task_step(config, supernet, index, &batches[index], at),
         |index, part| {
             step.losses.push(part.loss);
             step.necks.extend(part.neck.map(|statistics| (index, statistics)));
             add(&mut step.grads, part.grads);
         },
     );
-    Ok(step)
+    step
 }
 
 /// One task's share of a step.
@@ -95,8 +107,34 @@ pub fn task_step(
     let depth = leaves.arch.depth;
     let drop = DropPath::draw(config.train.drop_path, depth, n, &mut rng, &Device::flex());
     let vit = leaves.routed(index, &draw);
+    learn(leaves, &vit, (index, task), batch, drop.as_ref())
+}
+
+/// Forward and backward of task `index` along a given path: a network alone, without routing.
+///
+/// # Errors
+/// When the path does not fit the supernet.
+pub fn path_step(
+    config: &RunConfig,
+    supernet: &Supernet,
+    index: usize,
+    path: &Path,
+    batch: &Batch,
+) -> Result<TaskStep> {
+    let leaves = supernet.leaves(index);
+    let vit = leaves.subnet(index, path, &Slice::full(&supernet.arch))?;
+    Ok(learn(leaves, &vit, (index, &config.tasks[index]), batch, None))
+}
+
+fn learn(
+    leaves: Supernet,
+    vit: &Vit,
+    (index, task): (usize, &TaskConfig),
+    batch: &Batch,
+    drop: Option<&DropPath>,
+) -> TaskStep {
     let images = from_values(batch.images.clone(), batch.size, &Device::flex()).autodiff();
-    let features = vit.forward(images, drop.as_ref());
+    let features = vit.forward(images, drop);
     let (loss, neck) = task_loss(&leaves.tasks[index].head, features, task, batch);
     let value = values(&loss)[0];
     let grads = take_grads(leaves, index, (loss * task.loss_weight).backward());

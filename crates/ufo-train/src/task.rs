@@ -70,14 +70,21 @@ pub fn new_supernet(config: &RunConfig, tasks: &[Task]) -> Result<Supernet> {
         head: task.config.head,
         classes: task.train.classes().len(),
     };
-    let specs: Vec<TaskSpec> = tasks.iter().map(spec).collect();
+    fresh_supernet(config, &tasks.iter().map(spec).collect::<Vec<_>>())
+}
+
+/// A fresh supernet for tasks known by their shapes, on the CPU.
+///
+/// # Errors
+/// When the architecture is not valid.
+pub fn fresh_supernet(config: &RunConfig, specs: &[TaskSpec]) -> Result<Supernet> {
     let shape = |spec: &TaskSpec| TaskShape {
         name: spec.name.clone(),
         head: spec.head.shape(spec.classes),
     };
     SupernetSpec { arch: config.arch(), tasks: specs.iter().map(shape).collect() }.validate()?;
     let mut rng = stream(config.seed, Purpose::Init, &[]);
-    Ok(Supernet::init(&config.arch(), &specs, &mut rng, &Device::flex())?)
+    Ok(Supernet::init(&config.arch(), specs, &mut rng, &Device::flex())?)
 }
 
 /// Starts every expert and stem from a timm ViT checkpoint.

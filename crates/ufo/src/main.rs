@@ -1,5 +1,6 @@
 //! The `ufo` command: one supernet for all image tasks, one model for each task and device.
 
+mod bench;
 mod data;
 mod demo;
 mod html_report;
@@ -53,6 +54,9 @@ enum Command {
     /// Count parameters from shapes alone.
     #[command(after_help = "Example:\n  ufo params --preset ufo-17b --json")]
     Params(params::Args),
+    /// Time training, inference and loading on this machine.
+    #[command(subcommand)]
+    Bench(bench::Command),
 }
 
 #[derive(clap::Args)]
@@ -91,6 +95,7 @@ fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Params(args) => params::run(&args),
+        Command::Bench(command) => bench::run(&command),
     };
     match result {
         Ok(code) => code,

@@ -1,0 +1,89 @@
+//! Self-attention with its norm as one operation.
+
+use super::{Op, contiguous, matrix, slice, tensor, with_scratch};
+use burn_flex::FlexTensor;
+use std::sync::Arc;
+use ufo_kernels::attention::{self, Attention, Backward, Grads, LinearGrads, Saved};
+use ufo_kernels::layer_norm::LayerNorm;
+use ufo_kernels::linear::LinearWeights;
+use ufo_kernels::{Level, MatMut};
+
+/// Of inputs `[x, norm weight, norm bias, qkv weight, qkv bias, proj weight, proj bias]`, x `[b, t, d]`.
+#[derive(Debug, Clone)]
+pub(crate) struct SelfAttention {
+    pub(crate) level: Level,
+    pub(crate) heads: usize,
+    pub(crate) eps: f32,
+}
+
+impl SelfAttention {
+    fn of<'a>(&self, inputs: &'a [FlexTensor; 7]) -> Attention<'a> {
+        let [x, norm_weight, norm_bias, qkv, qkv_bias, proj, proj_bias] = inputs;
+        let (weight, bias) = (matrix(qkv), slice(qkv_bias));
+        let (d, e) = (weight.rows(), weight.cols() / 3);
+        let part = |index: usize| LinearWeights {
+            weight: weight.block([0, index * e], [d, e]),
+            bias: Some(&bias[index * e..(index + 1) * e]),
+        };
+        let [_, tokens, _] = x.layout().shape().dims();
+        Attention {
+            norm: LayerNorm { weight: slice(norm_weight), bias: slice(norm_bias), eps: self.eps },
+            qkv: [0, 1, 2].map(part),
+            proj: LinearWeights { weight: matrix(proj), bias: Some(slice(proj_bias)) },
+            heads: self.heads,
+            tokens,
+        }
+    }
+}
+
+impl Op<7> for SelfAttention {
+    type Saved = Arc<Saved>;
+
+    fn forward(&self, inputs: &[FlexTensor; 7]) -> FlexTensor {
+        let x = contiguous(&inputs[0]);
+        let mut y = vec![0.0; slice(&x).len()];
+        with_scratch(|scratch| {
+            attention::forward(self.level, &self.of(inputs), slice(&x), &mut y, scratch);
+        });
+        tensor(y, x.layout().shape().clone())
+    }
+
+    fn forward_saving(&self, inputs: &[FlexTensor; 7]) -> (FlexTensor, Self::Saved) {
+        let x = contiguous(&inputs[0]);
+        let mut y = vec![0.0; slice(&x).len()];
+        let saved = with_scratch(|scratch| {
+            attention::forward_saving(self.level, &self.of(inputs), slice(&x), &mut y, scratch)
+        });
+        (tensor(y, x.layout().shape().clone()), Arc::new(saved))
+    }
+
+    fn backward(
+        &self,
+        inputs: &[FlexTensor; 7],
+        saved: Self::Saved,
+        gradient: &FlexTensor,
+    ) -> [FlexTensor; 7] {
+        let x = contiguous(&inputs[0]);
+        let shapes = inputs.each_ref().map(|input| input.layout().shape().clone());
+        let mut grads = shapes.each_ref().map(|shape| vec![0.0; shape.num_elements()]);
+        let of = self.of(inputs);
+        let (d, e) = (of.proj.weight.cols(), of.proj.weight.rows());
+        let [dx, norm_weight, norm_bias, qkv, qkv_bias, proj, proj_bias] = &mut grads;
+        let (q, rest) = MatMut::row_major(qkv, d, 3 * e).split_at_col(e);
+        let (k, v) = rest.split_at_col(e);
+        let (q_bias, rest) = qkv_bias.split_at_mut(e);
+        let (k_bias, v_bias) = rest.split_at_mut(e);
+        let linear = |weight, bias| LinearGrads { weight, bias: Some(bias) };
+        let into = Grads {
+            dx,
+            norm_weight,
+            norm_bias,
+            qkv: [linear(q, q_bias), linear(k, k_bias), linear(v, v_bias)],
+            proj: linear(MatMut::row_major(proj, e, d), proj_bias),
+        };
+        let given = Backward { saved: &saved, x: slice(&x), dy: slice(gradient) };
+        with_scratch(|scratch| attention::backward(self.level, &of, &given, into, scratch));
+        let mut shapes = shapes.into_iter();
+        grads.map(|values| tensor(values, shapes.next().expect("a shape an input")))
+    }
+}

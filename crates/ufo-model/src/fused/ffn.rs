@@ -1,0 +1,75 @@
+//! A feed-forward with its norm as one operation.
+
+use super::{Op, contiguous, matrix, slice, tensor, with_scratch};
+use burn_flex::FlexTensor;
+use std::sync::Arc;
+use ufo_kernels::Level;
+use ufo_kernels::ffn::{self, Backward, FfnGrads, FfnWeights, Saved};
+use ufo_kernels::linear::LinearWeights;
+
+/// Of inputs `[x, norm weight, norm bias, fc1 weight, fc1 bias, fc2 weight, fc2 bias]`.
+#[derive(Debug, Clone)]
+pub(crate) struct FeedForward {
+    pub(crate) level: Level,
+}
+
+fn weights(inputs: &[FlexTensor; 7]) -> FfnWeights<'_> {
+    let [_, norm_weight, norm_bias, fc1, bias1, fc2, bias2] = inputs;
+    FfnWeights {
+        norm_weight: slice(norm_weight),
+        norm_bias: slice(norm_bias),
+        fc1: LinearWeights { weight: matrix(fc1), bias: Some(slice(bias1)) },
+        fc2: LinearWeights { weight: matrix(fc2), bias: Some(slice(bias2)) },
+    }
+}
+
+impl Op<7> for FeedForward {
+    type Saved = Arc<Saved>;
+
+    fn forward(&self, inputs: &[FlexTensor; 7]) -> FlexTensor {
+        let x = contiguous(&inputs[0]);
+        let mut y = vec![0.0; slice(&x).len()];
+        with_scratch(|scratch| {
+            ffn::forward(self.level, &weights(inputs), slice(&x), &mut y, scratch);
+        });
+        tensor(y, x.layout().shape().clone())
+    }
+
+    fn forward_saving(&self, inputs: &[FlexTensor; 7]) -> (FlexTensor, Self::Saved) {
+        let x = contiguous(&inputs[0]);
+        let mut y = vec![0.0; slice(&x).len()];
+        let mut saved = Saved::default();
+        with_scratch(|scratch| {
+            let rows = (slice(&x), &mut y[..]);
+            ffn::forward_saving(self.level, &weights(inputs), rows, &mut saved, scratch);
+        });
+        (tensor(y, x.layout().shape().clone()), Arc::new(saved))
+    }
+
+    fn backward(
+        &self,
+        inputs: &[FlexTensor; 7],
+        saved: Self::Saved,
+        gradient: &FlexTensor,
+    ) -> [FlexTensor; 7] {
+        let x = contiguous(&inputs[0]);
+        let shapes = inputs.each_ref().map(|input| input.layout().shape().clone());
+        let mut grads = shapes.each_ref().map(|shape| vec![0.0; shape.num_elements()]);
+        let [dx, norm_weight, norm_bias, fc1, bias1, fc2, bias2] = &mut grads;
+        let given = Backward { saved: &saved, x: slice(&x), dy: slice(gradient) };
+        let into = FfnGrads {
+            dx,
+            norm_weight,
+            norm_bias,
+            fc1_weight: fc1,
+            fc1_bias: Some(bias1),
+            fc2_weight: fc2,
+            fc2_bias: Some(bias2),
+        };
+        with_scratch(|scratch| {
+            ffn::backward(self.level, &weights(inputs), given, into, scratch);
+        });
+        let mut shapes = shapes.into_iter();
+        grads.map(|values| tensor(values, shapes.next().expect("a shape an input")))
+    }
+}

@@ -1,0 +1,50 @@
+//! Layer normalization as one operation.
+
+use super::{Op, contiguous, slice, tensor, with_scratch};
+use burn_flex::FlexTensor;
+use ufo_kernels::Level;
+use ufo_kernels::layer_norm::{Backward, Grads, LayerNorm, RowStats, backward, forward};
+
+/// Of inputs `[x, weight, bias]`.
+#[derive(Debug, Clone)]
+pub(crate) struct Norm {
+    pub(crate) level: Level,
+    pub(crate) eps: f32,
+}
+
+impl Op<3> for Norm {
+    type Saved = Vec<RowStats>;
+
+    fn forward(&self, inputs: &[FlexTensor; 3]) -> FlexTensor {
+        self.forward_saving(inputs).0
+    }
+
+    fn forward_saving(&self, inputs: &[FlexTensor; 3]) -> (FlexTensor, Self::Saved) {
+        let [x, weight, bias] = inputs.each_ref().map(contiguous);
+        let d = slice(&weight).len();
+        let rows = slice(&x).len() / d;
+        let mut y = vec![0.0; rows * d];
+        let mut stats = vec![RowStats::default(); rows];
+        let norm = LayerNorm { weight: slice(&weight), bias: slice(&bias), eps: self.eps };
+        forward(self.level, &norm, slice(&x), &mut y, &mut stats);
+        (tensor(y, x.layout().shape().clone()), stats)
+    }
+
+    fn backward(
+        &self,
+        inputs: &[FlexTensor; 3],
+        stats: Self::Saved,
+        gradient: &FlexTensor,
+    ) -> [FlexTensor; 3] {
+        let [x, weight, _] = inputs.each_ref().map(contiguous);
+        let d = slice(&weight).len();
+        let mut dx = vec![0.0; slice(&x).len()];
+        let (mut dweight, mut dbias) = (vec![0.0; d], vec![0.0; d]);
+        let given =
+            Backward { weight: slice(&weight), x: slice(&x), stats: &stats, dy: slice(gradient) };
+        let grads = Grads { dx: &mut dx, dweight: &mut dweight, dbias: &mut dbias };
+        with_scratch(|scratch| backward(self.level, &given, grads, scratch));
+        let shape = x.layout().shape().clone();
+        [tensor(dx, shape), tensor(dweight, [d].into()), tensor(dbias, [d].into())]
+    }
+}

@@ -1,0 +1,153 @@
+//! `ufo bench`: how long one step of a workload takes, alone or beside another program.
+//!
+//! `serve` takes orders: it prints `ready {facts}` and then, for each line `step` on standard input, the
+//! milliseconds of one step. A driver that alternates two such programs compares them on a noisy
+//! machine (`scripts/bench-vs-pytorch.sh`).
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use std::io::{self, BufRead, Write};
+use std::process::ExitCode;
+use std::time::Instant;
+
+mod inference;
+mod loading;
+mod training;
+
+#[derive(clap::Subcommand)]
+pub(crate) enum Command {
+    /// Time the workloads, all of them or those named.
+    #[command(after_help = "Example:\n  ufo bench run train-step-S-f32 supernet-step --json")]
+    Run {
+        /// Workloads.
+        names: Vec<String>,
+        /// Steps of each after two for warming up.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run one step of a workload for each line `step` on standard input.
+    Serve {
+        /// Workload.
+        name: String,
+    },
+}
+
+/// What is timed.
+pub(crate) trait Workload {
+    /// One step.
+    fn step(&mut self) -> Result<()>;
+}
+
+/// Exit code of a name that is not known, for the driver.
+const UNKNOWN: u8 = 3;
+
+const NAMES: [&str; 7] = [
+    "train-step-S-f32",
+    "train-step-L-f32",
+    "supernet-step",
+    "infer-S-b1-f32",
+    "infer-S-b64-f32",
+    "infer-L-b1-f32",
+    "loader-jpeg",
+];
+
+fn workload(name: &str, threads: usize) -> Result<Option<Box<dyn Workload>>> {
+    Ok(Some(match name {
+        "train-step-S-f32" => Box::new(training::Plain::new(training::S, 64, threads)?),
+        "train-step-L-f32" => Box::new(training::Plain::new(training::L, 8, threads)?),
+        "supernet-step" => Box::new(training::TaskMoe::new(16, threads)?),
+        "infer-S-b1-f32" => Box::new(inference::Forward::new(training::S, 1, threads)?),
+        "infer-S-b64-f32" => Box::new(inference::Forward::new(training::S, 64, threads)?),
+        "infer-L-b1-f32" => Box::new(inference::Forward::new(training::L, 1, threads)?),
+        "loader-jpeg" => Box::new(loading::Epoch::new(threads)?),
+        _ => return Ok(None),
+    }))
+}
+
+pub(crate) fn run(command: &Command) -> Result<ExitCode> {
+    match command {
+        Command::Run { names, rounds, json } => time(names, *rounds, *json),
+        Command::Serve { name } => serve(name),
+    }
+}
+
+/// Threads to use: `UFO_THREADS`, else one a core.
+fn threads() -> usize {
+    let asked = std::env::var("UFO_THREADS").ok().and_then(|text| text.parse().ok());
+    asked
+        .filter(|&threads| threads > 0)
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+}
+
+fn facts(name: &str, threads: usize) -> Value {
+    json!({"name": name, "program": "ufo", "version": env!("CARGO_PKG_VERSION"),
+        "threads": threads, "device": "cpu"})
+}
+
+fn serve(name: &str) -> Result<ExitCode> {
+    let threads = threads();
+    let Some(mut workload) = workload(name, threads)? else {
+        eprintln!("unknown workload `{name}`; known: {}", NAMES.join(", "));
+        return Ok(ExitCode::from(UNKNOWN));
+    };
+    for _ in 0..2 {
+        workload.step()?;
+    }
+    let mut out = io::stdout().lock();
+    writeln!(out, "ready {}", facts(name, threads))?;
+    out.flush()?;
+    for line in io::stdin().lock().lines() {
+        if line?.trim() != "step" {
+            anyhow::bail!("standard input: only lines `step` are understood");
+        }
+        writeln!(out, "{}", one(workload.as_mut())?)?;
+        out.flush()?;
+    }
+    if let Some(peak) = peak_mb() {
+        writeln!(out, "peak_mb {peak:.0}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Milliseconds of one step.
+fn one(workload: &mut dyn Workload) -> Result<f64> {
+    let started = Instant::now();
+    workload.step()?;
+    Ok(started.elapsed().as_secs_f64() * 1e3)
+}
+
+fn time(names: &[String], rounds: u32, json: bool) -> Result<ExitCode> {
+    let all: Vec<String> = NAMES.map(String::from).into();
+    let names = if names.is_empty() { &all } else { names };
+    let threads = threads();
+    let mut rows = Vec::new();
+    for name in names {
+        let Some(mut workload) = workload(name, threads)? else {
+            eprintln!("error: unknown workload `{name}`; known: {}", NAMES.join(", "));
+            return Ok(ExitCode::from(2));
+        };
+        for _ in 0..2 {
+            workload.step()?;
+        }
+        let mut times = (0..rounds).map(|_| one(workload.as_mut())).collect::<Result<Vec<_>>>()?;
+        times.sort_by(f64::total_cmp);
+        let at = |share: f64| times[(share * (times.len() - 1) as f64).round() as usize];
+        eprintln!("{name}: {:.1} ms ({:.1} to {:.1})", at(0.5), at(0.1), at(0.9));
+        rows.push(json!({"name": name, "ours_ms": at(0.5), "spread": [at(0.1), at(0.9)],
+            "rounds": rounds, "ours": facts(name, threads)}));
+    }
+    if json {
+        println!("{}", serde_json::to_string_pretty(&json!({"rows": rows}))?);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Largest resident set of this process in MB, where the system tells.
+fn peak_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()? / 1024.0)
+}
