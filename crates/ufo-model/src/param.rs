@@ -77,6 +77,14 @@ pub fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
     tensor.clone().inner().into_data().try_into_vec::<f32>().expect("models compute in f32")
 }
 
+/// The values of a tensor, row-major, with an empty tensor left in its place: no copy when nothing
+/// shares them.
+pub fn take_values<const D: usize>(tensor: &mut Tensor<D>) -> Vec<f32> {
+    let empty = Tensor::empty([0; D], &tensor.device());
+    let taken = std::mem::replace(tensor, empty);
+    taken.inner().into_data().try_into_vec::<f32>().expect("models compute in f32")
+}
+
 /// A tensor on `device` from row-major values.
 pub fn from_values<const D: usize>(
     values: Vec<f32>,

@@ -6,11 +6,13 @@
 use burn_tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use ufo_model::{HostTensor, State, Supernet, Visit, Visitor, from_values, values};
+use ufo_kernels::Level;
+use ufo_kernels::optimizer::{AdamW, AdamWState, Sgd, SgdState, adamw, sgd, sum_of_squares};
+use ufo_model::{HostTensor, State, Supernet, Visit, Visitor, from_values, take_values};
 
-const BETA1: f32 = 0.9;
-const BETA2: f32 = 0.999;
-const EPSILON: f32 = 1e-8;
+const BETA1: f64 = 0.9;
+const BETA2: f64 = 0.999;
+const EPSILON: f64 = 1e-8;
 
 /// Gradients by parameter name, in memory layout.
 pub type Grads = BTreeMap<String, Vec<f32>>;
@@ -61,7 +63,7 @@ pub struct Rates<'a> {
 
 /// The Euclidean length of all gradients together.
 pub fn global_norm(grads: &Grads) -> f32 {
-    let square = |grad: &Vec<f32>| grad.iter().map(|g| f64::from(*g) * f64::from(*g)).sum::<f64>();
+    let square = |grad: &Vec<f32>| sum_of_squares(Level::detect(), grad);
     grads.values().map(square).sum::<f64>().sqrt() as f32
 }
 
@@ -129,9 +131,10 @@ impl Visitor for Update<'_> {
         let Some(grad) = self.grads.get(name) else {
             return;
         };
+        let (dims, device) = (tensor.dims(), tensor.device());
         let rate = self.rate_and_decay(name, D);
         let moments = self.moments.entry(name.to_string()).or_default();
-        let mut weights = values(tensor);
+        let mut weights = take_values(tensor);
         moments.updates += 1;
         moments.first.resize(grad.len(), 0.0);
         match self.rates.rule {
@@ -141,7 +144,7 @@ impl Visitor for Update<'_> {
                 moments.sgd(&mut weights, grad, (self.shrink, momentum), rate);
             }
         }
-        *tensor = from_values(weights, tensor.dims(), &tensor.device());
+        *tensor = from_values(weights, dims, &device);
     }
 
     fn buffer<const D: usize>(&mut self, _: &str, _: &mut Tensor<D>) {}
@@ -150,16 +153,16 @@ impl Visitor for Update<'_> {
 impl Moments {
     fn adam_w(&mut self, weights: &mut [f32], grad: &[f32], shrink: f32, (lr, decay): (f32, f32)) {
         self.second.resize(grad.len(), 0.0);
-        let correct1 = 1.0 - BETA1.powi(self.updates as i32);
-        let correct2 = 1.0 - BETA2.powi(self.updates as i32);
-        let state = self.first.iter_mut().zip(&mut self.second);
-        for ((weight, grad), (first, second)) in weights.iter_mut().zip(grad).zip(state) {
-            let grad = grad * shrink;
-            *first = BETA1 * *first + (1.0 - BETA1) * grad;
-            *second = BETA2 * *second + (1.0 - BETA2) * grad * grad;
-            let step = (*first / correct1) / ((*second / correct2).sqrt() + EPSILON);
-            *weight -= lr * (step + decay * *weight);
-        }
+        let settings = AdamW {
+            lr: lr.into(),
+            beta1: BETA1,
+            beta2: BETA2,
+            eps: EPSILON,
+            weight_decay: decay.into(),
+        };
+        let (mean, square) = (&mut self.first[..], &mut self.second[..]);
+        let state = AdamWState { param: weights, grad, mean, square };
+        adamw(Level::detect(), &settings, self.updates.into(), shrink, state);
     }
 
     fn sgd(
@@ -169,10 +172,10 @@ impl Moments {
         (shrink, momentum): (f32, f32),
         (lr, decay): (f32, f32),
     ) {
-        for ((weight, grad), velocity) in weights.iter_mut().zip(grad).zip(&mut self.first) {
-            *velocity = momentum * *velocity + grad * shrink + decay * *weight;
-            *weight -= lr * *velocity;
-        }
+        let settings =
+            Sgd { lr: lr.into(), momentum: momentum.into(), weight_decay: decay.into() };
+        let state = SgdState { param: weights, grad, buffer: &mut self.first };
+        sgd(Level::detect(), &settings, shrink, state);
     }
 }
 
