@@ -1,10 +1,10 @@
 //! A product that one thread computes, block by block.
 #![allow(unsafe_code, reason = "tiles work on pointers")]
 
-use std::ops::Range;
+use std::{mem::MaybeUninit, ops::Range};
 
 use super::{
-    epilogue::{Epilogue, Finish},
+    epilogue::{Epilogue, Finish, Finisher, Plain},
     pack::{Operand, Right, pack_left, pack_right, packed_len},
     tile::{Destination, Factors, Strided, StridedMut, tile},
 };
@@ -147,11 +147,13 @@ impl<'a> Product<'a> {
         let mut from = 0;
         loop {
             let to = k.min(from + inner);
+            let finish = if to == k { finish } else { Finish::Plain(Plain) };
             let pass = Pass {
                 a: Strided::of(self.a).at(0, from),
                 b: self.panels(s, &plan, from..to, right),
                 c,
-                finish: if to == k { finish } else { Finish::Plain },
+                finish,
+                beside: finish.beside(),
                 add: from > 0 || plan.accumulate,
                 k: to - from,
             };
@@ -244,6 +246,8 @@ struct Pass<'a> {
     b: PanelRows,
     c: StridedMut,
     finish: Finish<'a>,
+    /// Another matrix that the epilogue uses.
+    beside: Option<Strided>,
     /// Whether the sums are added to what C holds.
     add: bool,
     k: usize,
@@ -291,29 +295,69 @@ impl Pass<'_> {
         let ([row, col], [rows, width]) = (at, size);
         let vectors = width.div_ceil(S::LANES);
         let whole = width == vectors * S::LANES && self.c.col_stride == 1;
-        if whole && matches!(self.finish, Finish::Plain) {
+        self.c.as_read().at(row, col).prefetch(s, size);
+        if whole && matches!(self.finish, Finish::Plain(_)) {
             let start = self.c.start.wrapping_add(row * self.c.row_stride + col);
             let to = Destination { start, row_stride: self.c.row_stride, add: self.add };
             // SAFETY: the caller's promise.
             return unsafe { tile(s, [rows, vectors], factors, to) };
         }
-        let mut sums = [0.0; MAX_TILE];
+        if let Some(beside) = self.beside {
+            beside.at(row, col).prefetch(s, size);
+        }
+        let mut sums = [const { MaybeUninit::<f32>::uninit() }; MAX_TILE];
+        let start = sums.as_mut_ptr().cast::<f32>();
         let stride = vectors * S::LANES;
-        let to = Destination { start: sums.as_mut_ptr(), row_stride: stride, add: false };
-        // SAFETY: the caller's promise; the largest tile fits `sums`.
-        unsafe { tile(s, [rows, vectors], factors, to) };
+        let to = Destination { start, row_stride: stride, add: false };
+        let sums = Sums { start, stride, whole };
+        // SAFETY: the caller's promise; the largest tile fits `sums`, which the tile fills.
+        unsafe {
+            tile(s, [rows, vectors], factors, to);
+            match self.finish {
+                Finish::Plain(finisher) => self.finish(s, finisher, [at, size], sums),
+                Finish::Scale(finisher) => self.finish(s, finisher, [at, size], sums),
+                Finish::Bias(finisher) => self.finish(s, finisher, [at, size], sums),
+                Finish::Gelu(finisher) => self.finish(s, finisher, [at, size], sums),
+                Finish::GeluGrad(finisher) => self.finish(s, finisher, [at, size], sums),
+            }
+        }
+    }
+
+    /// Puts the sums of a tile into C by way of the epilogue.
+    ///
+    /// # Safety
+    /// As [`Self::run`], for a tile; `sums` are as many as the tile has.
+    #[inline(always)]
+    unsafe fn finish<S: Simd>(
+        &self,
+        s: S,
+        finisher: impl Finisher,
+        [[row, col], [rows, width]]: [[usize; 2]; 2],
+        sums: Sums,
+    ) {
         for i in 0..rows {
             for j in (0..width).step_by(S::LANES) {
-                let place = [row + i, col + j, S::LANES.min(width - j)];
+                // A constant where it can be, so that whole tiles do without partial accesses.
+                let n = if sums.whole { S::LANES } else { S::LANES.min(width - j) };
+                let place = [row + i, col + j, n];
                 // SAFETY: the caller's promise.
                 unsafe {
-                    let mut p = s.load(sums.as_ptr().add(i * stride + j));
+                    let mut p = s.load(sums.start.add(i * sums.stride + j));
                     if self.add {
                         p = s.add(self.c.as_read().read(s, place), p);
                     }
-                    self.c.write(s, place, self.finish.apply(s, place, p));
+                    self.c.write(s, place, finisher.apply(s, place, p));
                 }
             }
         }
     }
+}
+
+/// The sums of a tile on the stack.
+#[derive(Clone, Copy)]
+struct Sums {
+    start: *const f32,
+    stride: usize,
+    /// Whether all vectors are full.
+    whole: bool,
 }
