@@ -12,6 +12,7 @@ mod avx2;
 mod avx512;
 mod math;
 mod portable;
+mod twice;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::Avx2;
@@ -19,6 +20,7 @@ pub(crate) use avx2::Avx2;
 pub(crate) use avx512::Avx512;
 pub(crate) use math::{exp, gelu, gelu_and_derivative};
 pub(crate) use portable::Portable;
+pub(crate) use twice::Twice;
 
 use crate::level::Kernel;
 

@@ -166,6 +166,9 @@ pub(super) trait Finisher: Copy {
 
     /// Another matrix that is read or written at the same places.
     fn beside(self) -> Option<Strided>;
+
+    /// The same with constant column strides, if all are 1.
+    fn contiguous(self) -> Option<Self>;
 }
 
 #[derive(Clone, Copy)]
@@ -202,6 +205,11 @@ impl Finisher for Plain {
     fn beside(self) -> Option<Strided> {
         None
     }
+
+    #[inline(always)]
+    fn contiguous(self) -> Option<Self> {
+        Some(self)
+    }
 }
 
 impl Finisher for Scale {
@@ -213,6 +221,11 @@ impl Finisher for Scale {
     #[inline(always)]
     fn beside(self) -> Option<Strided> {
         None
+    }
+
+    #[inline(always)]
+    fn contiguous(self) -> Option<Self> {
+        Some(self)
     }
 }
 
@@ -232,6 +245,14 @@ impl Finisher for AddBias<'_> {
     fn beside(self) -> Option<Strided> {
         self.residual
     }
+
+    #[inline(always)]
+    fn contiguous(self) -> Option<Self> {
+        match self.residual {
+            Some(residual) => Some(Self { residual: Some(residual.contiguous()?), ..self }),
+            None => Some(self),
+        }
+    }
 }
 
 impl Finisher for Gelu<'_> {
@@ -250,6 +271,14 @@ impl Finisher for Gelu<'_> {
     fn beside(self) -> Option<Strided> {
         self.pre.map(StridedMut::as_read)
     }
+
+    #[inline(always)]
+    fn contiguous(self) -> Option<Self> {
+        match self.pre {
+            Some(pre) => Some(Self { pre: Some(pre.contiguous()?), ..self }),
+            None => Some(self),
+        }
+    }
 }
 
 impl Finisher for GeluGrad {
@@ -267,6 +296,15 @@ impl Finisher for GeluGrad {
     #[inline(always)]
     fn beside(self) -> Option<Strided> {
         Some(self.pre)
+    }
+
+    #[inline(always)]
+    fn contiguous(self) -> Option<Self> {
+        let pre = self.pre.contiguous()?;
+        match self.activated {
+            Some(activated) => Some(Self { pre, activated: Some(activated.contiguous()?) }),
+            None => Some(Self { pre, activated: None }),
+        }
     }
 }
 

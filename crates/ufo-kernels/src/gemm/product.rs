@@ -9,10 +9,10 @@ use super::{
     tile::{Destination, Factors, Strided, StridedMut, tile},
 };
 use crate::{
-    level::Level,
+    level::{Kernel, Level},
     mat::{Mat, MatMut},
     scratch::Scratch,
-    simd::Simd,
+    simd::{Simd, Twice},
 };
 
 /// Largest part of the inner dimension that passes through a tile at a time: a panel of so many rows
@@ -309,47 +309,19 @@ impl Pass<'_> {
         let start = sums.as_mut_ptr().cast::<f32>();
         let stride = vectors * S::LANES;
         let to = Destination { start, row_stride: stride, add: false };
-        let sums = Sums { start, stride, whole };
-        // SAFETY: the caller's promise; the largest tile fits `sums`, which the tile fills.
-        unsafe {
-            tile(s, [rows, vectors], factors, to);
-            match self.finish {
-                Finish::Plain(finisher) => self.finish(s, finisher, [at, size], sums),
-                Finish::Scale(finisher) => self.finish(s, finisher, [at, size], sums),
-                Finish::Bias(finisher) => self.finish(s, finisher, [at, size], sums),
-                Finish::Gelu(finisher) => self.finish(s, finisher, [at, size], sums),
-                Finish::GeluGrad(finisher) => self.finish(s, finisher, [at, size], sums),
-            }
-        }
-    }
-
-    /// Puts the sums of a tile into C by way of the epilogue.
-    ///
-    /// # Safety
-    /// As [`Self::run`], for a tile; `sums` are as many as the tile has.
-    #[inline(always)]
-    unsafe fn finish<S: Simd>(
-        &self,
-        s: S,
-        finisher: impl Finisher,
-        [[row, col], [rows, width]]: [[usize; 2]; 2],
-        sums: Sums,
-    ) {
-        for i in 0..rows {
-            for j in (0..width).step_by(S::LANES) {
-                // A constant where it can be, so that whole tiles do without partial accesses.
-                let n = if sums.whole { S::LANES } else { S::LANES.min(width - j) };
-                let place = [row + i, col + j, n];
-                // SAFETY: the caller's promise.
-                unsafe {
-                    let mut p = s.load(sums.start.add(i * sums.stride + j));
-                    if self.add {
-                        p = s.add(self.c.as_read().read(s, place), p);
-                    }
-                    self.c.write(s, place, finisher.apply(s, place, p));
+        let (c, add, sums) = (self.c, self.add, Sums { start, stride });
+        macro_rules! finish {
+            ($($kind:ident)+) => {
+                match self.finish {
+                    $(Finish::$kind(finisher) => {
+                        s.call(FinishTile { finisher, c, add, at, size, sums });
+                    })+
                 }
-            }
+            };
         }
+        // SAFETY: the caller's promise; the largest tile fits `sums`, which the tile fills.
+        unsafe { tile(s, [rows, vectors], factors, to) };
+        finish! { Plain Scale Bias Gelu GeluGrad }
     }
 }
 
@@ -358,6 +330,66 @@ impl Pass<'_> {
 struct Sums {
     start: *const f32,
     stride: usize,
-    /// Whether all vectors are full.
-    whole: bool,
+}
+
+/// Puts the sums of a tile into C by way of the epilogue; made only in [`Pass::place`].
+struct FinishTile<F> {
+    finisher: F,
+    c: StridedMut,
+    /// Whether the sums are added to what C holds.
+    add: bool,
+    at: [usize; 2],
+    size: [usize; 2],
+    sums: Sums,
+}
+
+impl<F: Finisher> Kernel for FinishTile<F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { at: [row, col], size: [rows, width], .. } = self;
+        // Constant strides where they can be, so that the usual case does without other accesses.
+        let contiguous = self.c.contiguous().zip(self.finisher.contiguous());
+        for i in 0..rows {
+            let mut j = 0;
+            if let Some((c, finisher)) = contiguous {
+                let tile = FinishTile { finisher, c, ..self };
+                while width - j >= 2 * S::LANES {
+                    // SAFETY: a part of the tile, inside by the promise of `Pass::place`'s caller.
+                    unsafe { tile.apply(Twice(s), [i, j], [row + i, col + j, 2 * S::LANES]) };
+                    j += 2 * S::LANES;
+                }
+                while width - j >= S::LANES {
+                    // SAFETY: as above.
+                    unsafe { tile.apply(s, [i, j], [row + i, col + j, S::LANES]) };
+                    j += S::LANES;
+                }
+            }
+            while j < width {
+                let n = S::LANES.min(width - j);
+                // SAFETY: as above.
+                unsafe { self.apply(s, [i, j], [row + i, col + j, n]) };
+                j += n;
+            }
+        }
+    }
+}
+
+impl<F: Finisher> FinishTile<F> {
+    /// # Safety
+    /// `place` lies inside of C, and `[i, j]` is the same place in the tile.
+    #[inline(always)]
+    unsafe fn apply<S: Simd>(&self, s: S, [i, j]: [usize; 2], place: [usize; 3]) {
+        // SAFETY: the caller's promise; sums are stored in whole vectors.
+        unsafe {
+            let start = self.sums.start.add(i * self.sums.stride + j);
+            let full = place[2] == S::LANES;
+            let mut p = if full { s.load(start) } else { s.load_first(start, place[2]) };
+            if self.add {
+                p = s.add(self.c.as_read().read(s, place), p);
+            }
+            self.c.write(s, place, self.finisher.apply(s, place, p));
+        }
+    }
 }

@@ -7,8 +7,8 @@ use crate::{
     simd::Simd,
 };
 
-/// Most lanes that any level has.
-const MAX_LANES: usize = 16;
+/// Most lanes of a vector or a pair of them.
+const MAX_LANES: usize = 32;
 
 /// Where a matrix to read lies.
 #[derive(Clone, Copy)]
@@ -33,6 +33,12 @@ impl Strided {
             row_stride: mat.row_stride(),
             col_stride: mat.col_stride(),
         }
+    }
+
+    /// The same with a constant column stride, if that is 1.
+    #[inline(always)]
+    pub(super) fn contiguous(self) -> Option<Self> {
+        (self.col_stride == 1).then_some(Self { col_stride: 1, ..self })
     }
 
     /// Where the matrix that starts at `(row, col)` lies.
@@ -83,6 +89,12 @@ impl StridedMut {
     pub(crate) fn of(mat: &mut MatMut<'_>) -> Self {
         let (row_stride, col_stride) = (mat.row_stride(), mat.col_stride());
         Self { start: mat.start(), row_stride, col_stride }
+    }
+
+    /// The same with a constant column stride, if that is 1.
+    #[inline(always)]
+    pub(super) fn contiguous(self) -> Option<Self> {
+        (self.col_stride == 1).then_some(Self { col_stride: 1, ..self })
     }
 
     /// The same, to read from.
