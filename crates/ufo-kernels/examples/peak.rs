@@ -2,14 +2,17 @@
 //!
 //! `cargo run --release -p ufo-kernels --example peak -- [threads] [substring of a shape or layout]`.
 //! The peak and each product are timed in turns in the same process, and the best of several is
-//! printed, since other programs disturb a shared machine.
-#![allow(unsafe_code, reason = "the peak is measured with intrinsics")]
+//! printed, since other programs disturb a shared machine. One thread is timed by the processor time
+//! that it got, several by the clock on the wall.
+#![allow(unsafe_code, reason = "the peak is measured with intrinsics, the time with clock_gettime")]
 
-use std::{hint::black_box, time::Instant};
+use std::hint::black_box;
 
 use ufo_kernels::{
     Level, Mat, MatMut, Scratch,
+    ffn::{self, Backward, FfnGrads, FfnWeights, Saved},
     gemm::{Epilogue, Packed, Right, gemm},
+    linear::LinearWeights,
 };
 
 const ROUNDS: usize = 7;
@@ -38,15 +41,77 @@ fn main() {
             for layout in ["Y = X W", "Y = X packed W", "dX = dY W^T", "dW = X^T dY"] {
                 let name = format!("{shape:?} {layout}");
                 if name.contains(&filter) {
-                    report(level, &name, shape, layout);
+                    report_gemm(level, &name, shape, layout);
                 }
+            }
+        }
+        for shape in [[4160, 192, 768], [1576, 384, 1536]] {
+            let name = format!("{shape:?} ffn");
+            if name.contains(&filter) {
+                report_ffn(level, &name, shape);
             }
         }
     });
 }
 
-fn report(level: Level, name: &str, [rows, inputs, outputs]: [usize; 3], layout: &str) {
-    let filled = |len: usize| (0..len).map(|i| (i % 7) as f32 * 0.25 - 0.7).collect::<Vec<f32>>();
+fn filled(len: usize) -> Vec<f32> {
+    (0..len).map(|i| (i % 7) as f32 * 0.25 - 0.7).collect()
+}
+
+/// Prints the best GFLOP/s of `work` beside the best of the peak.
+fn report(level: Level, name: &str, flops: f64, mut work: impl FnMut()) {
+    let (mut best_peak, mut best) = (0.0_f64, 0.0_f64);
+    for _ in 0..ROUNDS {
+        best_peak = best_peak.max(peak(level));
+        for _ in 0..3 {
+            let start = now();
+            work();
+            best = best.max(flops / (now() - start) / 1e9);
+        }
+    }
+    println!(
+        "{name:<34} {best:7.1} of {best_peak:7.1} GFLOP/s: {:3.0} %",
+        100.0 * best / best_peak
+    );
+}
+
+/// The whole feed-forward: forward (inference), forward and backward (training).
+fn report_ffn(level: Level, name: &str, [m, d, f]: [usize; 3]) {
+    let (x, w1, w2) = (filled(m * d), filled(d * f), filled(f * d));
+    let (dy, ones, bias) = (filled(m * d), vec![1.0; d], filled(f));
+    let fc1 = LinearWeights { weight: Mat::row_major(&w1, d, f), bias: Some(&bias) };
+    let fc2 = LinearWeights { weight: Mat::row_major(&w2, f, d), bias: Some(&bias[..d]) };
+    let weights = FfnWeights { norm_weight: &ones, norm_bias: &ones, fc1, fc2 };
+    let (mut saved, mut scratch) = (Saved::default(), Scratch::new());
+    let mut y = vec![0.0; m * d];
+    let [mut dx, mut g1, mut g2] = [m * d, d * f, f * d].map(|len| vec![0.0; len]);
+    let [mut nw, mut nb, mut gb1, mut gb2] = [d, d, f, d].map(|len| vec![0.0; len]);
+    let flops = 4.0 * (m * d * f) as f64;
+    report(level, &format!("{name} inference"), flops, || {
+        ffn::forward(level, &weights, &x, &mut y, &mut scratch);
+    });
+    report(level, &format!("{name} training"), 3.0 * flops, || {
+        ffn::forward_saving(level, &weights, (&x, &mut y), &mut saved, &mut scratch);
+        let grads = FfnGrads {
+            dx: &mut dx,
+            norm_weight: &mut nw,
+            norm_bias: &mut nb,
+            fc1_weight: &mut g1,
+            fc1_bias: Some(&mut gb1),
+            fc2_weight: &mut g2,
+            fc2_bias: Some(&mut gb2),
+        };
+        ffn::backward(
+            level,
+            &weights,
+            Backward { saved: &saved, x: &x, dy: &dy },
+            grads,
+            &mut scratch,
+        );
+    });
+}
+
+fn report_gemm(level: Level, name: &str, [rows, inputs, outputs]: [usize; 3], layout: &str) {
     let (x, w, dy) = (filled(rows * inputs), filled(inputs * outputs), filled(rows * outputs));
     let (x, w, dy) = (
         Mat::row_major(&x, rows, inputs),
@@ -67,27 +132,41 @@ fn report(level: Level, name: &str, [rows, inputs, outputs]: [usize; 3], layout:
     };
     let mut c = vec![0.0; m * n];
     let mut scratch = Scratch::new();
-    let (mut best_peak, mut best) = (0.0_f64, 0.0_f64);
-    let flops = 2.0 * (rows * inputs * outputs) as f64;
-    for _ in 0..ROUNDS {
-        best_peak = best_peak.max(peak(level));
-        for _ in 0..3 {
-            let start = Instant::now();
-            gemm(level, (a, b), MatMut::row_major(&mut c, m, n), Epilogue::Store, &mut scratch);
-            best = best.max(flops / start.elapsed().as_secs_f64() / 1e9);
-        }
-        black_box(&c);
+    report(level, name, 2.0 * (rows * inputs * outputs) as f64, || {
+        gemm(level, (a, b), MatMut::row_major(&mut c, m, n), Epilogue::Store, &mut scratch);
+    });
+}
+
+/// Seconds since an arbitrary start: of the processor in one thread, of the wall in several.
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+fn now() -> f64 {
+    #[repr(C)]
+    struct Timespec {
+        seconds: i64,
+        nanoseconds: i64,
     }
-    println!(
-        "{name:<34} {best:7.1} of {best_peak:7.1} GFLOP/s: {:3.0} %",
-        100.0 * best / best_peak
-    );
+    unsafe extern "C" {
+        fn clock_gettime(clock: i32, time: *mut Timespec) -> i32;
+    }
+    const MONOTONIC: i32 = 1;
+    const THREAD: i32 = 3;
+    let clock = if rayon::current_num_threads() == 1 { THREAD } else { MONOTONIC };
+    let mut time = Timespec { seconds: 0, nanoseconds: 0 };
+    // SAFETY: the call fills in the struct, laid out as on all 64-bit Linux.
+    assert_eq!(unsafe { clock_gettime(clock, &raw mut time) }, 0, "clock_gettime");
+    time.seconds as f64 + 1e-9 * time.nanoseconds as f64
+}
+
+/// Seconds since an arbitrary start.
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+fn now() -> f64 {
+    std::time::UNIX_EPOCH.elapsed().map_or(0.0, |elapsed| elapsed.as_secs_f64())
 }
 
 /// GFLOP/s of multiply-adds on registers, in all threads of the pool.
 fn peak(level: Level) -> f64 {
-    const STEPS: usize = 2_000_000;
-    let start = Instant::now();
+    const STEPS: usize = 500_000;
+    let start = now();
     let flops: f64 = rayon::broadcast(|_| match level {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the level was detected.
@@ -99,7 +178,7 @@ fn peak(level: Level) -> f64 {
     })
     .into_iter()
     .sum();
-    flops / start.elapsed().as_secs_f64() / 1e9
+    flops / (now() - start) / 1e9
 }
 
 /// Twelve independent chains, enough to hide the latency; returns floating-point operations.

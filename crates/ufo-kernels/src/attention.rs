@@ -40,8 +40,8 @@ pub struct Attention<'a> {
     pub tokens: usize,
 }
 
-/// What [`backward`] needs of the forward pass.
-#[derive(Clone, Debug)]
+/// What [`backward`] needs of the forward pass; its memory is reused by the next one.
+#[derive(Clone, Debug, Default)]
 pub struct Saved {
     stats: Vec<RowStats>,
     qkv: Vec<f32>,
@@ -147,26 +147,23 @@ pub fn forward(
     run(level, attention, (x, y), buffers, &mut inner[0]);
 }
 
-/// Computes y of x, both `[batch * tokens, d]`, and keeps what [`backward`] needs.
+/// Computes y of x, both `[batch * tokens, d]`, and keeps in `saved` what [`backward`] needs.
 pub fn forward_saving(
     level: Level,
     attention: &Attention,
-    x: &[f32],
-    y: &mut [f32],
+    (x, y): (&[f32], &mut [f32]),
+    saved: &mut Saved,
     scratch: &mut Scratch,
-) -> Saved {
+) {
     let shape = attention.shape(x.len(), y.len());
     let queries = shape.rows * shape.heads;
-    let mut saved = Saved {
-        stats: vec![RowStats::default(); shape.rows],
-        qkv: vec![0.0; shape.rows * 3 * shape.e],
-        o: vec![0.0; shape.rows * shape.e],
-        largest: vec![0.0; queries],
-        inverse: vec![0.0; queries],
-    };
-    let Saved { stats, qkv, o, largest, inverse } = &mut saved;
+    let Saved { stats, qkv, o, largest, inverse } = saved;
+    stats.resize(shape.rows, RowStats::default());
+    qkv.resize(shape.rows * 3 * shape.e, 0.0);
+    o.resize(shape.rows * shape.e, 0.0);
+    largest.resize(queries, 0.0);
+    inverse.resize(queries, 0.0);
     run(level, attention, (x, y), Buffers { stats, qkv, o, largest, inverse }, scratch);
-    saved
 }
 
 fn run(

@@ -10,10 +10,10 @@
 //! ```
 
 use crate::{
-    gemm::{self, Epilogue, Panels, Product, gemm, panels_len},
+    gemm::{self, Epilogue, Panels, Product, panels_len},
     layer_norm::{self, LayerNorm, RowStats},
     level::Level,
-    linear::{LinearWeights, sum_rows},
+    linear::LinearWeights,
     mat::{Mat, MatMut},
     scratch::Scratch,
 };
@@ -132,7 +132,7 @@ struct Rows<'a> {
     pre: Option<&'a mut [f32]>,
 }
 
-impl<'a> Rows<'a> {
+impl Rows<'_> {
     /// The first `rows` rows and the others, of widths `[d, f]`.
     fn split(self, rows: usize, [d, f]: [usize; 2]) -> (Self, Self) {
         let (x_1, x_2) = self.x.split_at(rows * d);

@@ -7,6 +7,7 @@
 #![allow(clippy::inline_always, reason = "vector code must be inlined into its level's entry")]
 
 pub mod attention;
+pub mod conv;
 pub mod cross_entropy;
 pub mod ffn;
 pub mod gemm;

@@ -12,6 +12,7 @@ mod avx2;
 mod avx512;
 mod math;
 mod portable;
+mod twice;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::Avx2;
@@ -19,6 +20,9 @@ pub(crate) use avx2::Avx2;
 pub(crate) use avx512::Avx512;
 pub(crate) use math::{exp, gelu, gelu_and_derivative};
 pub(crate) use portable::Portable;
+pub(crate) use twice::Twice;
+
+use crate::level::Kernel;
 
 /// Vectors of [`Simd::LANES`] floats. All methods work lane by lane unless they say otherwise.
 pub(crate) trait Simd: Copy + Send + Sync {
@@ -30,6 +34,9 @@ pub(crate) trait Simd: Copy + Send + Sync {
     const TILE_ROWS: usize;
     /// Vectors a row of the matrix product's register tile, at most 3.
     const TILE_VECTORS: usize;
+
+    /// Runs `kernel` in a function of its own, so that the compiler gives it all registers.
+    fn call<K: Kernel>(self, kernel: K) -> K::Output;
 
     /// The same value in all lanes.
     fn splat(self, x: f32) -> Self::V;
@@ -58,6 +65,19 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// The `n` values can be written, and `n <= LANES`.
     unsafe fn store_first(self, p: *mut f32, n: usize, v: Self::V);
 
+    /// Asks for the cache line at `p`, which may be any address.
+    #[inline(always)]
+    fn prefetch(self, p: *const f32) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: every x86-64 has the instruction, and it never faults.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(p.cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = p;
+    }
+
     /// `a + b`
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a - b`
@@ -72,8 +92,6 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// The smaller one; `b` if one is NaN.
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
-    /// The square root.
-    fn sqrt(self, v: Self::V) -> Self::V;
     /// The absolute value.
     fn abs(self, v: Self::V) -> Self::V;
     /// `magnitude >= 0` with the sign of `sign`.

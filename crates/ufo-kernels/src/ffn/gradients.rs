@@ -1,6 +1,14 @@
 //! The backward pass of the feed-forward.
 
-use super::*;
+use super::{BLOCK_ROWS, Backward, EPS, FfnGrads, FfnWeights, GROUP_ROWS, check, threads};
+use crate::{
+    gemm::{self, Epilogue, Panels, Product, gemm, panels_len},
+    layer_norm::{self, LayerNorm, RowStats},
+    level::Level,
+    linear::sum_rows,
+    mat::{Mat, MatMut},
+    scratch::Scratch,
+};
 
 /// Computes all gradients.
 ///
@@ -179,17 +187,18 @@ impl Rowwise<'_> {
     }
 
     fn block(&self, rows: Rows<'_>, scratch: &mut Scratch) {
-        let (level, [d, f], count) = (self.level, self.widths, rows.stats.len());
-        layer_norm::apply(level, &self.norm, rows.x, rows.stats, rows.normed);
+        let Rows { x, dy, stats, pre, normed, activated, dpre, dnormed } = rows;
+        let (level, [d, f], count) = (self.level, self.widths, stats.len());
+        layer_norm::apply(level, &self.norm, x, stats, normed);
         let epilogue = Epilogue::GeluGrad {
-            pre: Mat::row_major(rows.pre, count, f),
-            activated: Some(MatMut::row_major(rows.activated, count, f)),
+            pre: Mat::row_major(pre, count, f),
+            activated: Some(MatMut::row_major(activated, count, f)),
         };
-        let ab = (Mat::row_major(rows.dy, count, d), self.w2.into());
-        let c = MatMut::row_major(rows.dpre, count, f);
+        let ab = (Mat::row_major(dy, count, d), self.w2.into());
+        let c = MatMut::row_major(dpre, count, f);
         gemm::compute(level, Product::new(level, ab, c, epilogue), scratch);
-        let ab = (Mat::row_major(rows.dpre, count, f), self.w1.into());
-        let c = MatMut::row_major(rows.dnormed, count, d);
+        let ab = (Mat::row_major(dpre, count, f), self.w1.into());
+        let c = MatMut::row_major(dnormed, count, d);
         gemm::compute(level, Product::new(level, ab, c, Epilogue::Store), scratch);
     }
 }

@@ -116,18 +116,18 @@ impl<'a> Epilogue<'a> {
     /// The epilogue as the tiles use it.
     pub(super) fn finish(&mut self) -> Finish<'a> {
         match self {
-            Self::Store | Self::Accumulate => Finish::Plain,
-            Self::Scale(factor) => Finish::Scale(*factor),
+            Self::Store | Self::Accumulate => Finish::Plain(Plain),
+            Self::Scale(factor) => Finish::Scale(Scale(*factor)),
             Self::Bias { bias, residual } => {
-                Finish::Bias { bias: *bias, residual: residual.map(Strided::of) }
+                Finish::Bias(AddBias { bias: *bias, residual: residual.map(Strided::of) })
             }
             Self::Gelu { bias, pre } => {
-                Finish::Gelu { bias: *bias, pre: pre.as_mut().map(StridedMut::of) }
+                Finish::Gelu(Gelu { bias: *bias, pre: pre.as_mut().map(StridedMut::of) })
             }
-            Self::GeluGrad { pre, activated } => Finish::GeluGrad {
+            Self::GeluGrad { pre, activated } => Finish::GeluGrad(GeluGrad {
                 pre: Strided::of(*pre),
                 activated: activated.as_mut().map(StridedMut::of),
-            },
+            }),
         }
     }
 }
@@ -135,55 +135,185 @@ impl<'a> Epilogue<'a> {
 /// An [`Epilogue`] of pointers, which tiles in turn apply to their places.
 #[derive(Clone, Copy)]
 pub(super) enum Finish<'a> {
-    Plain,
-    Scale(f32),
-    Bias { bias: Option<&'a [f32]>, residual: Option<Strided> },
-    Gelu { bias: Option<&'a [f32]>, pre: Option<StridedMut> },
-    GeluGrad { pre: Strided, activated: Option<StridedMut> },
+    Plain(Plain),
+    Scale(Scale),
+    Bias(AddBias<'a>),
+    Gelu(Gelu<'a>),
+    GeluGrad(GeluGrad),
 }
 
 impl Finish<'_> {
-    /// What `n` elements `p` of row `row` from column `col` on become.
-    ///
-    /// # Safety
-    /// The `n <= LANES` places lie inside the product that the epilogue was checked against.
+    /// [`Finisher::beside`]
     #[inline(always)]
-    pub(super) unsafe fn apply<S: Simd>(&self, s: S, [row, col, n]: [usize; 3], p: S::V) -> S::V {
-        // SAFETY: the caller's promise.
-        unsafe {
-            match self {
-                Self::Plain => p,
-                Self::Scale(factor) => s.mul(p, s.splat(*factor)),
-                Self::Bias { bias, residual } => {
-                    let p = add_bias(s, *bias, col..col + n, p);
-                    match residual {
-                        Some(residual) => s.add(p, residual.read(s, [row, col, n])),
-                        None => p,
-                    }
-                }
-                Self::Gelu { bias, pre } => {
-                    let p = add_bias(s, *bias, col..col + n, p);
-                    if let Some(pre) = pre {
-                        pre.write(s, [row, col, n], p);
-                    }
-                    gelu(s, p)
-                }
-                Self::GeluGrad { pre, activated } => {
-                    let (value, derivative) = gelu_and_derivative(s, pre.read(s, [row, col, n]));
-                    if let Some(activated) = activated {
-                        activated.write(s, [row, col, n], value);
-                    }
-                    s.mul(p, derivative)
-                }
-            }
+    pub(super) fn beside(self) -> Option<Strided> {
+        match self {
+            Self::Plain(finisher) => finisher.beside(),
+            Self::Scale(finisher) => finisher.beside(),
+            Self::Bias(finisher) => finisher.beside(),
+            Self::Gelu(finisher) => finisher.beside(),
+            Self::GeluGrad(finisher) => finisher.beside(),
         }
     }
 }
 
-#[inline(always)]
-fn add_bias<S: Simd>(s: S, bias: Option<&[f32]>, cols: std::ops::Range<usize>, p: S::V) -> S::V {
-    match bias {
-        Some(bias) => s.add(p, s.read(&bias[cols])),
-        None => p,
+/// One kind of [`Finish`].
+pub(super) trait Finisher: Copy {
+    /// What `n` elements `p` of row `row` from column `col` on become.
+    ///
+    /// # Safety
+    /// The `n <= LANES` places lie inside the product that the epilogue was checked against.
+    unsafe fn apply<S: Simd>(self, s: S, place: [usize; 3], p: S::V) -> S::V;
+
+    /// Another matrix that is read or written at the same places.
+    fn beside(self) -> Option<Strided>;
+
+    /// The same with constant column strides, if all are 1.
+    fn contiguous(self) -> Option<Self>;
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Plain;
+
+#[derive(Clone, Copy)]
+pub(super) struct Scale(f32);
+
+#[derive(Clone, Copy)]
+pub(super) struct AddBias<'a> {
+    bias: Option<&'a [f32]>,
+    residual: Option<Strided>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Gelu<'a> {
+    bias: Option<&'a [f32]>,
+    pre: Option<StridedMut>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct GeluGrad {
+    pre: Strided,
+    activated: Option<StridedMut>,
+}
+
+impl Finisher for Plain {
+    #[inline(always)]
+    unsafe fn apply<S: Simd>(self, _: S, _: [usize; 3], p: S::V) -> S::V {
+        p
     }
+
+    #[inline(always)]
+    fn beside(self) -> Option<Strided> {
+        None
+    }
+
+    #[inline(always)]
+    fn contiguous(self) -> Option<Self> {
+        Some(self)
+    }
+}
+
+impl Finisher for Scale {
+    #[inline(always)]
+    unsafe fn apply<S: Simd>(self, s: S, _: [usize; 3], p: S::V) -> S::V {
+        s.mul(p, s.splat(self.0))
+    }
+
+    #[inline(always)]
+    fn beside(self) -> Option<Strided> {
+        None
+    }
+
+    #[inline(always)]
+    fn contiguous(self) -> Option<Self> {
+        Some(self)
+    }
+}
+
+impl Finisher for AddBias<'_> {
+    #[inline(always)]
+    unsafe fn apply<S: Simd>(self, s: S, place: [usize; 3], p: S::V) -> S::V {
+        // SAFETY: the caller's promise.
+        let p = unsafe { add_bias(s, self.bias, place, p) };
+        match self.residual {
+            // SAFETY: the caller's promise.
+            Some(residual) => s.add(p, unsafe { residual.read(s, place) }),
+            None => p,
+        }
+    }
+
+    #[inline(always)]
+    fn beside(self) -> Option<Strided> {
+        self.residual
+    }
+
+    #[inline(always)]
+    fn contiguous(self) -> Option<Self> {
+        match self.residual {
+            Some(residual) => Some(Self { residual: Some(residual.contiguous()?), ..self }),
+            None => Some(self),
+        }
+    }
+}
+
+impl Finisher for Gelu<'_> {
+    #[inline(always)]
+    unsafe fn apply<S: Simd>(self, s: S, place: [usize; 3], p: S::V) -> S::V {
+        // SAFETY: the caller's promise.
+        let p = unsafe { add_bias(s, self.bias, place, p) };
+        if let Some(pre) = self.pre {
+            // SAFETY: the caller's promise.
+            unsafe { pre.write(s, place, p) };
+        }
+        gelu(s, p)
+    }
+
+    #[inline(always)]
+    fn beside(self) -> Option<Strided> {
+        self.pre.map(StridedMut::as_read)
+    }
+
+    #[inline(always)]
+    fn contiguous(self) -> Option<Self> {
+        match self.pre {
+            Some(pre) => Some(Self { pre: Some(pre.contiguous()?), ..self }),
+            None => Some(self),
+        }
+    }
+}
+
+impl Finisher for GeluGrad {
+    #[inline(always)]
+    unsafe fn apply<S: Simd>(self, s: S, place: [usize; 3], p: S::V) -> S::V {
+        // SAFETY: the caller's promise.
+        let (value, derivative) = gelu_and_derivative(s, unsafe { self.pre.read(s, place) });
+        if let Some(activated) = self.activated {
+            // SAFETY: the caller's promise.
+            unsafe { activated.write(s, place, value) };
+        }
+        s.mul(p, derivative)
+    }
+
+    #[inline(always)]
+    fn beside(self) -> Option<Strided> {
+        Some(self.pre)
+    }
+
+    #[inline(always)]
+    fn contiguous(self) -> Option<Self> {
+        let pre = self.pre.contiguous()?;
+        match self.activated {
+            Some(activated) => Some(Self { pre, activated: Some(activated.contiguous()?) }),
+            None => Some(Self { pre, activated: None }),
+        }
+    }
+}
+
+/// # Safety
+/// As [`Finisher::apply`].
+#[inline(always)]
+unsafe fn add_bias<S: Simd>(s: S, bias: Option<&[f32]>, [_, col, n]: [usize; 3], p: S::V) -> S::V {
+    let Some(bias) = bias else { return p };
+    let start = bias.as_ptr().wrapping_add(col);
+    // SAFETY: the bias has a value for each column of the product.
+    s.add(p, unsafe { if n == S::LANES { s.load(start) } else { s.load_first(start, n) } })
 }

@@ -1,18 +1,18 @@
 //! A product that one thread computes, block by block.
 #![allow(unsafe_code, reason = "tiles work on pointers")]
 
-use std::ops::Range;
+use std::{mem::MaybeUninit, ops::Range};
 
 use super::{
-    epilogue::{Epilogue, Finish},
+    epilogue::{Epilogue, Finish, Finisher, Plain},
     pack::{Operand, Right, pack_left, pack_right, packed_len},
     tile::{Destination, Factors, Strided, StridedMut, tile},
 };
 use crate::{
-    level::Level,
+    level::{Kernel, Level},
     mat::{Mat, MatMut},
     scratch::Scratch,
-    simd::Simd,
+    simd::{Simd, Twice},
 };
 
 /// Largest part of the inner dimension that passes through a tile at a time: a panel of so many rows
@@ -147,11 +147,13 @@ impl<'a> Product<'a> {
         let mut from = 0;
         loop {
             let to = k.min(from + inner);
+            let finish = if to == k { finish } else { Finish::Plain(Plain) };
             let pass = Pass {
                 a: Strided::of(self.a).at(0, from),
                 b: self.panels(s, &plan, from..to, right),
                 c,
-                finish: if to == k { finish } else { Finish::Plain },
+                finish,
+                beside: finish.beside(),
                 add: from > 0 || plan.accumulate,
                 k: to - from,
             };
@@ -244,6 +246,8 @@ struct Pass<'a> {
     b: PanelRows,
     c: StridedMut,
     finish: Finish<'a>,
+    /// Another matrix that the epilogue uses.
+    beside: Option<Strided>,
     /// Whether the sums are added to what C holds.
     add: bool,
     k: usize,
@@ -291,29 +295,101 @@ impl Pass<'_> {
         let ([row, col], [rows, width]) = (at, size);
         let vectors = width.div_ceil(S::LANES);
         let whole = width == vectors * S::LANES && self.c.col_stride == 1;
-        if whole && matches!(self.finish, Finish::Plain) {
+        self.c.as_read().at(row, col).prefetch(s, size);
+        if whole && matches!(self.finish, Finish::Plain(_)) {
             let start = self.c.start.wrapping_add(row * self.c.row_stride + col);
             let to = Destination { start, row_stride: self.c.row_stride, add: self.add };
             // SAFETY: the caller's promise.
             return unsafe { tile(s, [rows, vectors], factors, to) };
         }
-        let mut sums = [0.0; MAX_TILE];
+        if let Some(beside) = self.beside {
+            beside.at(row, col).prefetch(s, size);
+        }
+        let mut sums = [const { MaybeUninit::<f32>::uninit() }; MAX_TILE];
+        let start = sums.as_mut_ptr().cast::<f32>();
         let stride = vectors * S::LANES;
-        let to = Destination { start: sums.as_mut_ptr(), row_stride: stride, add: false };
-        // SAFETY: the caller's promise; the largest tile fits `sums`.
+        let to = Destination { start, row_stride: stride, add: false };
+        let (c, add, sums) = (self.c, self.add, Sums { start, stride });
+        macro_rules! finish {
+            ($($kind:ident)+) => {
+                match self.finish {
+                    $(Finish::$kind(finisher) => {
+                        s.call(FinishTile { finisher, c, add, at, size, sums });
+                    })+
+                }
+            };
+        }
+        // SAFETY: the caller's promise; the largest tile fits `sums`, which the tile fills.
         unsafe { tile(s, [rows, vectors], factors, to) };
+        finish! { Plain Scale Bias Gelu GeluGrad }
+    }
+}
+
+/// The sums of a tile on the stack.
+#[derive(Clone, Copy)]
+struct Sums {
+    start: *const f32,
+    stride: usize,
+}
+
+/// Puts the sums of a tile into C by way of the epilogue; made only in [`Pass::place`].
+struct FinishTile<F> {
+    finisher: F,
+    c: StridedMut,
+    /// Whether the sums are added to what C holds.
+    add: bool,
+    at: [usize; 2],
+    size: [usize; 2],
+    sums: Sums,
+}
+
+impl<F: Finisher> Kernel for FinishTile<F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { at: [row, col], size: [rows, width], .. } = self;
+        // Constant strides where they can be, so that the usual case does without other accesses.
+        let contiguous = self.c.contiguous().zip(self.finisher.contiguous());
         for i in 0..rows {
-            for j in (0..width).step_by(S::LANES) {
-                let place = [row + i, col + j, S::LANES.min(width - j)];
-                // SAFETY: the caller's promise.
-                unsafe {
-                    let mut p = s.load(sums.as_ptr().add(i * stride + j));
-                    if self.add {
-                        p = s.add(self.c.as_read().read(s, place), p);
-                    }
-                    self.c.write(s, place, self.finish.apply(s, place, p));
+            let mut j = 0;
+            if let Some((c, finisher)) = contiguous {
+                let tile = FinishTile { finisher, c, ..self };
+                while width - j >= 2 * S::LANES {
+                    // SAFETY: a part of the tile, inside by the promise of `Pass::place`'s caller.
+                    unsafe { tile.apply(Twice(s), [i, j], [row + i, col + j, 2 * S::LANES]) };
+                    j += 2 * S::LANES;
+                }
+                while width - j >= S::LANES {
+                    // SAFETY: as above.
+                    unsafe { tile.apply(s, [i, j], [row + i, col + j, S::LANES]) };
+                    j += S::LANES;
                 }
             }
+            while j < width {
+                let n = S::LANES.min(width - j);
+                // SAFETY: as above.
+                unsafe { self.apply(s, [i, j], [row + i, col + j, n]) };
+                j += n;
+            }
+        }
+    }
+}
+
+impl<F: Finisher> FinishTile<F> {
+    /// # Safety
+    /// `place` lies inside of C, and `[i, j]` is the same place in the tile.
+    #[inline(always)]
+    unsafe fn apply<S: Simd>(&self, s: S, [i, j]: [usize; 2], place: [usize; 3]) {
+        // SAFETY: the caller's promise; sums are stored in whole vectors.
+        unsafe {
+            let start = self.sums.start.add(i * self.sums.stride + j);
+            let full = place[2] == S::LANES;
+            let mut p = if full { s.load(start) } else { s.load_first(start, place[2]) };
+            if self.add {
+                p = s.add(self.c.as_read().read(s, place), p);
+            }
+            self.c.write(s, place, self.finisher.apply(s, place, p));
         }
     }
 }

@@ -2,12 +2,13 @@
 #![allow(unsafe_code, reason = "elements are read and written through pointers")]
 
 use crate::{
+    level::Kernel,
     mat::{Mat, MatMut},
     simd::Simd,
 };
 
-/// Most lanes that any level has.
-const MAX_LANES: usize = 16;
+/// Most lanes of a vector or a pair of them.
+const MAX_LANES: usize = 32;
 
 /// Where a matrix to read lies.
 #[derive(Clone, Copy)]
@@ -34,11 +35,30 @@ impl Strided {
         }
     }
 
+    /// The same with a constant column stride, if that is 1.
+    #[inline(always)]
+    pub(super) fn contiguous(self) -> Option<Self> {
+        (self.col_stride == 1).then_some(Self { col_stride: 1, ..self })
+    }
+
     /// Where the matrix that starts at `(row, col)` lies.
     #[inline(always)]
     pub(crate) fn at(self, row: usize, col: usize) -> Self {
         let start = self.start.wrapping_add(row * self.row_stride + col * self.col_stride);
         Self { start, ..self }
+    }
+
+    /// Asks for rows that are about to be used, of up to `width` values.
+    #[inline(always)]
+    pub(super) fn prefetch<S: Simd>(self, s: S, [rows, width]: [usize; 2]) {
+        for row in 0..rows {
+            let start = self.at(row, 0).start;
+            for col in (0..width).step_by(16) {
+                s.prefetch(start.wrapping_add(col));
+            }
+            // Rows seldom start at a cache line.
+            s.prefetch(start.wrapping_add(width - 1));
+        }
     }
 
     /// `n` elements of row `row` from column `col` on.
@@ -69,6 +89,12 @@ impl StridedMut {
     pub(crate) fn of(mat: &mut MatMut<'_>) -> Self {
         let (row_stride, col_stride) = (mat.row_stride(), mat.col_stride());
         Self { start: mat.start(), row_stride, col_stride }
+    }
+
+    /// The same with a constant column stride, if that is 1.
+    #[inline(always)]
+    pub(super) fn contiguous(self) -> Option<Self> {
+        (self.col_stride == 1).then_some(Self { col_stride: 1, ..self })
     }
 
     /// The same, to read from.
@@ -136,8 +162,7 @@ pub(crate) unsafe fn tile<S: Simd>(
             match (rows, vectors) {
                 $($(($rows, $vectors) => {
                     if $rows <= S::TILE_ROWS && $vectors <= S::TILE_VECTORS {
-                        // SAFETY: the caller's promise.
-                        unsafe { sized::<S, $rows, $vectors>(s, factors, to) }
+                        s.call(Sized::<$rows, $vectors> { factors, to });
                     }
                 })+)+
                 _ => unreachable!("no tile of {rows} rows and {vectors} vectors"),
@@ -147,42 +172,45 @@ pub(crate) unsafe fn tile<S: Simd>(
     sizes! { 1: 1 2 3; 2: 1 2 3; 3: 1 2 3; 4: 1 2 3; 5: 1 2 3; 6: 1 2 3; 7: 1 2 3; 8: 1 2 3; }
 }
 
-/// [`tile`] of a constant size, so that the sums stay in registers.
-///
-/// # Safety
-/// As [`tile`].
-#[inline(always)]
-unsafe fn sized<S: Simd, const ROWS: usize, const VECTORS: usize>(
-    s: S,
+/// [`tile`] of a constant size, so that the sums stay in registers; made only there.
+struct Sized<const ROWS: usize, const VECTORS: usize> {
     factors: Factors,
     to: Destination,
-) {
-    let Factors { a, mut b, b_stride, k } = factors;
-    let mut sums = [[s.splat(0.0); VECTORS]; ROWS];
-    let mut column = a.start;
-    for _ in 0..k {
-        let mut panel = [s.splat(0.0); VECTORS];
-        for (j, v) in panel.iter_mut().enumerate() {
-            // SAFETY: a row of the panel, inside by the caller's promise.
-            *v = unsafe { s.load(b.add(j * S::LANES)) };
-        }
-        for (i, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: an element of A, inside by the caller's promise.
-            let x = s.splat(unsafe { *column.add(i * a.row_stride) });
-            for (sum, v) in sums.iter_mut().zip(panel) {
-                *sum = s.fma(x, v, *sum);
+}
+
+impl<const ROWS: usize, const VECTORS: usize> Kernel for Sized<ROWS, VECTORS> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Factors { a, mut b, b_stride, k } = self.factors;
+        let mut sums = [[s.splat(0.0); VECTORS]; ROWS];
+        let mut column = a.start;
+        for _ in 0..k {
+            let mut panel = [s.splat(0.0); VECTORS];
+            for (j, v) in panel.iter_mut().enumerate() {
+                // SAFETY: a row of the panel, inside by the promise of `tile`'s caller.
+                *v = unsafe { s.load(b.add(j * S::LANES)) };
             }
+            for (i, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: an element of A, inside by the promise of `tile`'s caller.
+                let x = s.splat(unsafe { *column.add(i * a.row_stride) });
+                for (sum, v) in sums.iter_mut().zip(panel) {
+                    *sum = s.fma(x, v, *sum);
+                }
+            }
+            column = column.wrapping_add(a.col_stride);
+            b = b.wrapping_add(b_stride);
         }
-        column = column.wrapping_add(a.col_stride);
-        b = b.wrapping_add(b_stride);
-    }
-    for (i, sums) in sums.into_iter().enumerate() {
-        for (j, sum) in sums.into_iter().enumerate() {
-            // SAFETY: a place of the destination, by the caller's promise.
-            unsafe {
-                let place = to.start.add(i * to.row_stride + j * S::LANES);
-                let sum = if to.add { s.add(s.load(place), sum) } else { sum };
-                s.store(place, sum);
+        let to = self.to;
+        for (i, sums) in sums.into_iter().enumerate() {
+            for (j, sum) in sums.into_iter().enumerate() {
+                // SAFETY: a place of the destination, by the promise of `tile`'s caller.
+                unsafe {
+                    let place = to.start.add(i * to.row_stride + j * S::LANES);
+                    let sum = if to.add { s.add(s.load(place), sum) } else { sum };
+                    s.store(place, sum);
+                }
             }
         }
     }

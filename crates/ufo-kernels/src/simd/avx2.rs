@@ -5,6 +5,7 @@
 use std::arch::x86_64::*;
 
 use super::Simd;
+use crate::level::Kernel;
 
 /// The vectors of AVX2 and FMA; a value proves that the machine has both.
 #[derive(Clone, Copy)]
@@ -44,11 +45,23 @@ unsafe fn first(n: usize) -> __m256i {
     }
 }
 
+#[inline(never)]
+#[target_feature(enable = "avx2,fma")]
+fn called<K: Kernel>(s: Avx2, kernel: K) -> K::Output {
+    kernel.run(s)
+}
+
 impl Simd for Avx2 {
     type V = __m256;
     const LANES: usize = 8;
     const TILE_ROWS: usize = 6;
     const TILE_VECTORS: usize = 2;
+
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: the token proves the features.
+        unsafe { called(self, kernel) }
+    }
 
     instructions! {
         add(a, b) = _mm256_add_ps;
@@ -58,7 +71,6 @@ impl Simd for Avx2 {
         fma(a, b, c) = _mm256_fmadd_ps;
         max(a, b) = _mm256_max_ps;
         min(a, b) = _mm256_min_ps;
-        sqrt(v) = _mm256_sqrt_ps;
     }
 
     #[inline(always)]

@@ -5,6 +5,7 @@
 use std::arch::x86_64::*;
 
 use super::Simd;
+use crate::level::Kernel;
 
 /// The vectors of AVX-512F; a value proves that the machine has it.
 #[derive(Clone, Copy)]
@@ -37,11 +38,23 @@ fn first(n: usize) -> __mmask16 {
     ((1_u32 << n) - 1) as __mmask16
 }
 
+#[inline(never)]
+#[target_feature(enable = "avx512f")]
+fn called<K: Kernel>(s: Avx512, kernel: K) -> K::Output {
+    kernel.run(s)
+}
+
 impl Simd for Avx512 {
     type V = __m512;
     const LANES: usize = 16;
     const TILE_ROWS: usize = 8;
     const TILE_VECTORS: usize = 3;
+
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: the token proves the features.
+        unsafe { called(self, kernel) }
+    }
 
     instructions! {
         add(a, b) = _mm512_add_ps;
@@ -51,7 +64,6 @@ impl Simd for Avx512 {
         fma(a, b, c) = _mm512_fmadd_ps;
         max(a, b) = _mm512_max_ps;
         min(a, b) = _mm512_min_ps;
-        sqrt(v) = _mm512_sqrt_ps;
         abs(v) = _mm512_abs_ps;
     }
 

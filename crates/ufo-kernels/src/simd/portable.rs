@@ -4,6 +4,7 @@
 use std::array;
 
 use super::Simd;
+use crate::level::Kernel;
 
 const LANES: usize = 8;
 
@@ -27,11 +28,21 @@ fn reduce(v: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
     f(f(four[0], four[2]), f(four[1], four[3]))
 }
 
+#[inline(never)]
+fn called<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Portable)
+}
+
 impl Simd for Portable {
     type V = [f32; LANES];
     const LANES: usize = LANES;
     const TILE_ROWS: usize = 4;
     const TILE_VECTORS: usize = 1;
+
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        called(kernel)
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
@@ -102,11 +113,6 @@ impl Simd for Portable {
     #[inline(always)]
     fn min(self, a: Self::V, b: Self::V) -> Self::V {
         zip(a, b, |a, b| if a < b { a } else { b })
-    }
-
-    #[inline(always)]
-    fn sqrt(self, v: Self::V) -> Self::V {
-        map(v, f32::sqrt)
     }
 
     #[inline(always)]

@@ -71,7 +71,6 @@ operations! {
     Max: |s, a, b, _| s.max(a, b), |a, b, _| if a > b { a } else { b };
     Min: |s, a, b, _| s.min(a, b), |a, b, _| if a < b { a } else { b };
     Round: |s, a, _, _| s.add(s.round(s.max(s.splat(-1e6), s.min(s.splat(1e6), a))), s.splat(0.0)), |a, _, _| a.clamp(-1e6, 1e6).round_ties_even() + 0.0;
-    Sqrt: |s, a, _, _| s.sqrt(a), |a, _, _| a.sqrt();
     Abs: |s, a, _, _| s.abs(a), |a, _, _| a.abs();
     Copysign: |s, a, b, _| s.copysign(s.abs(a), b), |a, b, _| a.abs().copysign(b);
 }
@@ -286,7 +285,7 @@ fn gelu_at_the_ends() {
         assert_eq!((value[5], derivative[5]), (0.0, 0.5), "{level:?}");
         assert!(value[2].is_nan() && derivative[2].is_nan(), "{level:?}");
         for i in [1, 4] {
-            assert!(value[i].abs() <= 1e-35 && derivative[i].abs() <= 1e-6, "{level:?}");
+            assert!(value[i].abs() <= 1e-30 && derivative[i].abs() <= 1e-6, "{level:?}");
         }
     }
 }

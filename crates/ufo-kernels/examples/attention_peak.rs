@@ -1,0 +1,200 @@
+//! The attention layer's share of the machine's multiply-add peak, forward and backward.
+//!
+//! `cargo run --release -p ufo-kernels --example attention_peak -- [threads] [tokens d heads batch]`.
+//! The peak is measured in the same process, in turns with the layer; the best of several is printed,
+//! since other programs disturb a shared machine. One thread is timed by the processor time that it
+//! got, several by the clock on the wall.
+#![allow(unsafe_code, reason = "the peak is measured with intrinsics, the time with clock_gettime")]
+
+use std::hint::black_box;
+
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use ufo_kernels::{
+    Level, Mat, MatMut, Scratch,
+    attention::{self, Attention, Backward, Grads, LinearGrads, Saved},
+    layer_norm::LayerNorm,
+    linear::LinearWeights,
+};
+
+const ROUNDS: usize = 15;
+
+/// Sizes of a measurement.
+#[derive(Clone, Copy)]
+struct Sizes {
+    tokens: usize,
+    d: usize,
+    heads: usize,
+    batch: usize,
+}
+
+fn main() {
+    let numbers: Vec<usize> = std::env::args().skip(1).filter_map(|n| n.parse().ok()).collect();
+    let threads = numbers.first().copied().unwrap_or(1);
+    let sizes = match numbers.get(1..) {
+        Some(&[tokens, d, heads, batch]) => vec![Sizes { tokens, d, heads, batch }],
+        _ => vec![
+            Sizes { tokens: 65, d: 192, heads: 3, batch: 64 },
+            Sizes { tokens: 197, d: 384, heads: 6, batch: 8 },
+            Sizes { tokens: 577, d: 384, heads: 6, batch: 2 },
+        ],
+    };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads start");
+    println!("{:?}, {threads} threads", Level::detect());
+    for sizes in sizes {
+        pool.install(|| report(sizes, threads));
+    }
+}
+
+fn report(sizes: Sizes, threads: usize) {
+    let Sizes { tokens, d, heads, batch } = sizes;
+    let rows = batch * tokens;
+    let filled =
+        |len: usize| (0..len).map(|i| (i * 37 % 101) as f32 * 0.002 - 0.1).collect::<Vec<f32>>();
+    let (x, dy) = (filled(rows * d), filled(rows * d));
+    let (qkv, proj, norm) = (filled(d * 3 * d), filled(d * d), filled(d));
+    let part = |part: usize| LinearWeights {
+        weight: Mat::row_major(&qkv, d, 3 * d).block([0, part * d], [d, d]),
+        bias: Some(&norm),
+    };
+    let layer = Attention {
+        norm: LayerNorm { weight: &norm, bias: &norm, eps: 1e-6 },
+        qkv: [0, 1, 2].map(part),
+        proj: LinearWeights { weight: Mat::row_major(&proj, d, d), bias: Some(&norm) },
+        heads,
+        tokens,
+    };
+    let mut step = Step::new(rows, d);
+    let [mut peak, mut forward, mut backward] = [f64::INFINITY; 3];
+    for _ in 0..ROUNDS {
+        peak = peak.min(time(|| peak_gflop(threads)));
+        let [first, second] = step.run(&layer, &x, &dy);
+        (forward, backward) = (forward.min(first), backward.min(second));
+    }
+    let peak = PEAK_GFLOP * threads as f64 / peak;
+    // Multiply-adds of the projections and of the two products of the heads, two operations each.
+    let gflop = 2e-9 * (4 * rows * d * d + 2 * rows * tokens * d) as f64;
+    let core = 2e-9 * (rows * tokens * d) as f64;
+    println!("batch {batch}, {tokens} tokens, d {d}, {heads} heads; peak {peak:.1} GFLOP/s");
+    // The backward pass repeats the scores, which count as work that has to be done.
+    for (name, gflop, seconds) in [
+        ("forward", gflop, forward),
+        ("backward", 2.0 * gflop + core, backward),
+        ("both", 3.0 * gflop + core, forward + backward),
+    ] {
+        let rate = gflop / seconds;
+        let share = 100.0 * rate / peak;
+        println!("  {name:8} {:7.2} ms {rate:6.1} GFLOP/s {share:5.1} %", seconds * 1e3);
+    }
+}
+
+/// Buffers of one step.
+struct Step {
+    scratch: Scratch,
+    saved: Saved,
+    y: Vec<f32>,
+    dx: Vec<f32>,
+    weights: [Vec<f32>; 2],
+    biases: [Vec<f32>; 6],
+    d: usize,
+}
+
+impl Step {
+    fn new(rows: usize, d: usize) -> Self {
+        let (y, dx) = (vec![0.0; rows * d], vec![0.0; rows * d]);
+        let weights = [vec![0.0; 3 * d * d], vec![0.0; d * d]];
+        let biases = [0; 6].map(|_| vec![0.0; d]);
+        let (scratch, saved) = (Scratch::new(), Saved::default());
+        Self { scratch, saved, y, dx, weights, biases, d }
+    }
+
+    /// Seconds of the forward and of the backward pass.
+    fn run(&mut self, layer: &Attention, x: &[f32], dy: &[f32]) -> [f64; 2] {
+        let (level, d) = (Level::detect(), self.d);
+        let start = now();
+        let io = (x, &mut self.y[..]);
+        attention::forward_saving(level, layer, io, &mut self.saved, &mut self.scratch);
+        let forward = now() - start;
+        let [norm_weight, norm_bias, bq, bk, bv, bp] = self.biases.each_mut();
+        let [dqkv, dproj] = &mut self.weights;
+        let (q, rest) = MatMut::row_major(dqkv, d, 3 * d).split_at_col(d);
+        let (k, v) = rest.split_at_col(d);
+        let grads = Grads {
+            dx: &mut self.dx,
+            norm_weight,
+            norm_bias,
+            qkv: [(q, bq), (k, bk), (v, bv)]
+                .map(|(weight, bias)| LinearGrads { weight, bias: Some(bias) }),
+            proj: LinearGrads { weight: MatMut::row_major(dproj, d, d), bias: Some(bp) },
+        };
+        let start = now();
+        let given = Backward { saved: &self.saved, x, dy };
+        attention::backward(level, layer, &given, grads, &mut self.scratch);
+        [forward, now() - start]
+    }
+}
+
+/// Seconds of this thread's processor time if the pool has no other, else of the monotonic clock.
+#[cfg(target_os = "linux")]
+fn now() -> f64 {
+    #[repr(C)]
+    struct Timespec {
+        seconds: i64,
+        nanoseconds: i64,
+    }
+    unsafe extern "C" {
+        fn clock_gettime(clock: i32, time: *mut Timespec) -> i32;
+    }
+    const MONOTONIC: i32 = 1;
+    const THREAD: i32 = 3;
+    let clock = if rayon::current_num_threads() == 1 { THREAD } else { MONOTONIC };
+    let mut time = Timespec { seconds: 0, nanoseconds: 0 };
+    // SAFETY: the call fills in the struct, laid out as on all 64-bit Linux.
+    assert_eq!(unsafe { clock_gettime(clock, &raw mut time) }, 0, "clock_gettime");
+    time.seconds as f64 + 1e-9 * time.nanoseconds as f64
+}
+
+/// Seconds since an arbitrary start.
+#[cfg(not(target_os = "linux"))]
+fn now() -> f64 {
+    std::time::UNIX_EPOCH.elapsed().map_or(0.0, |elapsed| elapsed.as_secs_f64())
+}
+
+fn time(f: impl FnOnce()) -> f64 {
+    let start = now();
+    f();
+    now() - start
+}
+
+const LOOPS: usize = 4_000_000;
+/// Work of [`peak_gflop`] a thread: 10 vectors of multiply-adds a loop.
+const PEAK_GFLOP: f64 = 2e-9 * (LOOPS * 10 * LANES) as f64;
+
+#[cfg(target_arch = "x86_64")]
+const LANES: usize = 8;
+#[cfg(not(target_arch = "x86_64"))]
+const LANES: usize = 1;
+
+fn peak_gflop(threads: usize) {
+    (0..threads).into_par_iter().for_each(|_| {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: checked right here.
+        unsafe {
+            assert!(is_x86_feature_detected!("fma"), "no peak to compare with");
+            fma_loop();
+        }
+    });
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn fma_loop() {
+    use std::arch::x86_64::{_mm256_fmadd_ps, _mm256_set1_ps};
+    let factor = black_box(_mm256_set1_ps(0.999));
+    let mut sums = [_mm256_set1_ps(0.5); 10];
+    for _ in 0..LOOPS {
+        for sum in &mut sums {
+            *sum = _mm256_fmadd_ps(*sum, factor, factor);
+        }
+    }
+    black_box(sums);
+}
