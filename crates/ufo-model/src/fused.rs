@@ -18,10 +18,12 @@ use std::marker::PhantomData;
 use ufo_kernels::{Level, Mat, Scratch};
 
 mod attention;
+mod conv;
 mod ffn;
 mod layer_norm;
 
 pub(crate) use attention::SelfAttention;
+pub(crate) use conv::Convolution;
 pub(crate) use ffn::FeedForward;
 pub(crate) use layer_norm::Norm;
 
@@ -38,13 +40,14 @@ pub(crate) trait Op<const N: usize>: Debug + Clone + Send + 'static {
     /// The value, and what backward needs.
     fn forward_saving(&self, inputs: &[FlexTensor; N]) -> (FlexTensor, Self::Saved);
 
-    /// Gradients of the inputs from that of the value.
+    /// Gradients of the inputs, at least of those `wanted`, from that of the value.
     fn backward(
         &self,
         inputs: &[FlexTensor; N],
         saved: Self::Saved,
         gradient: &FlexTensor,
-    ) -> [FlexTensor; N];
+        wanted: [bool; N],
+    ) -> [Option<FlexTensor>; N];
 }
 
 /// An input of an operation: a tensor of any rank.
@@ -116,9 +119,10 @@ impl<O: Op<N>, const N: usize> Backward<Flex, N> for Step<O, N> {
     ) {
         let gradient = grads.consume::<Flex>(&ops.node);
         let (inputs, saved) = ops.state;
-        let found = self.op.backward(&inputs, saved, &contiguous(&gradient));
+        let wanted = ops.parents.each_ref().map(Option::is_some);
+        let found = self.op.backward(&inputs, saved, &contiguous(&gradient), wanted);
         for (parent, gradient) in ops.parents.into_iter().zip(found) {
-            if let Some(parent) = parent {
+            if let (Some(parent), Some(gradient)) = (parent, gradient) {
                 grads.register::<Flex>(parent.id, gradient);
             }
         }
@@ -177,7 +181,7 @@ pub(crate) fn level() -> Level {
 pub(crate) mod testing {
     use super::*;
     use crate::branch::Branch;
-    use crate::param::{Names, Visitor, values};
+    use crate::param::{Names, Visit, Visitor, require_grad, values};
     use burn_tensor::Device;
     use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 
@@ -189,35 +193,48 @@ pub(crate) mod testing {
         crate::from_values(values, shape, &Device::flex())
     }
 
-    /// The output of `forward` for `x`, and the gradients of a random projection of it: of x, then of
-    /// every parameter.
+    /// [`gradients`] of a branch and of its input.
     pub(crate) fn outputs_and_grads<B: Branch + Clone>(
         branch: &B,
         x: Tensor<3>,
         forward: impl Fn(&B, Tensor<3>) -> Tensor<3>,
     ) -> Vec<Vec<f32>> {
-        struct Leaves(Vec<Vec<f32>>, Option<burn_tensor::Gradients>);
-        impl Visitor for Leaves {
-            fn tensor<const D: usize>(&mut self, name: &str, tensor: &mut Tensor<D>) {
-                match &mut self.1 {
-                    None => *tensor = tensor.clone().autodiff().require_grad(),
-                    Some(grads) => {
-                        let grad = tensor.grad_remove(grads);
-                        self.0
-                            .push(values(&grad.unwrap_or_else(|| panic!("no gradient of {name}"))));
-                    }
-                }
+        #[derive(Clone)]
+        struct Named<B>(B);
+        impl<B: Branch> Visit for Named<B> {
+            fn visit(&mut self, prefix: &str, visitor: &mut impl Visitor) {
+                self.0.visit_named(&Names::both(prefix), visitor);
             }
         }
-        let (mut branch, x) = (branch.clone(), x.autodiff().require_grad());
-        let names = Names::both("");
-        branch.visit_named(&names, &mut Leaves(Vec::new(), None));
-        let y = forward(&branch, x.clone());
+        let x = x.autodiff().require_grad();
+        gradients(&Named(branch.clone()), (x, true), |named, x| forward(&named.0, x))
+    }
+
+    /// The output of `forward` for `x`, and the gradients of a random projection of it: of x where it
+    /// is tracked, then of every parameter that it reaches.
+    pub(crate) fn gradients<M: Visit + Clone, const D: usize>(
+        module: &M,
+        (x, tracked): (Tensor<D>, bool),
+        forward: impl Fn(&M, Tensor<D>) -> Tensor<3>,
+    ) -> Vec<Vec<f32>> {
+        struct Take(Vec<Vec<f32>>, burn_tensor::Gradients);
+        impl Visitor for Take {
+            fn tensor<const D: usize>(&mut self, _: &str, tensor: &mut Tensor<D>) {
+                self.0.extend(tensor.grad_remove(&mut self.1).as_ref().map(values));
+            }
+        }
+        let mut module = module.clone();
+        require_grad(&mut module);
+        let y = forward(&module, x.clone());
         let mut grads = (y.clone() * random(y.dims(), 99).autodiff()).sum().backward();
-        let dx = values(&x.grad_remove(&mut grads).unwrap());
-        let mut leaves = Leaves(vec![values(&y), dx], Some(grads));
-        branch.visit_named(&names, &mut leaves);
-        leaves.0
+        let mut found = vec![values(&y)];
+        if tracked {
+            found.push(values(&x.grad_remove(&mut grads).unwrap()));
+        }
+        let mut take = Take(found, grads);
+        module.visit("", &mut take);
+        assert!(take.0.len() > 3, "the parameters have gradients");
+        take.0
     }
 
     /// Equal to 1e-5 of the largest value.

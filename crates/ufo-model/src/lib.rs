@@ -31,7 +31,8 @@ pub use linear::Linear;
 pub use neck::{BnNeck, NeckStatistics};
 pub use norm::LayerNorm;
 pub use param::{
-    HostTensor, Names, State, Visit, Visitor, from_values, take_values, require_grad, state_of, task_key, values,
+    HostTensor, Names, State, Visit, Visitor, from_values, require_grad, state_of, take_values,
+    task_key, values,
 };
 pub use router::{Draw, RouterConfig};
 pub use stem::{Conv, Stem, resize_positions};

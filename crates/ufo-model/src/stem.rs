@@ -1,11 +1,13 @@
 //! From an image to patch tokens: a patch convolution, alone or after small strided convolutions
 //! (arXiv 2106.14881).
 
+use crate::fused::{self, Convolution, Input};
 use crate::param::{Visit, Visitor, from_values, key, truncated_normal, values};
 use burn_tensor::ops::ConvOptions;
 use burn_tensor::{Device, Tensor, activation, module};
 use rand::Rng;
 use rand_distr::{Distribution, Uniform};
+use ufo_kernels::conv::{Activation, Layout};
 use ufo_nas::{Arch, Stem as StemShape};
 use ufo_onnx::{Graph, Value};
 
@@ -37,7 +39,16 @@ impl Conv {
         }
     }
 
-    fn forward(&self, x_bchw: Tensor<4>) -> Tensor<4> {
+    /// The fused form, from and to channels last but for the images themselves.
+    fn fused(&self, x: &Tensor<4>, layout: Layout, activation: Activation) -> Option<Tensor<4>> {
+        let inputs =
+            fused::inputs([Input::new(x), Input::new(&self.weight), Input::new(&self.bias)])?;
+        let (stride, padding) = (self.stride, self.padding);
+        let op = Convolution { level: fused::level(), layout, stride, padding, activation };
+        Some(fused::apply(op, inputs))
+    }
+
+    fn composed(&self, x_bchw: Tensor<4>) -> Tensor<4> {
         let options = ConvOptions::new([self.stride; 2], [self.padding; 2], [1, 1], 1);
         module::conv2d(x_bchw, self.weight.clone(), Some(self.bias.clone()), options)
     }
@@ -100,15 +111,34 @@ impl Stem {
     /// # Shapes
     /// `[b, channels, height, width]` to `[b, 1 + rows * columns, d]`, patches row by row.
     pub fn forward(&self, images_bchw: Tensor<4>) -> Tensor<3> {
+        let patches_btd = match self.fused(&images_bchw) {
+            Some(patches) => patches,
+            None => self.composed(images_bchw),
+        };
+        let [b, _, d] = patches_btd.dims();
+        let cls = self.cls_token.clone().expand([b, 1, d]);
+        Tensor::cat(vec![cls, patches_btd], 1) + self.pos_embed.clone()
+    }
+
+    fn fused(&self, images_bchw: &Tensor<4>) -> Option<Tensor<3>> {
+        let (mut x, mut layout) = (images_bchw.clone(), Layout::Nchw);
+        for conv in &self.convs {
+            x = conv.fused(&x, layout, Activation::Gelu)?;
+            layout = Layout::Nhwc;
+        }
+        let map_brcd = self.proj.fused(&x, layout, Activation::None)?;
+        let [b, rows, columns, d] = map_brcd.dims();
+        Some(map_brcd.reshape([b, rows * columns, d]))
+    }
+
+    fn composed(&self, images_bchw: Tensor<4>) -> Tensor<3> {
         let mut x = images_bchw;
         for conv in &self.convs {
-            x = activation::gelu(conv.forward(x));
+            x = activation::gelu(conv.composed(x));
         }
-        let x = self.proj.forward(x);
-        let [b, d, rows, columns] = x.dims();
-        let patches = x.reshape([b, d, rows * columns]).swap_dims(1, 2);
-        let cls = self.cls_token.clone().expand([b, 1, d]);
-        Tensor::cat(vec![cls, patches], 1) + self.pos_embed.clone()
+        let map_bdrc = self.proj.composed(x);
+        let [b, d, rows, columns] = map_bdrc.dims();
+        map_bdrc.reshape([b, d, rows * columns]).swap_dims(1, 2)
     }
 
     pub(crate) fn to_onnx(&self, graph: &mut Graph, name: &str, x: &Value) -> crate::Result<Value> {
@@ -189,4 +219,37 @@ pub fn resize_positions(
         }
     }
     Ok(resized)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fused::testing::{assert_same, gradients, random};
+    use rand::{SeedableRng, rngs::ChaCha8Rng};
+    use ufo_nas::Preset;
+
+    #[test]
+    fn every_fused_stem_equals_burns() {
+        for shape in [
+            StemShape::Patch { size: 8, stride: 8 },
+            StemShape::Patch { size: 8, stride: 4 },
+            StemShape::Conv { widths: vec![5, 9], patch: 2 },
+        ] {
+            let arch = Arch { dim: 12, stem: shape, ..Preset::Demo.arch() };
+            let mut rng = ChaCha8Rng::seed_from_u64(1);
+            let stem = Stem::init(&arch, &mut rng, &Device::flex());
+            let run = |fused: bool, tracked: bool| {
+                let images = random([2, 3, 32, 32], 3);
+                let images = if tracked { images.autodiff().require_grad() } else { images };
+                gradients(&stem, (images, tracked), |stem, x| {
+                    if fused { stem.fused(&x).unwrap() } else { stem.composed(x) }
+                })
+            };
+            for tracked in [true, false] {
+                for (fused, composed) in run(true, tracked).iter().zip(&run(false, tracked)) {
+                    assert_same(fused, composed);
+                }
+            }
+        }
+    }
 }

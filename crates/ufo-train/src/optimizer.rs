@@ -172,8 +172,7 @@ impl Moments {
         (shrink, momentum): (f32, f32),
         (lr, decay): (f32, f32),
     ) {
-        let settings =
-            Sgd { lr: lr.into(), momentum: momentum.into(), weight_decay: decay.into() };
+        let settings = Sgd { lr: lr.into(), momentum: momentum.into(), weight_decay: decay.into() };
         let state = SgdState { param: weights, grad, buffer: &mut self.first };
         sgd(Level::detect(), &settings, shrink, state);
     }

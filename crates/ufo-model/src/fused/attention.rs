@@ -51,8 +51,10 @@ impl Op<7> for SelfAttention {
     fn forward_saving(&self, inputs: &[FlexTensor; 7]) -> (FlexTensor, Self::Saved) {
         let x = contiguous(&inputs[0]);
         let mut y = vec![0.0; slice(&x).len()];
-        let saved = with_scratch(|scratch| {
-            attention::forward_saving(self.level, &self.of(inputs), slice(&x), &mut y, scratch)
+        let mut saved = Saved::default();
+        with_scratch(|scratch| {
+            let rows = (slice(&x), &mut y[..]);
+            attention::forward_saving(self.level, &self.of(inputs), rows, &mut saved, scratch);
         });
         (tensor(y, x.layout().shape().clone()), Arc::new(saved))
     }
@@ -62,7 +64,8 @@ impl Op<7> for SelfAttention {
         inputs: &[FlexTensor; 7],
         saved: Self::Saved,
         gradient: &FlexTensor,
-    ) -> [FlexTensor; 7] {
+        _wanted: [bool; 7],
+    ) -> [Option<FlexTensor>; 7] {
         let x = contiguous(&inputs[0]);
         let shapes = inputs.each_ref().map(|input| input.layout().shape().clone());
         let mut grads = shapes.each_ref().map(|shape| vec![0.0; shape.num_elements()]);
@@ -84,6 +87,6 @@ impl Op<7> for SelfAttention {
         let given = Backward { saved: &saved, x: slice(&x), dy: slice(gradient) };
         with_scratch(|scratch| attention::backward(self.level, &of, &given, into, scratch));
         let mut shapes = shapes.into_iter();
-        grads.map(|values| tensor(values, shapes.next().expect("a shape an input")))
+        grads.map(|values| Some(tensor(values, shapes.next().expect("a shape an input"))))
     }
 }

@@ -51,7 +51,8 @@ impl Op<7> for FeedForward {
         inputs: &[FlexTensor; 7],
         saved: Self::Saved,
         gradient: &FlexTensor,
-    ) -> [FlexTensor; 7] {
+        _wanted: [bool; 7],
+    ) -> [Option<FlexTensor>; 7] {
         let x = contiguous(&inputs[0]);
         let shapes = inputs.each_ref().map(|input| input.layout().shape().clone());
         let mut grads = shapes.each_ref().map(|shape| vec![0.0; shape.num_elements()]);
@@ -70,6 +71,6 @@ impl Op<7> for FeedForward {
             ffn::backward(self.level, &weights(inputs), given, into, scratch);
         });
         let mut shapes = shapes.into_iter();
-        grads.map(|values| tensor(values, shapes.next().expect("a shape an input")))
+        grads.map(|values| Some(tensor(values, shapes.next().expect("a shape an input"))))
     }
 }

@@ -35,7 +35,8 @@ impl Op<3> for Norm {
         inputs: &[FlexTensor; 3],
         stats: Self::Saved,
         gradient: &FlexTensor,
-    ) -> [FlexTensor; 3] {
+        _wanted: [bool; 3],
+    ) -> [Option<FlexTensor>; 3] {
         let [x, weight, _] = inputs.each_ref().map(contiguous);
         let d = slice(&weight).len();
         let mut dx = vec![0.0; slice(&x).len()];
@@ -45,6 +46,6 @@ impl Op<3> for Norm {
         let grads = Grads { dx: &mut dx, dweight: &mut dweight, dbias: &mut dbias };
         with_scratch(|scratch| backward(self.level, &given, grads, scratch));
         let shape = x.layout().shape().clone();
-        [tensor(dx, shape), tensor(dweight, [d].into()), tensor(dbias, [d].into())]
+        [tensor(dx, shape), tensor(dweight, [d].into()), tensor(dbias, [d].into())].map(Some)
     }
 }
