@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::testing::{
-    assert_close, assert_same_for_any_threads, assert_within, differences, doubles, values,
+    assert_close, assert_same_for_any_threads, assert_within, differences, doubles, fixed_cases,
+    values,
 };
 
 /// A plain convolution in double precision.
@@ -231,7 +232,7 @@ fn shape([a, b]: [[usize; 4]; 2], images: usize, channels: usize, outputs: usize
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(fixed_cases(150))]
 
     #[test]
     fn a_full_convolution_equals_the_formula(
