@@ -117,7 +117,7 @@ impl<'a> Product<'a> {
         }
     }
 
-    /// Computes all of it in this thread.
+    /// Computes all of it in this thread, with the vectors of the level that it was made for.
     #[inline(always)]
     pub(crate) fn compute<S: Simd>(mut self, s: S, scratch: &mut Scratch) {
         let (rows, cols, k) = (self.a.rows(), self.cols.len(), self.a.cols());
@@ -178,6 +178,8 @@ impl<'a> Product<'a> {
     ) -> PanelRows {
         let mat = match self.b.0 {
             Operand::Packed(panels) => {
+                let len = packed_len::<S>(panels.rows, panels.cols);
+                assert!(panels.values.len() >= len, "b: packed for other vectors");
                 return PanelRows {
                     start: panels.values.as_ptr().wrapping_add(self.cols.start * panels.rows),
                     rows: panels.rows,
