@@ -64,13 +64,13 @@ fn report(sizes: Sizes, threads: usize) {
         tokens,
     };
     let mut step = Step::new(rows, d);
-    let [mut peak, mut forward, mut backward] = [f64::INFINITY; 3];
+    let [mut best, mut forward, mut backward] = [f64::INFINITY; 3];
     for _ in 0..ROUNDS {
-        peak = peak.min(time(|| peak_gflop(threads)));
+        best = best.min(peak(threads));
         let [first, second] = step.run(&layer, &x, &dy);
         (forward, backward) = (forward.min(first), backward.min(second));
     }
-    let peak = PEAK_GFLOP * threads as f64 / peak;
+    let peak = 1.0 / best;
     // Multiply-adds of the projections and of the two products of the heads, two operations each.
     let gflop = 2e-9 * (4 * rows * d * d + 2 * rows * tokens * d) as f64;
     let core = 2e-9 * (rows * tokens * d) as f64;
@@ -166,34 +166,61 @@ fn time(f: impl FnOnce()) -> f64 {
 }
 
 const LOOPS: usize = 4_000_000;
-/// Work of [`peak_gflop`] a thread: 10 vectors of multiply-adds a loop.
-const PEAK_GFLOP: f64 = 2e-9 * (LOOPS * 10 * LANES) as f64;
+/// Independent sums, enough to hide the latency of an addition.
+const CHAINS: usize = 10;
 
-#[cfg(target_arch = "x86_64")]
-const LANES: usize = 8;
-#[cfg(not(target_arch = "x86_64"))]
-const LANES: usize = 1;
-
-fn peak_gflop(threads: usize) {
-    (0..threads).into_par_iter().for_each(|_| {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: checked right here.
-        unsafe {
-            assert!(is_x86_feature_detected!("fma"), "no peak to compare with");
-            fma_loop();
-        }
+/// Runs multiply-adds on registers in all threads; gives the seconds for one GFLOP.
+fn peak(threads: usize) -> f64 {
+    let level = Level::detect();
+    let lanes = if level == Level::Avx512 { 16 } else { 8 };
+    let seconds = time(|| {
+        (0..threads).into_par_iter().for_each(|_| match level {
+            // SAFETY: the level was detected.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => unsafe { avx2_chains() },
+            // SAFETY: the level was detected.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => unsafe { avx512_chains() },
+            _ => portable_chains(),
+        });
     });
+    seconds / (2e-9 * (threads * LOOPS * CHAINS * lanes) as f64)
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn fma_loop() {
+fn avx2_chains() {
     use std::arch::x86_64::{_mm256_fmadd_ps, _mm256_set1_ps};
     let factor = black_box(_mm256_set1_ps(0.999));
-    let mut sums = [_mm256_set1_ps(0.5); 10];
+    let mut sums = [_mm256_set1_ps(0.5); CHAINS];
     for _ in 0..LOOPS {
         for sum in &mut sums {
             *sum = _mm256_fmadd_ps(*sum, factor, factor);
+        }
+    }
+    black_box(sums);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn avx512_chains() {
+    use std::arch::x86_64::{_mm512_fmadd_ps, _mm512_set1_ps};
+    let factor = black_box(_mm512_set1_ps(0.999));
+    let mut sums = [_mm512_set1_ps(0.5); CHAINS];
+    for _ in 0..LOOPS {
+        for sum in &mut sums {
+            *sum = _mm512_fmadd_ps(*sum, factor, factor);
+        }
+    }
+    black_box(sums);
+}
+
+fn portable_chains() {
+    let factor = black_box(0.999_f32);
+    let mut sums = [[0.5_f32; 8]; CHAINS];
+    for _ in 0..LOOPS {
+        for sum in sums.iter_mut().flatten() {
+            *sum = *sum * factor + factor;
         }
     }
     black_box(sums);

@@ -212,7 +212,8 @@ fn mix(level: Level, shape: Shape, qkv: &[f32], mixed: Mixed, scratch: &mut Scra
         let (largest, inverse) =
             unsafe { (largest.part(index * tokens, tokens), inverse.part(index * tokens, tokens)) };
         let out = shape.place(index, &o, shape.e, 0);
-        core::forward(level, &shape.head(index, qkv), Sums { largest, inverse }, out, scratch);
+        let sums = &mut Sums { largest, inverse };
+        core::forward(level, &shape.head(index, qkv), sums, out, scratch);
     });
 }
 

@@ -10,6 +10,7 @@
 //! dimension only, so the bits do not depend on the number of threads.
 
 mod epilogue;
+mod finish;
 mod pack;
 mod product;
 mod tile;

@@ -126,7 +126,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testing::{assert_close, assert_same_for_any_threads, differences, doubles, values};
+    use crate::testing::{
+        assert_close, assert_same_for_any_threads, differences, doubles, fixed_cases, values,
+    };
 
     /// `y = x W + b` in double precision, of row-major `[m, i]` and `[i, o]`.
     fn reference([m, i, o]: [usize; 3], x: &[f64], w: &[f64], b: &[f64]) -> Vec<f64> {
@@ -159,7 +161,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(40))]
+        #![proptest_config(fixed_cases(40))]
 
         #[test]
         fn output_and_gradients_are_those_of_the_formula(

@@ -121,7 +121,8 @@ pub fn sum_of_squares(level: Level, values: &[f32]) -> f64 {
         let sum = unsafe { shared.part(piece, 1) };
         sum[0] = level.run(Squares(&values[range]));
     });
-    sums.iter().sum()
+    // Not `sum`, which is -0 of nothing.
+    sums.iter().fold(0.0, |sum, piece| sum + piece)
 }
 
 /// Constants of one step, computed in double precision and then rounded.

@@ -20,6 +20,8 @@ pub(crate) use avx2::Avx2;
 pub(crate) use avx512::Avx512;
 pub(crate) use math::{exp, gelu, gelu_and_derivative};
 pub(crate) use portable::Portable;
+#[cfg(test)]
+pub(crate) use portable::Wide;
 pub(crate) use twice::Twice;
 
 use crate::level::Kernel;

@@ -1,8 +1,15 @@
 //! Reproducible values and comparisons for the tests of all kernels.
 
+use proptest::test_runner::{Config, RngSeed};
+
 use crate::Level;
 
-/// `len` values in -1 to 1, the same for the same seed (SplitMix64).
+/// So many random cases, the same in each run.
+pub(crate) fn fixed_cases(cases: u32) -> Config {
+    Config { cases, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..Config::default() }
+}
+
+/// `len` values in -1 to 1, the same for the same seed (`SplitMix64`).
 pub(crate) fn values(seed: u64, len: usize) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let next = || {

@@ -105,7 +105,13 @@ impl Plan {
 }
 
 /// Computes the output of a head.
-pub(super) fn forward(level: Level, head: &Head, sums: Sums, out: Rows, scratch: &mut Scratch) {
+pub(super) fn forward(
+    level: Level,
+    head: &Head,
+    sums: &mut Sums,
+    out: Rows,
+    scratch: &mut Scratch,
+) {
     let plan = Plan::new(level, head);
     let (tokens, width) = (plan.tokens, plan.width);
     let lens =
@@ -151,7 +157,7 @@ pub(super) fn backward(
         plan.multiply(head.k, q_t, p, columns);
         plan.multiply(head.v, d_o_t, ds, columns);
         let dots = &mut dots[..count];
-        level.run(Dots { a: rows[1], b: rows[2], dots });
+        level.run(Dots { a: rows[1], b: rows[2], out: dots });
         let (largest, inverse) = (&given.largest[block.clone()], &given.inverse[block.clone()]);
         let (p, ds, scale) = (&mut p[..tokens * columns], &mut ds[..tokens * columns], plan.scale);
         level.run(ScoreGrads { p, ds, columns, scale, queries: [largest, inverse, dots] });
@@ -235,7 +241,7 @@ impl Kernel for ScoreGrads<'_> {
 struct Dots<'a> {
     a: Mat<'a>,
     b: Mat<'a>,
-    dots: &'a mut [f32],
+    out: &'a mut [f32],
 }
 
 impl Kernel for Dots<'_> {
@@ -245,7 +251,7 @@ impl Kernel for Dots<'_> {
     fn run<S: Simd>(self, s: S) {
         let len = self.a.cols();
         assert!(self.a.col_stride() == 1 && self.b.col_stride() == 1 && self.b.cols() == len);
-        for (row, dot) in self.dots.iter_mut().enumerate() {
+        for (row, dot) in self.out.iter_mut().enumerate() {
             let a = &self.a.data()[row * self.a.row_stride()..][..len];
             let b = &self.b.data()[row * self.b.row_stride()..][..len];
             let mut sum = s.splat(0.0);

@@ -2,8 +2,9 @@
 //!
 //! A row has the window's values in the order in which they lie in the input, `[kh, kw, channels]` or
 //! `[channels, kh, kw]`: runs of contiguous values, one a line of the window (and channel).
+#![allow(unsafe_code, reason = "the innermost loops work on pointers")]
 
-use std::ops::Range;
+use std::{ops::Range, slice};
 
 use super::shape::{Axis, Layout, Shape};
 use crate::{level::Kernel, simd::Simd};
@@ -58,9 +59,31 @@ struct Run {
     image: usize,
 }
 
+/// The same line of the windows of `count` neighbors, all of it on the image.
+struct Runs {
+    count: usize,
+    len: usize,
+    /// Where the first one lies in the columns and in the image.
+    column: usize,
+    image: usize,
+    /// The distances to the next one in the columns and in the image.
+    steps: [usize; 2],
+}
+
+impl Runs {
+    /// Panics unless all values lie inside of columns and an image of these lengths.
+    #[inline(always)]
+    fn check(&self, columns: usize, image: usize) {
+        let reach = |step: usize| (self.count - 1) * step + self.len;
+        assert!(self.count > 0 && self.column + reach(self.steps[0]) <= columns);
+        assert!(self.image + reach(self.steps[1]) <= image);
+    }
+}
+
 /// What is done with each line of each window.
 trait Visit {
     fn run<S: Simd>(&mut self, s: S, run: &Run);
+    fn runs<S: Simd>(&mut self, s: S, runs: &Runs);
 }
 
 impl Visit for Gather<'_> {
@@ -74,6 +97,46 @@ impl Visit for Gather<'_> {
         }
         copy(s, &self.input[*image..][..inside.len()], &mut to[inside.clone()]);
     }
+
+    #[inline(always)]
+    fn runs<S: Simd>(&mut self, s: S, runs: &Runs) {
+        runs.check(self.columns.len(), self.input.len());
+        let to = self.columns[runs.column..].as_mut_ptr();
+        let from = self.input[runs.image..].as_ptr();
+        // SAFETY: the check covers all runs.
+        unsafe {
+            match runs.len {
+                1 => copy_short::<1>(from, to, runs),
+                2 => copy_short::<2>(from, to, runs),
+                3 => copy_short::<3>(from, to, runs),
+                5 => copy_short::<5>(from, to, runs),
+                7 => copy_short::<7>(from, to, runs),
+                9 => copy_short::<9>(from, to, runs),
+                15 => copy_short::<15>(from, to, runs),
+                len => {
+                    for i in 0..runs.count {
+                        let from = slice::from_raw_parts(from.add(i * runs.steps[1]), len);
+                        copy(s, from, slice::from_raw_parts_mut(to.add(i * runs.steps[0]), len));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Copies runs of a constant length, such as those of 1 or 3 channels.
+///
+/// # Safety
+/// All of `runs` can be read from `from` on and written from `to` on.
+#[inline(always)]
+unsafe fn copy_short<const LEN: usize>(from: *const f32, to: *mut f32, runs: &Runs) {
+    for i in 0..runs.count {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let values = from.add(i * runs.steps[1]).cast::<[f32; LEN]>().read();
+            to.add(i * runs.steps[0]).cast::<[f32; LEN]>().write(values);
+        }
+    }
 }
 
 impl Visit for Spread<'_> {
@@ -82,6 +145,20 @@ impl Visit for Spread<'_> {
         let Run { inside, image, .. } = run;
         let from = &self.columns[run.column..][..run.len][inside.clone()];
         add(s, from, &mut self.image[*image..][..inside.len()]);
+    }
+
+    #[inline(always)]
+    fn runs<S: Simd>(&mut self, s: S, runs: &Runs) {
+        runs.check(self.columns.len(), self.image.len());
+        let from = self.columns[runs.column..].as_ptr();
+        let to = self.image[runs.image..].as_mut_ptr();
+        for i in 0..runs.count {
+            // SAFETY: the check covers all runs.
+            unsafe {
+                let from = slice::from_raw_parts(from.add(i * runs.steps[0]), runs.len);
+                add(s, from, slice::from_raw_parts_mut(to.add(i * runs.steps[1]), runs.len));
+            }
+        }
     }
 }
 
@@ -95,12 +172,10 @@ fn copy<S: Simd>(s: S, from: &[f32], to: &mut [f32]) {
         }
         return;
     }
-    let mut i = 0;
-    while i + S::LANES <= len {
-        s.write(&mut to[i..], s.read(&from[i..]));
-        i += S::LANES;
+    for (to, from) in to.chunks_exact_mut(S::LANES).zip(from.chunks_exact(S::LANES)) {
+        s.write(to, s.read(from));
     }
-    if i < len {
+    if !len.is_multiple_of(S::LANES) {
         s.write(&mut to[len - S::LANES..], s.read(&from[len - S::LANES..]));
     }
 }
@@ -177,10 +252,39 @@ struct Line {
 impl Line {
     #[inline(always)]
     fn visit<S: Simd>(&self, s: S, axis: &Axis, outs: Range<usize>, visitor: &mut impl Visit) {
+        let Some(image) = self.image else {
+            return self.clipped(s, axis, outs.clone(), (outs.start, visitor));
+        };
+        let full = axis.full();
+        let start = full.start.clamp(outs.start, outs.end);
+        let end = full.end.clamp(start, outs.end);
+        self.clipped(s, axis, outs.start..start, (outs.start, visitor));
+        if start < end {
+            let runs = Runs {
+                count: end - start,
+                len: axis.kernel * self.unit,
+                column: self.column + (start - outs.start) * self.step,
+                image: image + axis.under(start, 0) * self.unit,
+                steps: [self.step, axis.stride * self.unit],
+            };
+            visitor.runs(s, &runs);
+        }
+        self.clipped(s, axis, end..outs.end, (outs.start, visitor));
+    }
+
+    /// Visits the windows of `outs` one by one; the column is that of `first`.
+    #[inline(always)]
+    fn clipped<S: Simd>(
+        &self,
+        s: S,
+        axis: &Axis,
+        outs: Range<usize>,
+        (first, visitor): (usize, &mut impl Visit),
+    ) {
         let len = axis.kernel * self.unit;
-        for (i, x) in outs.enumerate() {
+        for x in outs {
             let taps = axis.taps(x);
-            let column = self.column + i * self.step;
+            let column = self.column + (x - first) * self.step;
             let (inside, image) = match self.image {
                 Some(image) if !taps.is_empty() => (
                     taps.start * self.unit..taps.end * self.unit,

@@ -18,10 +18,11 @@ use crate::{
     split::Shared,
 };
 
-/// Values of a block of windows, which stay in the second-level cache.
-const BLOCK_LEN: usize = 32 << 10;
+/// Values of a block of windows, which stay in the second-level cache, or beyond it where windows are
+/// large.
+const BLOCK_LEN: usize = 64 << 10;
 /// Fewest and most output pixels a block: fewer read the weight too often, more gain nothing.
-const BLOCK_PIXELS: [usize; 2] = [96, 768];
+const BLOCK_PIXELS: [usize; 2] = [192, 768];
 
 impl Shape {
     /// Output pixels a block, by the sizes alone, in whole register tiles of all levels.

@@ -137,69 +137,97 @@ impl Kernel for Forward<'_> {
             let bias = self.bias.map_or(s.splat(0.0), |bias| s.read(&bias[channel..][..lanes]));
             for y in 0..height {
                 let line = y * stride[0] * self.planes.padded()[1];
-                let mut x = 0;
-                while x < width {
-                    let window = Window {
-                        planes: &self.planes,
-                        image: &self.padded[(line + x * stride[1]) * S::LANES..],
-                        taps: self.taps,
-                    };
-                    let to = self.first + (y * width + x) * channels + channel;
-                    x += match width - x {
-                        8.. => self.pixels::<S, 8>(s, &window, bias, [to, lanes]),
-                        4.. => self.pixels::<S, 4>(s, &window, bias, [to, lanes]),
-                        2.. => self.pixels::<S, 2>(s, &window, bias, [to, lanes]),
-                        _ => self.pixels::<S, 1>(s, &window, bias, [to, lanes]),
-                    };
-                }
+                let window = Window {
+                    kernel: self.planes.kernel(),
+                    width: self.planes.padded()[1],
+                    step: stride[1],
+                    image: &self.padded[line * S::LANES..],
+                    taps: self.taps,
+                };
+                let first = self.first + y * width * channels + channel;
+                window.line(s, (bias, width), &mut Output { pass: &self, first, lanes });
             }
         }
     }
 }
 
-impl Forward<'_> {
-    /// Computes `PIXELS` neighbors and writes `lanes` values of each from `to` on; gives their number.
+/// A line of the output of `lanes` channels, from `first` on.
+struct Output<'a> {
+    pass: &'a Forward<'a>,
+    first: usize,
+    lanes: usize,
+}
+
+impl Sink for Output<'_> {
     #[inline(always)]
-    fn pixels<S: Simd, const PIXELS: usize>(
-        &self,
-        s: S,
-        window: &Window<'_>,
-        bias: S::V,
-        [to, lanes]: [usize; 2],
-    ) -> usize {
-        let sums = window.sums::<S, PIXELS>(s, bias);
-        for (i, sum) in sums.into_iter().enumerate() {
-            let to = to + i * self.planes.channels;
-            // SAFETY: the pieces have disjoint channels and images.
-            let (out, pre) =
-                unsafe { (self.out.part(to, lanes), self.pre.map(|pre| pre.part(to, lanes))) };
-            if let Some(pre) = pre {
-                s.write(pre, sum);
-            }
-            let sum = match self.activation {
-                Activation::None => sum,
-                Activation::Gelu => gelu(s, sum),
-            };
-            s.write(out, sum);
+    fn put<S: Simd>(&mut self, s: S, x: usize, sum: S::V) {
+        let Forward { planes, activation, out, pre, .. } = *self.pass;
+        let to = self.first + x * planes.channels;
+        // SAFETY: the pieces have disjoint channels and images.
+        let (out, pre) =
+            unsafe { (out.part(to, self.lanes), pre.map(|pre| pre.part(to, self.lanes))) };
+        if let Some(pre) = pre {
+            s.write(pre, sum);
         }
-        PIXELS
+        let sum = match activation {
+            Activation::None => sum,
+            Activation::Gelu => gelu(s, sum),
+        };
+        s.write(out, sum);
     }
 }
 
-/// The padded pixels from the first tap of an output pixel on.
+/// What becomes of the sums of a line of windows.
+trait Sink {
+    fn put<S: Simd>(&mut self, s: S, x: usize, sum: S::V);
+}
+
+/// Padded pixels from the first tap of an output pixel on.
+#[derive(Clone, Copy)]
 struct Window<'a> {
-    planes: &'a Planes,
+    kernel: [usize; 2],
+    /// Pixels a line.
+    width: usize,
+    /// Pixels from one output pixel to the next.
+    step: usize,
     image: &'a [f32],
     taps: &'a [f32],
 }
 
 impl Window<'_> {
+    /// `init` and the products with all taps, for `count` neighbors.
+    #[inline(always)]
+    fn line<S: Simd>(&self, s: S, (init, count): (S::V, usize), sink: &mut impl Sink) {
+        let mut x = 0;
+        while x < count {
+            let window = Self { image: &self.image[x * self.step * S::LANES..], ..*self };
+            x += match count - x {
+                8.. => window.pixels::<S, 8>(s, init, (x, sink)),
+                4.. => window.pixels::<S, 4>(s, init, (x, sink)),
+                2.. => window.pixels::<S, 2>(s, init, (x, sink)),
+                _ => window.pixels::<S, 1>(s, init, (x, sink)),
+            };
+        }
+    }
+
+    /// As [`Self::line`] for `PIXELS` neighbors, the first of which is `x`; gives their number.
+    #[inline(always)]
+    fn pixels<S: Simd, const PIXELS: usize>(
+        &self,
+        s: S,
+        init: S::V,
+        (x, sink): (usize, &mut impl Sink),
+    ) -> usize {
+        for (i, sum) in self.sums::<S, PIXELS>(s, init).into_iter().enumerate() {
+            sink.put(s, x + i, sum);
+        }
+        PIXELS
+    }
+
     /// `init` and the products with all taps, for `PIXELS` neighbors.
     #[inline(always)]
     fn sums<S: Simd, const PIXELS: usize>(&self, s: S, init: S::V) -> [S::V; PIXELS] {
-        let ([kernel_height, kernel_width], width) =
-            (self.planes.kernel(), self.planes.padded()[1]);
-        let step = self.planes.axes[1].stride;
+        let Self { kernel: [kernel_height, kernel_width], width, step, .. } = *self;
         let last = (kernel_height - 1) * width + (PIXELS - 1) * step + kernel_width;
         assert!(self.image.len() >= last * S::LANES);
         assert!(self.taps.len() >= kernel_height * kernel_width * S::LANES);

@@ -157,6 +157,16 @@ impl Axis {
         self.padding.saturating_sub(first).min(end)..end
     }
 
+    /// The output pixels whose taps all lie on the image.
+    #[inline(always)]
+    pub(super) fn full(&self) -> Range<usize> {
+        let end = match (self.size + self.padding).checked_sub(self.kernel) {
+            Some(last) => (last / self.stride + 1).min(self.out),
+            None => 0,
+        };
+        self.padding.div_ceil(self.stride).min(end)..end
+    }
+
     /// The input pixel under tap `tap` of output pixel `out`, which lies on the image.
     #[inline(always)]
     pub(super) fn under(&self, out: usize, tap: usize) -> usize {
@@ -175,7 +185,9 @@ mod tests {
         {
             let out = (size + 2 * padding - kernel) / stride + 1;
             let axis = Axis { size, out, kernel, stride, padding };
+            let full = axis.full();
             for o in 0..out {
+                assert_eq!(full.contains(&o), axis.taps(o).len() == kernel, "{axis:?} {o}");
                 let on = |tap: &usize| (padding..size + padding).contains(&(o * stride + tap));
                 let expected: Vec<usize> = (0..kernel).filter(on).collect();
                 let taps: Vec<usize> = axis.taps(o).collect();

@@ -151,7 +151,7 @@ fn an_excluded_class_gets_no_gradient_and_a_nan_stays_in_its_row() {
     for level in Level::available() {
         let (loss, grad) = case.run(level, Targets::Classes(&case.labels));
         assert!(loss.is_nan(), "{level:?}");
-        assert_eq!(grad[4], 0.0, "{level:?}");
+        assert!(grad[4].abs() <= 0.0, "{level:?}: {}", grad[4]);
         assert!(grad[..17].iter().all(|g| g.is_finite()), "{level:?}: {grad:?}");
         assert!(grad[17..].iter().all(|g| g.is_nan()), "{level:?}: {grad:?}");
     }

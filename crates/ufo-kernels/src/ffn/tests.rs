@@ -1,7 +1,7 @@
-use proptest::prelude::*;
-
 use super::*;
-use crate::testing::{assert_close, assert_same_for_any_threads, differences, doubles, values};
+use crate::testing::{
+    assert_close, assert_same_for_any_threads, assert_within, differences, doubles, values,
+};
 
 /// A feed-forward whose weights lie in the corner of larger ones, in some precision.
 #[derive(Clone)]
@@ -119,22 +119,22 @@ fn assert_matches_the_formula(shape: [usize; 3]) {
             // In a row of one value, x - mean is 0 and dx only rounding.
             if shape[1] > 1 || k != 0 {
                 let name = format!("{name} at {level:?} of {shape:?}");
-                assert_close(&name, &got[2 + k], &gradients[k], 3e-5);
+                // GELU's own error is absolute, however small the gradients are.
+                let largest = gradients[k].iter().fold(0.0_f64, |largest, v| largest.max(v.abs()));
+                assert_within(&name, &got[2 + k], &gradients[k], 3e-5 * largest + 1e-6);
             }
         }
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
-
-    #[test]
-    fn output_and_gradients_are_those_of_the_formula(
-        m in prop::sample::select(vec![1usize, 2, 3, 7]),
-        d in prop::sample::select(vec![1usize, 3, 5, 8, 17]),
-        f in prop::sample::select(vec![1usize, 2, 5, 18]),
-    ) {
-        assert_matches_the_formula([m, d, f]);
+#[test]
+fn output_and_gradients_are_those_of_the_formula() {
+    for m in [1, 2, 3, 7] {
+        for d in [1, 3, 5, 8, 17] {
+            for f in [1, 2, 5, 18] {
+                assert_matches_the_formula([m, d, f]);
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Operands copied into the order in which tiles read them.
 #![allow(unsafe_code, reason = "elements are read and written through pointers")]
 
-use std::slice;
+use std::{ptr::copy_nonoverlapping, slice};
 
 use super::{Tile, tile::Strided};
 use crate::{
@@ -265,9 +265,16 @@ pub(super) unsafe fn pack_left<S: Simd>(from: Strided, [rows, k]: [usize; 2], to
 #[inline(always)]
 unsafe fn pack_tile<S: Simd>(from: Strided, [rows, k]: [usize; 2], to: *mut f32) {
     for col in 0..k {
-        for row in 0..rows {
-            // SAFETY: the caller's promise.
-            unsafe { *to.add(col * S::TILE_ROWS + row) = *from.at(row, col).start }
+        let (from, to) = (from.at(0, col), to.wrapping_add(col * S::TILE_ROWS));
+        // SAFETY: the caller's promise.
+        unsafe {
+            if from.row_stride == 1 {
+                copy_nonoverlapping(from.start, to, rows);
+            } else {
+                for row in 0..rows {
+                    *to.add(row) = *from.at(row, 0).start;
+                }
+            }
         }
     }
 }

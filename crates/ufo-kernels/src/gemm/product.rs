@@ -4,15 +4,16 @@
 use std::{mem::MaybeUninit, ops::Range};
 
 use super::{
-    epilogue::{Epilogue, Finish, Finisher, Plain},
+    epilogue::Epilogue,
+    finish::{Finish, FinishTile, Plain, Sums},
     pack::{Operand, Right, pack_left, pack_right, packed_len},
     tile::{Destination, Factors, Strided, StridedMut, tile},
 };
 use crate::{
-    level::{Kernel, Level},
+    level::Level,
     mat::{Mat, MatMut},
     scratch::Scratch,
-    simd::{Simd, Twice},
+    simd::Simd,
 };
 
 /// Largest part of the inner dimension that passes through a tile at a time: a panel of so many rows
@@ -116,7 +117,7 @@ impl<'a> Product<'a> {
         }
     }
 
-    /// Computes all of it in this thread.
+    /// Computes all of it in this thread, with the vectors of the level that it was made for.
     #[inline(always)]
     pub(crate) fn compute<S: Simd>(mut self, s: S, scratch: &mut Scratch) {
         let (rows, cols, k) = (self.a.rows(), self.cols.len(), self.a.cols());
@@ -177,6 +178,8 @@ impl<'a> Product<'a> {
     ) -> PanelRows {
         let mat = match self.b.0 {
             Operand::Packed(panels) => {
+                let len = packed_len::<S>(panels.rows, panels.cols);
+                assert!(panels.values.len() >= len, "b: packed for other vectors");
                 return PanelRows {
                     start: panels.values.as_ptr().wrapping_add(self.cols.start * panels.rows),
                     rows: panels.rows,
@@ -322,74 +325,5 @@ impl Pass<'_> {
         // SAFETY: the caller's promise; the largest tile fits `sums`, which the tile fills.
         unsafe { tile(s, [rows, vectors], factors, to) };
         finish! { Plain Scale Bias Gelu GeluGrad }
-    }
-}
-
-/// The sums of a tile on the stack.
-#[derive(Clone, Copy)]
-struct Sums {
-    start: *const f32,
-    stride: usize,
-}
-
-/// Puts the sums of a tile into C by way of the epilogue; made only in [`Pass::place`].
-struct FinishTile<F> {
-    finisher: F,
-    c: StridedMut,
-    /// Whether the sums are added to what C holds.
-    add: bool,
-    at: [usize; 2],
-    size: [usize; 2],
-    sums: Sums,
-}
-
-impl<F: Finisher> Kernel for FinishTile<F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self { at: [row, col], size: [rows, width], .. } = self;
-        // Constant strides where they can be, so that the usual case does without other accesses.
-        let contiguous = self.c.contiguous().zip(self.finisher.contiguous());
-        for i in 0..rows {
-            let mut j = 0;
-            if let Some((c, finisher)) = contiguous {
-                let tile = FinishTile { finisher, c, ..self };
-                while width - j >= 2 * S::LANES {
-                    // SAFETY: a part of the tile, inside by the promise of `Pass::place`'s caller.
-                    unsafe { tile.apply(Twice(s), [i, j], [row + i, col + j, 2 * S::LANES]) };
-                    j += 2 * S::LANES;
-                }
-                while width - j >= S::LANES {
-                    // SAFETY: as above.
-                    unsafe { tile.apply(s, [i, j], [row + i, col + j, S::LANES]) };
-                    j += S::LANES;
-                }
-            }
-            while j < width {
-                let n = S::LANES.min(width - j);
-                // SAFETY: as above.
-                unsafe { self.apply(s, [i, j], [row + i, col + j, n]) };
-                j += n;
-            }
-        }
-    }
-}
-
-impl<F: Finisher> FinishTile<F> {
-    /// # Safety
-    /// `place` lies inside of C, and `[i, j]` is the same place in the tile.
-    #[inline(always)]
-    unsafe fn apply<S: Simd>(&self, s: S, [i, j]: [usize; 2], place: [usize; 3]) {
-        // SAFETY: the caller's promise; sums are stored in whole vectors.
-        unsafe {
-            let start = self.sums.start.add(i * self.sums.stride + j);
-            let full = place[2] == S::LANES;
-            let mut p = if full { s.load(start) } else { s.load_first(start, place[2]) };
-            if self.add {
-                p = s.add(self.c.as_read().read(s, place), p);
-            }
-            self.c.write(s, place, self.finisher.apply(s, place, p));
-        }
     }
 }

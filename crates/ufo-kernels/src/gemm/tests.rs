@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::values;
+use crate::testing::{fixed_cases, values};
 
 /// A matrix of values inside a larger one, row-major or column-major.
 struct Stored {
@@ -59,7 +59,7 @@ fn assert_close(name: &str, got: &Stored, want: impl Fn(usize, usize) -> f64, to
 const SIZES: [usize; 13] = [1, 2, 3, 5, 6, 7, 16, 17, 31, 48, 49, 65, 97];
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(fixed_cases(200))]
 
     #[test]
     fn a_product_is_the_sum_of_products_for_any_strides_and_either_right_operand(

@@ -1,4 +1,4 @@
-//! Eight lanes in a plain array, which the compiler turns into what the target has.
+//! Lanes in a plain array, which the compiler turns into what the target has.
 #![allow(unsafe_code, reason = "vectors are read and written through pointers")]
 
 use std::array;
@@ -6,47 +6,58 @@ use std::array;
 use super::Simd;
 use crate::level::Kernel;
 
-const LANES: usize = 8;
-
-/// The vectors of plain Rust.
+/// The vectors of plain Rust: `N` lanes, and a tile of `ROWS` rows of `VECTORS` vectors.
 #[derive(Clone, Copy)]
-pub(crate) struct Portable;
+pub(crate) struct Lanes<const N: usize, const ROWS: usize, const VECTORS: usize>;
+
+/// The plain vectors that every machine has.
+pub(crate) type Portable = Lanes<8, 4, 1>;
+
+/// Plain vectors and a tile as large as those of AVX-512, for tests on machines without it.
+#[cfg(test)]
+pub(crate) type Wide = Lanes<16, 8, 3>;
 
 #[inline(always)]
-fn map(v: [f32; LANES], f: impl Fn(f32) -> f32) -> [f32; LANES] {
+fn map<const N: usize>(v: [f32; N], f: impl Fn(f32) -> f32) -> [f32; N] {
     array::from_fn(|i| f(v[i]))
 }
 
 #[inline(always)]
-fn zip(a: [f32; LANES], b: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> [f32; LANES] {
+fn zip<const N: usize>(a: [f32; N], b: [f32; N], f: impl Fn(f32, f32) -> f32) -> [f32; N] {
     array::from_fn(|i| f(a[i], b[i]))
 }
 
 #[inline(always)]
-fn reduce(v: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
-    let four: [f32; 4] = array::from_fn(|i| f(v[i], v[i + 4]));
-    f(f(four[0], four[2]), f(four[1], four[3]))
+fn reduce<const N: usize>(mut v: [f32; N], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut half = N / 2;
+    while half > 0 {
+        for i in 0..half {
+            v[i] = f(v[i], v[i + half]);
+        }
+        half /= 2;
+    }
+    v[0]
 }
 
 #[inline(never)]
-fn called<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run(Portable)
+fn called<K: Kernel, S: Simd>(s: S, kernel: K) -> K::Output {
+    kernel.run(s)
 }
 
-impl Simd for Portable {
-    type V = [f32; LANES];
-    const LANES: usize = LANES;
-    const TILE_ROWS: usize = 4;
-    const TILE_VECTORS: usize = 1;
+impl<const N: usize, const ROWS: usize, const VECTORS: usize> Simd for Lanes<N, ROWS, VECTORS> {
+    type V = [f32; N];
+    const LANES: usize = N;
+    const TILE_ROWS: usize = ROWS;
+    const TILE_VECTORS: usize = VECTORS;
 
     #[inline(always)]
     fn call<K: Kernel>(self, kernel: K) -> K::Output {
-        called(kernel)
+        called(self, kernel)
     }
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
-        [x; LANES]
+        [x; N]
     }
 
     #[inline(always)]

@@ -27,19 +27,24 @@ struct Case {
 
 impl Case {
     fn read(name: &str) -> Self {
-        let document: Value =
-            serde_json::from_str(include_str!("../reference/kernels.json")).unwrap();
+        let document: Value = serde_json::from_str(include_str!("../reference/kernels.json"))
+            .expect("the fixture is JSON");
         let case = &document["cases"][name];
         let numbers = |values: &Value| -> Vec<f64> {
-            values.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+            values
+                .as_array()
+                .expect("an array")
+                .iter()
+                .map(|v| v.as_f64().expect("a number"))
+                .collect()
         };
         let map = |part: &str| -> HashMap<String, Vec<f64>> {
-            let entries = case[part].as_object().unwrap().iter();
+            let entries = case[part].as_object().expect("an object").iter();
             entries.map(|(name, values)| (name.clone(), numbers(values))).collect()
         };
-        let sizes = case["sizes"].as_object().unwrap().iter();
+        let sizes = case["sizes"].as_object().expect("an object").iter();
         Self {
-            sizes: sizes.map(|(k, v)| (k.clone(), v.as_u64().unwrap() as usize)).collect(),
+            sizes: sizes.map(|(k, v)| (k.clone(), v.as_u64().expect("a size") as usize)).collect(),
             inputs: map("inputs")
                 .into_iter()
                 .map(|(name, values)| (name, values.iter().map(|&v| v as f32).collect()))

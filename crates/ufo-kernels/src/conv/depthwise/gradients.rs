@@ -1,12 +1,13 @@
 //! The gradients of a depthwise convolution, for a vector of channels at a time.
 #![allow(unsafe_code, reason = "images are written from several threads")]
 
-use super::{MAX_LANES, Planes, pack, pad};
+use super::{MAX_LANES, Planes, Sink, Window, pack, pad};
 use crate::{
     conv::{
         Backward, Conv, Grads,
         lend::for_each_with,
         pointwise::{AddRows, transpose},
+        shape::Axis,
     },
     level::{Kernel, Level},
     scratch::Scratch,
@@ -46,7 +47,7 @@ pub(in crate::conv) fn backward(
         };
         dweight.fill(0.0);
         dbias.fill(0.0);
-        let lens = [planes.padded_pixels(), planes.padded_pixels(), planes.out_pixels()]
+        let lens = [planes.padded_pixels(), planes.spread_pixels(), planes.out_pixels()]
             .map(|pixels| pixels * MAX_LANES);
         let ([padded, spread, g], children) = scratch.lend(lens, 1);
         let lens = [planes.taps() * MAX_LANES; 2];
@@ -90,7 +91,7 @@ fn dweights_to(
 struct Buffers<'a> {
     /// The padded input.
     padded: &'a mut [f32],
-    /// The gradient of the padded input.
+    /// The gradient of the padded input, or that of the pre-activation with zeros around it.
     spread: &'a mut [f32],
     /// The gradient of the pre-activation.
     g: &'a mut [f32],
@@ -121,19 +122,51 @@ impl Kernel for Gradients<'_> {
     fn run<S: Simd>(mut self, s: S) {
         let channels = self.planes.channels;
         self.buffers.padded.fill(0.0);
+        self.buffers.spread.fill(0.0);
         for channel in (0..channels).step_by(S::LANES) {
             let lanes = S::LANES.min(channels - channel);
             self.output_gradient(s, channel, lanes);
             pad(s, &self.planes, (&self.input[channel..], lanes), self.buffers.padded);
             self.weight_gradient(s, channel, lanes);
-            if let Some(dx) = self.dx.as_deref_mut() {
-                let Buffers { spread, g, taps, .. } = &mut self.buffers;
-                pack(s, (&self.weight[channel..], channels), lanes, taps);
-                spread.fill(0.0);
-                scatter(s, &self.planes, (g, taps), spread);
-                crop(s, &self.planes, spread, (&mut dx[channel..], lanes));
+            if self.dx.is_some() {
+                self.input_gradient(s, channel, lanes);
             }
         }
+    }
+}
+
+impl Planes {
+    /// Zeros around the output from which the gradient of the input is a convolution like the
+    /// forward one, with the window turned around; there is none with a stride.
+    fn turned(&self) -> Option<[usize; 2]> {
+        let fits = |axis: Axis| axis.stride == 1 && axis.padding < axis.kernel;
+        let around = self.axes.map(|axis| axis.kernel - 1 - axis.padding.min(axis.kernel - 1));
+        self.axes.into_iter().all(fits).then_some(around)
+    }
+
+    /// Height and width of the output with those zeros.
+    fn turned_size(&self) -> [usize; 2] {
+        self.axes.map(|axis| axis.size + axis.kernel - 1)
+    }
+
+    fn spread_pixels(&self) -> usize {
+        let [height, width] =
+            if self.turned().is_some() { self.turned_size() } else { self.padded() };
+        height * width
+    }
+}
+
+/// A line of the gradient of the input, of `lanes` channels.
+struct Line<'a> {
+    dx: &'a mut [f32],
+    channels: usize,
+    lanes: usize,
+}
+
+impl Sink for Line<'_> {
+    #[inline(always)]
+    fn put<S: Simd>(&mut self, s: S, x: usize, sum: S::V) {
+        s.write(&mut self.dx[x * self.channels..][..self.lanes], sum);
     }
 }
 
@@ -155,6 +188,31 @@ impl Gradients<'_> {
             s.write(to, g);
         }
         s.write(&mut self.dbias[channel..][..lanes], sum);
+    }
+
+    #[inline(always)]
+    fn input_gradient<S: Simd>(&mut self, s: S, channel: usize, lanes: usize) {
+        let Self { planes, weight, dx: Some(dx), buffers, .. } = self else { return };
+        let Buffers { spread, g, taps, .. } = buffers;
+        pack(s, (&weight[channel..], planes.channels), lanes, taps);
+        let dx = &mut dx[channel..];
+        if let Some(around) = planes.turned() {
+            turn::<S>(&mut taps[..planes.taps() * S::LANES]);
+            surround::<S>(planes, g, (around, spread));
+            let [_, width] = planes.turned_size();
+            for y in 0..planes.axes[0].size {
+                let image = &spread[y * width * S::LANES..];
+                let window = Window { kernel: planes.kernel(), width, step: 1, image, taps };
+                let count = planes.axes[1].size;
+                let dx = &mut dx[y * count * planes.channels..];
+                let mut line = Line { dx, channels: planes.channels, lanes };
+                window.line(s, (s.splat(0.0), count), &mut line);
+            }
+        } else {
+            spread.fill(0.0);
+            scatter(s, planes, (g, taps), spread);
+            crop(s, planes, spread, (dx, lanes));
+        }
     }
 
     #[inline(always)]
@@ -231,6 +289,26 @@ fn add_taps<S: Simd, const TAPS: usize>(
     let image = &image[first * S::LANES..(first + TAPS) * S::LANES];
     for (total, pixel) in totals.iter_mut().zip(image.chunks_exact(S::LANES)) {
         *total = s.fma(s.read(pixel), g, *total);
+    }
+}
+
+/// Turns the order of vectors around.
+#[inline(always)]
+fn turn<S: Simd>(taps: &mut [f32]) {
+    let count = taps.len() / S::LANES;
+    for i in 0..count / 2 {
+        let (first, last) = taps.split_at_mut((count - 1 - i) * S::LANES);
+        first[i * S::LANES..][..S::LANES].swap_with_slice(&mut last[..S::LANES]);
+    }
+}
+
+/// Copies the lines of `g` into the middle of an image with zeros around it.
+#[inline(always)]
+fn surround<S: Simd>(planes: &Planes, g: &[f32], ([top, left], to): ([usize; 2], &mut [f32])) {
+    let ([_, width], [height, out]) = (planes.turned_size(), planes.out());
+    for (y, line) in g.chunks_exact(out * S::LANES).take(height).enumerate() {
+        let start = ((top + y) * width + left) * S::LANES;
+        to[start..start + line.len()].copy_from_slice(line);
     }
 }
 
