@@ -5,7 +5,8 @@
 #
 # Names are those of benches/peer/peer.py, all by default; compare.py tells what is measured. The
 # environment variables UFO_THREADS, for other thread counts, and UFO_BENCH_DATA, for a folder that
-# keeps the JPEG files of loader-jpeg, are passed on.
+# keeps the JPEG files of loader-jpeg, are passed on. On an idle machine set OMP_WAIT_POLICY=ACTIVE, too:
+# the peers may be faster with it (benches/peer/peer.py).
 set -euo pipefail
 
 options=() names=()

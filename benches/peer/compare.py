@@ -6,7 +6,7 @@ Both sides of a workload are prepared, then a round is one step of each, the ord
 round, so that a load from elsewhere meets both. A row has the medians, the median of the rounds' ratios
 peer/ours (above 1: ours is faster) and their 10th and 90th percentiles. A workload that a side does not
 know (it ends with code 3) is a row with `skipped`; one that a side fails at is a row with `failed`, and
-makes the exit code 1.
+makes the exit code 1. `elsewhere_cores` is what other processes used meanwhile: measure on an idle machine.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -25,8 +26,11 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 UNKNOWN = 3
 LINE_TIMEOUT_S = 900
+END_TIMEOUT_S = 30
 # Idle threads of OpenMP and onnxruntime spin a while after a step; the other side waits until they sleep.
 PAUSE_S = 0.05
+# Beyond this many cores used by others a ratio is doubtful: threads that wait for each other suffer most.
+QUIET_CORES = 0.2
 
 
 class Skipped(Exception):
@@ -82,7 +86,12 @@ class Side:
 
     def peak_mb(self):
         self.process.stdin.close()
-        return self.value_of("peak_mb")
+        peak_mb = self.value_of("peak_mb")
+        try:
+            self.process.wait(END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            raise Failed(f"{self.label}: still running after `peak_mb`") from None
+        return peak_mb
 
     def value_of(self, word):
         """The JSON value after `word` in the next line."""
@@ -113,8 +122,26 @@ class Side:
         raise Failed(f"{self.label} ended with code {code}: {' | '.join(said[-3:])}")
 
 
+class Elsewhere:
+    """Counts the processor time that others took."""
+
+    def __init__(self):
+        self.started, self.others_s = time.monotonic(), self.now_s()
+
+    def now_s(self):
+        """Seconds in which a core was busy, less those of this process's children that ended."""
+        fields = pathlib.Path("/proc/stat").read_text().split(maxsplit=9)
+        user, nice, system = (int(field) / os.sysconf("SC_CLK_TCK") for field in fields[1:4])
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return user + nice + system - children.ru_utime - children.ru_stime
+
+    def cores(self):
+        return max(0.0, self.now_s() - self.others_s) / (time.monotonic() - self.started)
+
+
 def row(name, ours_command, peer_command, rounds, limit_s):
     """The result of one workload."""
+    elsewhere = Elsewhere()
     try:
         with Side("ours", ours_command) as ours:
             ours_facts = ours.ready()
@@ -126,7 +153,8 @@ def row(name, ours_command, peer_command, rounds, limit_s):
         return {"name": name, "skipped": str(reason)}
     except Failed as reason:
         return {"name": name, "failed": str(reason)}
-    return {"name": name, **summary(pairs), **peaks, "ours": ours_facts, "peer": peer_facts}
+    others = {"elsewhere_cores": round(elsewhere.cores(), 2)}
+    return {"name": name, **summary(pairs), **peaks, **others, "ours": ours_facts, "peer": peer_facts}
 
 
 def measured(ours, peer, rounds, limit_s):
@@ -164,7 +192,8 @@ def cpu():
     return f"{models[0] if models else platform.processor()}, {os.cpu_count()} logical cores"
 
 
-HEADER = ("workload", "ours ms", "peer ms", "peer/ours", "p10", "p90", "rounds", "ours MB", "peer MB")
+HEADER = ("workload", "ours ms", "peer ms", "peer/ours", "p10", "p90", "rounds",
+          "ours MB", "peer MB")
 
 
 def line_of(result):
@@ -174,7 +203,11 @@ def line_of(result):
     low, high = result["spread"]
     cells = [f"{result[key]:.2f}" for key in ("ours_ms", "peer_ms", "ratio")]
     cells += [f"{low:.2f}", f"{high:.2f}", str(result["rounds"])]
-    return table_line(result["name"], *cells, f"{result['ours_mb']:.0f}", f"{result['peer_mb']:.0f}")
+    cells += [f"{result[key]:.0f}" for key in ("ours_mb", "peer_mb")]
+    line = table_line(result["name"], *cells)
+    if result["elsewhere_cores"] > QUIET_CORES:
+        line += f"  (others used {result['elsewhere_cores']:.1f} cores)"
+    return line
 
 
 def table_line(name, *cells):

@@ -40,6 +40,7 @@ def prepare(name, threads):
         return {
             "version": f"onnxruntime {onnxruntime.__version__}",
             "device": "cpu",
+            "spinning": spinning(),
             "batch": batch,
             **made["facts"],
         }
@@ -56,9 +57,15 @@ def session_step(model, letter, batch, threads):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning())))
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     feed = {"images": random_images(letter, batch, seed=0)}
     return lambda: session.run(None, feed)
+
+
+def spinning():
+    """Whether idle threads spin; one variable decides for PyTorch and onnxruntime (peer.py)."""
+    return os.environ.get("OMP_WAIT_POLICY") == "ACTIVE"
 
 
 def random_images(letter, batch, seed):

@@ -6,7 +6,9 @@ Prepares NAME with a fixed seed, runs two warm-up steps and prints `ready {facts
 `step` on stdin runs one step and prints its milliseconds. At the end of stdin it prints
 `peak_mb N`, the peak resident set, and ends. An unknown NAME ends it with code 3.
 
-UFO_THREADS (default 2) is the number of threads, UFO_BENCH_DATA the folder of `loader-jpeg`.
+UFO_THREADS (default 2) is the number of threads, UFO_BENCH_DATA the folder of `loader-jpeg`. Threads of
+PyTorch and onnxruntime sleep while they wait for each other, as spinning ones are several times slower
+wherever another process wants their cores; OMP_WAIT_POLICY=ACTIVE makes them spin, for an idle machine.
 """
 
 import importlib
@@ -78,6 +80,7 @@ def main():
     threads = int(os.environ.get("UFO_THREADS", "2"))
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = str(threads)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     serve(name, threads, protocol_output())
 
 

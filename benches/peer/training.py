@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 
 import torch
 
@@ -29,6 +30,7 @@ def facts(model, loss, **others):
     return {
         "version": f"torch {torch.__version__}",
         "device": "cpu",
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
         "simd": torch.backends.cpu.get_cpu_capability(),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "loss": round(loss, 4),
