@@ -76,7 +76,7 @@ impl Attention {
         let inputs = fused::inputs([x, norm_weight, norm_bias, qkv, qkv_bias, proj, proj_bias])?;
         let op =
             SelfAttention { level: fused::level(), heads: self.heads, eps: LayerNorm::EPSILON };
-        Some(fused::apply(op, inputs))
+        Some(fused::apply(&op, inputs))
     }
 
     fn composed(&self, x_btd: Tensor<3>) -> Tensor<3> {

@@ -48,7 +48,7 @@ impl Ffn {
             [&self.fc1.bias, &self.fc2.bias].map(|b| b.as_ref().and_then(Input::new));
         let x = Input::new(x_btd);
         let inputs = fused::inputs([x, norm_weight, norm_bias, fc1, bias1, fc2, bias2])?;
-        Some(fused::apply(FeedForward { level: fused::level() }, inputs))
+        Some(fused::apply(&FeedForward { level: fused::level() }, inputs))
     }
 
     fn composed(&self, x_btd: Tensor<3>) -> Tensor<3> {

@@ -77,7 +77,7 @@ pub(crate) fn inputs<const N: usize>(inputs: [Option<Input>; N]) -> Option<[Inpu
 
 /// Runs `op`; the result is part of the graph when an input is.
 pub(crate) fn apply<O: Op<N>, const N: usize, const D: usize>(
-    op: O,
+    op: &O,
     inputs: [Input; N],
 ) -> Tensor<D> {
     if !inputs.iter().any(|input| input.tracked) {

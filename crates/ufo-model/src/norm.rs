@@ -27,7 +27,7 @@ impl LayerNorm {
     fn fused(&self, x_btd: &Tensor<3>) -> Option<Tensor<3>> {
         let [weight, bias] = [&self.weight, &self.bias].map(Input::new);
         let inputs = fused::inputs([Input::new(x_btd), weight, bias])?;
-        Some(fused::apply(Norm { level: fused::level(), eps: Self::EPSILON }, inputs))
+        Some(fused::apply(&Norm { level: fused::level(), eps: Self::EPSILON }, inputs))
     }
 
     pub(crate) fn composed(&self, x_btd: Tensor<3>) -> Tensor<3> {

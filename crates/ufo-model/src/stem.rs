@@ -45,7 +45,7 @@ impl Conv {
             fused::inputs([Input::new(x), Input::new(&self.weight), Input::new(&self.bias)])?;
         let (stride, padding) = (self.stride, self.padding);
         let op = Convolution { level: fused::level(), layout, stride, padding, activation };
-        Some(fused::apply(op, inputs))
+        Some(fused::apply(&op, inputs))
     }
 
     fn composed(&self, x_bchw: Tensor<4>) -> Tensor<4> {

@@ -11,8 +11,9 @@ use ufo_data::{
 const BATCH: usize = 64;
 
 pub(crate) struct Epoch {
-    loader: Loader,
-    batches: usize,
+    data: Arc<Dataset>,
+    workers: usize,
+    step: u64,
 }
 
 impl Epoch {
@@ -20,7 +21,14 @@ impl Epoch {
         let folder = std::env::var("UFO_BENCH_DATA")
             .context("UFO_BENCH_DATA: must name a folder of class folders of JPEG files")?;
         let data = Arc::new(Dataset::open(Format::ImageFolder, Path::new(&folder))?);
-        let labels = data.shared_labels();
+        Ok(Self { data, workers: threads, step: 0 })
+    }
+}
+
+impl Workload for Epoch {
+    /// From a loader of its own: nothing is ready before the step begins.
+    fn step(&mut self) -> Result<()> {
+        let labels = self.data.shared_labels();
         let sampler = || Sampler::new(Arc::clone(&labels), SamplerConfig::default(), BATCH, 0, 0);
         let augment = Augment {
             flip: 0.5,
@@ -28,17 +36,14 @@ impl Epoch {
             ..Augment::default()
         };
         let preprocess = Preprocess { size: [224, 224], ..Preprocess::default() };
-        let config = LoaderConfig { workers: threads, queue: 4, ..LoaderConfig::default() };
-        let loader = Loader::train(&data, sampler, augment, &preprocess, config)?;
-        Ok(Self { loader, batches: data.len() / BATCH })
-    }
-}
-
-impl Workload for Epoch {
-    fn step(&mut self) -> Result<()> {
-        for _ in 0..self.batches {
-            self.loader.next_batch()?;
+        let (workers, first_step) = (self.workers, self.step);
+        let config = LoaderConfig { workers, queue: 4, first_step, ..LoaderConfig::default() };
+        let mut loader = Loader::train(&self.data, sampler, augment, &preprocess, config)?;
+        let batches = self.data.len() / BATCH;
+        for _ in 0..batches {
+            loader.next_batch()?;
         }
+        self.step += batches as u64;
         Ok(())
     }
 }
