@@ -8,6 +8,7 @@
 //! `F_chosen(x) + (y_chosen - stopgrad(y_chosen)) * stopgrad(F_chosen(x) - F_other(x))`,
 //! which needs the other expert forward only.
 
+use crate::fused::{self, Input, StraightThrough};
 use crate::param::{Names, Visitor};
 use crate::{Error, Result};
 use burn_tensor::Tensor;
@@ -124,18 +125,66 @@ fn constant<B: Branch + Clone>(expert: &B) -> B {
 
 impl<B: Branch> Routed<B> {
     fn forward(&self, x_btd: Tensor<3>) -> Tensor<3> {
-        let [b, t, d] = x_btd.dims();
+        let [b, _, _] = x_btd.dims();
         let seen = ((b as f32 * self.fraction).ceil() as usize).clamp(1, b);
         let x_seen = x_btd.clone().inner().slice([0..seen]);
         let out = self.chosen.forward(x_btd);
         let gap = out.clone().inner().slice([0..seen]) - self.other.forward(x_seen);
+        let scale = b as f32 / seen as f32;
+        let fused = self.fused(&out, &gap, scale);
+        fused.unwrap_or_else(|| self.composed(out, gap * scale))
+    }
+
+    fn fused(&self, out: &Tensor<3>, gap: &Tensor<3>, scale: f32) -> Option<Tensor<3>> {
+        let inputs = fused::inputs([Input::new(out), Input::new(&self.weight)])?;
+        let op = StraightThrough { gap: fused::constant(gap)?, scale };
+        Some(fused::apply(&op, inputs))
+    }
+
+    fn composed(&self, out: Tensor<3>, gap: Tensor<3>) -> Tensor<3> {
+        let ([b, t, d], [seen, ..]) = (out.dims(), gap.dims());
         let gap = if seen == b {
             gap
         } else {
-            let whole = Tensor::zeros([b, t, d], &gap.device());
-            whole.slice_assign([0..seen], gap * (b as f32 / seen as f32))
+            Tensor::zeros([b, t, d], &gap.device()).slice_assign([0..seen], gap)
         };
         let zero = self.weight.clone() - self.weight.clone().detach();
         out + zero.reshape([1, 1, 1]) * gap.autodiff()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LayerNorm;
+    use crate::fused::testing::{assert_same, random};
+    use crate::values;
+
+    #[test]
+    fn the_fused_straight_through_equals_burns() {
+        let norm = |seed| LayerNorm { weight: random([6], seed), bias: random([6], seed + 1) };
+        for fraction in [1.0, 0.5, 0.01] {
+            let run = |fused: bool| {
+                let weight = Tensor::<1>::from_floats([0.7], &Default::default());
+                let weight = weight.autodiff().require_grad();
+                let x = random([5, 3, 6], 9).autodiff().require_grad();
+                let site = Routed { chosen: norm(1), other: norm(3), weight, fraction };
+                let seen = ((5.0 * fraction).ceil() as usize).max(1);
+                let out = site.chosen.forward(x.clone());
+                let part = x.clone().inner().slice([0..seen]);
+                let gap = out.clone().inner().slice([0..seen]) - site.other.forward(part);
+                let y = if fused {
+                    site.forward(x.clone())
+                } else {
+                    site.composed(out, gap * (5.0 / seen as f32))
+                };
+                let mut grads = (y.clone() * random([5, 3, 6], 4).autodiff()).sum().backward();
+                let weight = values(&site.weight.grad_remove(&mut grads).unwrap());
+                [values(&y), values(&x.grad_remove(&mut grads).unwrap()), weight]
+            };
+            for (fused, composed) in run(true).iter().zip(&run(false)) {
+                assert_same(fused, composed);
+            }
+        }
     }
 }

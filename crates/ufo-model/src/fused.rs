@@ -21,11 +21,13 @@ mod attention;
 mod conv;
 mod ffn;
 mod layer_norm;
+mod routed;
 
 pub(crate) use attention::SelfAttention;
 pub(crate) use conv::Convolution;
 pub(crate) use ffn::FeedForward;
 pub(crate) use layer_norm::Norm;
+pub(crate) use routed::StraightThrough;
 
 type Graph = Autodiff<Flex>;
 
@@ -67,6 +69,14 @@ impl Input {
         let tensor = tensor.clone().autodiff().try_into_primitive::<Graph>().ok()?;
         Some(Self { tensor, tracked })
     }
+}
+
+/// The values of a tensor without its graph, when it is one of `f32` on the CPU.
+pub(crate) fn constant<const D: usize>(tensor: &Tensor<D>) -> Option<FlexTensor> {
+    if tensor.dtype() != DType::F32 {
+        return None;
+    }
+    tensor.clone().inner().try_into_primitive::<Flex>().ok()
 }
 
 /// The inputs, when all of them are of `f32` on the CPU.

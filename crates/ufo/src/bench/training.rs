@@ -29,11 +29,12 @@ impl Size {
             "preset = \"tiny\"\nimage_size = {image}\n[arch]\ndim = {dim}\nheads = {heads}\nffn = {}\nstem = {{ kind = \"patch\", size = {patch}, stride = {patch} }}\n[train]\nthreads = 0\n",
             4 * dim
         );
-        for task in 0..tasks {
-            text += &format!(
-                "[[task]]\nname = \"t{task}\"\nhead = {{ kind = \"linear\" }}\nbatch = {batch}\ndata = {{ format = \"idx\", train = \"-\", test = \"-\" }}\n"
-            );
-        }
+        let task = |index: usize| {
+            format!(
+                "[[task]]\nname = \"t{index}\"\nhead = {{ kind = \"linear\" }}\nbatch = {batch}\ndata = {{ format = \"idx\", train = \"-\", test = \"-\" }}\n"
+            )
+        };
+        text.extend((0..tasks).map(task));
         RunConfig::parse(&text, &[]).context("in a benchmark's configuration")
     }
 }
