@@ -134,7 +134,7 @@ impl Branch for Attention {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fused::testing::{assert_same, outputs_and_grads, random};
+    use crate::fused::testing::{assert_all_same, outputs_and_grads, random};
 
     #[test]
     fn the_fused_attention_equals_burns_on_slices_and_without_a_bias() {
@@ -158,9 +158,7 @@ mod tests {
                         if fused { attention.fused(&x).unwrap() } else { attention.composed(x) }
                     })
                 };
-                for (fused, composed) in run(true).iter().zip(&run(false)) {
-                    assert_same(fused, composed);
-                }
+                assert_all_same(&run(true), &run(false));
             }
         }
     }

@@ -224,7 +224,7 @@ pub fn resize_positions(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fused::testing::{assert_same, gradients, random};
+    use crate::fused::testing::{assert_all_same, gradients, random};
     use rand::{SeedableRng, rngs::ChaCha8Rng};
     use ufo_nas::Preset;
 
@@ -246,9 +246,7 @@ mod tests {
                 })
             };
             for tracked in [true, false] {
-                for (fused, composed) in run(true, tracked).iter().zip(&run(false, tracked)) {
-                    assert_same(fused, composed);
-                }
+                assert_all_same(&run(true, tracked), &run(false, tracked));
             }
         }
     }
