@@ -2,19 +2,19 @@
 //!
 //! `cargo run --release -p ufo-kernels --example attention_peak -- [threads] [tokens d heads batch]`.
 //! The peak is measured in the same process, in turns with the layer; the best of several is printed,
-//! since other programs disturb a shared machine. One thread is timed by the processor time that it
-//! got, several by the clock on the wall.
-#![allow(unsafe_code, reason = "the peak is measured with intrinsics, the time with clock_gettime")]
+//! since other programs disturb a shared machine. Threads are timed by the processor time that they got.
 
-use std::hint::black_box;
-
-use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use ufo_kernels::{
     Level, Mat, MatMut, Scratch,
     attention::{self, Attention, Backward, Grads, LinearGrads, Saved},
     layer_norm::LayerNorm,
     linear::LinearWeights,
 };
+
+#[path = "measure/fma_peak.rs"]
+mod measure;
+
+use measure::{now, peak};
 
 const ROUNDS: usize = 15;
 
@@ -41,11 +41,11 @@ fn main() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads start");
     println!("{:?}, {threads} threads", Level::detect());
     for sizes in sizes {
-        pool.install(|| report(sizes, threads));
+        pool.install(|| report(sizes));
     }
 }
 
-fn report(sizes: Sizes, threads: usize) {
+fn report(sizes: Sizes) {
     let Sizes { tokens, d, heads, batch } = sizes;
     let rows = batch * tokens;
     let filled =
@@ -64,17 +64,17 @@ fn report(sizes: Sizes, threads: usize) {
         tokens,
     };
     let mut step = Step::new(rows, d);
-    let [mut best, mut forward, mut backward] = [f64::INFINITY; 3];
+    let mut best = 0.0_f64;
+    let [mut forward, mut backward] = [f64::INFINITY; 2];
     for _ in 0..ROUNDS {
-        best = best.min(peak(threads));
+        best = best.max(peak(Level::detect()));
         let [first, second] = step.run(&layer, &x, &dy);
         (forward, backward) = (forward.min(first), backward.min(second));
     }
-    let peak = 1.0 / best;
     // Multiply-adds of the projections and of the two products of the heads, two operations each.
     let gflop = 2e-9 * (4 * rows * d * d + 2 * rows * tokens * d) as f64;
     let core = 2e-9 * (rows * tokens * d) as f64;
-    println!("batch {batch}, {tokens} tokens, d {d}, {heads} heads; peak {peak:.1} GFLOP/s");
+    println!("batch {batch}, {tokens} tokens, d {d}, {heads} heads; peak {best:.1} GFLOP/s");
     // The backward pass repeats the scores, which count as work that has to be done.
     for (name, gflop, seconds) in [
         ("forward", gflop, forward),
@@ -82,7 +82,7 @@ fn report(sizes: Sizes, threads: usize) {
         ("both", 3.0 * gflop + core, forward + backward),
     ] {
         let rate = gflop / seconds;
-        let share = 100.0 * rate / peak;
+        let share = 100.0 * rate / best;
         println!("  {name:8} {:7.2} ms {rate:6.1} GFLOP/s {share:5.1} %", seconds * 1e3);
     }
 }
@@ -131,97 +131,4 @@ impl Step {
         attention::backward(level, layer, &given, grads, &mut self.scratch);
         [forward, now() - start]
     }
-}
-
-/// Seconds of this thread's processor time if the pool has no other, else of the monotonic clock.
-#[cfg(target_os = "linux")]
-fn now() -> f64 {
-    #[repr(C)]
-    struct Timespec {
-        seconds: i64,
-        nanoseconds: i64,
-    }
-    unsafe extern "C" {
-        fn clock_gettime(clock: i32, time: *mut Timespec) -> i32;
-    }
-    const MONOTONIC: i32 = 1;
-    const THREAD: i32 = 3;
-    let clock = if rayon::current_num_threads() == 1 { THREAD } else { MONOTONIC };
-    let mut time = Timespec { seconds: 0, nanoseconds: 0 };
-    // SAFETY: the call fills in the struct, laid out as on all 64-bit Linux.
-    assert_eq!(unsafe { clock_gettime(clock, &raw mut time) }, 0, "clock_gettime");
-    time.seconds as f64 + 1e-9 * time.nanoseconds as f64
-}
-
-/// Seconds since an arbitrary start.
-#[cfg(not(target_os = "linux"))]
-fn now() -> f64 {
-    std::time::UNIX_EPOCH.elapsed().map_or(0.0, |elapsed| elapsed.as_secs_f64())
-}
-
-fn time(f: impl FnOnce()) -> f64 {
-    let start = now();
-    f();
-    now() - start
-}
-
-const LOOPS: usize = 4_000_000;
-/// Independent sums, enough to hide the latency of an addition.
-const CHAINS: usize = 10;
-
-/// Runs multiply-adds on registers in all threads; gives the seconds for one GFLOP.
-fn peak(threads: usize) -> f64 {
-    let level = Level::detect();
-    let lanes = if level == Level::Avx512 { 16 } else { 8 };
-    let seconds = time(|| {
-        (0..threads).into_par_iter().for_each(|_| match level {
-            // SAFETY: the level was detected.
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => unsafe { avx2_chains() },
-            // SAFETY: the level was detected.
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => unsafe { avx512_chains() },
-            _ => portable_chains(),
-        });
-    });
-    seconds / (2e-9 * (threads * LOOPS * CHAINS * lanes) as f64)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn avx2_chains() {
-    use std::arch::x86_64::{_mm256_fmadd_ps, _mm256_set1_ps};
-    let factor = black_box(_mm256_set1_ps(0.999));
-    let mut sums = [_mm256_set1_ps(0.5); CHAINS];
-    for _ in 0..LOOPS {
-        for sum in &mut sums {
-            *sum = _mm256_fmadd_ps(*sum, factor, factor);
-        }
-    }
-    black_box(sums);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn avx512_chains() {
-    use std::arch::x86_64::{_mm512_fmadd_ps, _mm512_set1_ps};
-    let factor = black_box(_mm512_set1_ps(0.999));
-    let mut sums = [_mm512_set1_ps(0.5); CHAINS];
-    for _ in 0..LOOPS {
-        for sum in &mut sums {
-            *sum = _mm512_fmadd_ps(*sum, factor, factor);
-        }
-    }
-    black_box(sums);
-}
-
-fn portable_chains() {
-    let factor = black_box(0.999_f32);
-    let mut sums = [[0.5_f32; 8]; CHAINS];
-    for _ in 0..LOOPS {
-        for sum in sums.iter_mut().flatten() {
-            *sum = *sum * factor + factor;
-        }
-    }
-    black_box(sums);
 }

@@ -158,6 +158,18 @@ pub(crate) fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
     FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape), DType::F32)
 }
 
+/// A gradient for each input, of its shape: `fill` writes into zeros.
+pub(crate) fn gradients_of<const N: usize>(
+    inputs: &[FlexTensor; N],
+    fill: impl FnOnce(&mut [Vec<f32>; N]),
+) -> [Option<FlexTensor>; N] {
+    let shape = |input: &FlexTensor| input.layout().shape().clone();
+    let mut grads = inputs.each_ref().map(|input| vec![0.0; shape(input).num_elements()]);
+    fill(&mut grads);
+    let mut inputs = inputs.iter();
+    grads.map(|values| inputs.next().map(|input| tensor(values, shape(input))))
+}
+
 /// The tensor as a matrix where it lies; a weight's slice is never copied.
 pub(crate) fn matrix(tensor: &FlexTensor) -> Mat<'_> {
     let layout = tensor.layout();

@@ -4,7 +4,7 @@
 //! milliseconds of one step. A driver that alternates two such programs compares them on a noisy
 //! machine (`scripts/bench-vs-pytorch.sh`).
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
@@ -44,27 +44,25 @@ pub(crate) trait Workload {
 /// Exit code of a name that is not known, for the driver.
 const UNKNOWN: u8 = 3;
 
-const NAMES: [&str; 7] = [
-    "train-step-S-f32",
-    "train-step-L-f32",
-    "supernet-step",
-    "infer-S-b1-f32",
-    "infer-S-b64-f32",
-    "infer-L-b1-f32",
-    "loader-jpeg",
+/// Makes a workload for so many threads.
+type Make = fn(usize) -> Result<Box<dyn Workload>>;
+
+const WORKLOADS: [(&str, Make); 7] = [
+    ("train-step-S-f32", |threads| Ok(Box::new(training::Plain::new(training::S, 64, threads)?))),
+    ("train-step-L-f32", |threads| Ok(Box::new(training::Plain::new(training::L, 8, threads)?))),
+    ("supernet-step", |threads| Ok(Box::new(training::TaskMoe::new(16, threads)?))),
+    ("infer-S-b1-f32", |threads| Ok(Box::new(inference::Forward::new(training::S, 1, threads)?))),
+    ("infer-S-b64-f32", |threads| Ok(Box::new(inference::Forward::new(training::S, 64, threads)?))),
+    ("infer-L-b1-f32", |threads| Ok(Box::new(inference::Forward::new(training::L, 1, threads)?))),
+    ("loader-jpeg", |threads| Ok(Box::new(loading::Epoch::new(threads)?))),
 ];
 
-fn workload(name: &str, threads: usize) -> Result<Option<Box<dyn Workload>>> {
-    Ok(Some(match name {
-        "train-step-S-f32" => Box::new(training::Plain::new(training::S, 64, threads)?),
-        "train-step-L-f32" => Box::new(training::Plain::new(training::L, 8, threads)?),
-        "supernet-step" => Box::new(training::TaskMoe::new(16, threads)?),
-        "infer-S-b1-f32" => Box::new(inference::Forward::new(training::S, 1, threads)?),
-        "infer-S-b64-f32" => Box::new(inference::Forward::new(training::S, 64, threads)?),
-        "infer-L-b1-f32" => Box::new(inference::Forward::new(training::L, 1, threads)?),
-        "loader-jpeg" => Box::new(loading::Epoch::new(threads)?),
-        _ => return Ok(None),
-    }))
+fn find(name: &str) -> Option<Make> {
+    WORKLOADS.iter().find(|(known, _)| *known == name).map(|(_, make)| *make)
+}
+
+fn unknown(name: &str) -> String {
+    format!("unknown workload `{name}`; known: {}", WORKLOADS.map(|(name, _)| name).join(", "))
 }
 
 pub(crate) fn run(command: &Command) -> Result<ExitCode> {
@@ -75,11 +73,14 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
 }
 
 /// Threads to use: `UFO_THREADS`, else one a core.
-fn threads() -> usize {
-    let asked = std::env::var("UFO_THREADS").ok().and_then(|text| text.parse().ok());
-    asked
-        .filter(|&threads| threads > 0)
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+fn threads() -> Result<usize> {
+    let Ok(text) = std::env::var("UFO_THREADS") else {
+        return Ok(std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
+    };
+    match text.parse() {
+        Ok(threads @ 1..=4096) => Ok(threads),
+        _ => bail!("UFO_THREADS = {text}: must be 1 to 4096"),
+    }
 }
 
 fn facts(name: &str, threads: usize) -> Value {
@@ -88,11 +89,12 @@ fn facts(name: &str, threads: usize) -> Value {
 }
 
 fn serve(name: &str) -> Result<ExitCode> {
-    let threads = threads();
-    let Some(mut workload) = workload(name, threads)? else {
-        eprintln!("unknown workload `{name}`; known: {}", NAMES.join(", "));
+    let threads = threads()?;
+    let Some(make) = find(name) else {
+        eprintln!("error: {}", unknown(name));
         return Ok(ExitCode::from(UNKNOWN));
     };
+    let mut workload = make(threads)?;
     for _ in 0..2 {
         workload.step()?;
     }
@@ -101,7 +103,7 @@ fn serve(name: &str) -> Result<ExitCode> {
     out.flush()?;
     for line in io::stdin().lock().lines() {
         if line?.trim() != "step" {
-            anyhow::bail!("standard input: only lines `step` are understood");
+            bail!("standard input: only lines `step` are understood");
         }
         writeln!(out, "{}", one(workload.as_mut())?)?;
         out.flush()?;
@@ -119,30 +121,48 @@ fn one(workload: &mut dyn Workload) -> Result<f64> {
     Ok(started.elapsed().as_secs_f64() * 1e3)
 }
 
+/// Times the workloads named, or all; one that cannot be made is a row that says why, and a failure
+/// only where it was named.
 fn time(names: &[String], rounds: u32, json: bool) -> Result<ExitCode> {
-    let all: Vec<String> = NAMES.map(String::from).into();
-    let names = if names.is_empty() { &all } else { names };
-    let threads = threads();
-    let mut rows = Vec::new();
-    for name in names {
-        let Some(mut workload) = workload(name, threads)? else {
-            eprintln!("error: unknown workload `{name}`; known: {}", NAMES.join(", "));
-            return Ok(ExitCode::from(2));
-        };
-        for _ in 0..2 {
-            workload.step()?;
+    if let Some(name) = names.iter().find(|name| find(name).is_none()) {
+        eprintln!("error: {}", unknown(name));
+        return Ok(ExitCode::from(2));
+    }
+    let threads = threads()?;
+    let (mut rows, mut code) = (Vec::new(), ExitCode::SUCCESS);
+    let chosen = |name: &str| names.is_empty() || names.iter().any(|chosen| chosen == name);
+    for (name, make) in WORKLOADS.iter().filter(|(name, _)| chosen(name)) {
+        match times(*make, threads, rounds) {
+            Ok(times) => {
+                let at = |share: f64| times[(share * (times.len() - 1) as f64).round() as usize];
+                eprintln!("{name}: {:.1} ms ({:.1} to {:.1})", at(0.5), at(0.1), at(0.9));
+                rows.push(json!({"name": name, "ours_ms": at(0.5), "spread": [at(0.1), at(0.9)],
+                    "rounds": rounds, "ours": facts(name, threads)}));
+            }
+            Err(error) => {
+                eprintln!("{name}: skipped: {error:#}");
+                rows.push(json!({"name": name, "skipped": format!("{error:#}")}));
+                if !names.is_empty() {
+                    code = ExitCode::FAILURE;
+                }
+            }
         }
-        let mut times = (0..rounds).map(|_| one(workload.as_mut())).collect::<Result<Vec<_>>>()?;
-        times.sort_by(f64::total_cmp);
-        let at = |share: f64| times[(share * (times.len() - 1) as f64).round() as usize];
-        eprintln!("{name}: {:.1} ms ({:.1} to {:.1})", at(0.5), at(0.1), at(0.9));
-        rows.push(json!({"name": name, "ours_ms": at(0.5), "spread": [at(0.1), at(0.9)],
-            "rounds": rounds, "ours": facts(name, threads)}));
     }
     if json {
         println!("{}", serde_json::to_string_pretty(&json!({"rows": rows}))?);
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
+}
+
+/// Milliseconds of each of `rounds` steps after two for warming up, in order of size.
+fn times(make: Make, threads: usize, rounds: u32) -> Result<Vec<f64>> {
+    let mut workload = make(threads)?;
+    for _ in 0..2 {
+        workload.step()?;
+    }
+    let mut times = (0..rounds).map(|_| one(workload.as_mut())).collect::<Result<Vec<_>>>()?;
+    times.sort_by(f64::total_cmp);
+    Ok(times)
 }
 
 /// Largest resident set of this process in MB, where the system tells.

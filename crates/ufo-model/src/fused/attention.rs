@@ -1,6 +1,6 @@
 //! Self-attention with its norm as one operation.
 
-use super::{Op, contiguous, matrix, slice, tensor, with_scratch};
+use super::{Op, contiguous, gradients_of, matrix, slice, tensor, with_scratch};
 use burn_flex::FlexTensor;
 use std::sync::Arc;
 use ufo_kernels::attention::{self, Attention, Backward, Grads, LinearGrads, Saved};
@@ -67,26 +67,24 @@ impl Op<7> for SelfAttention {
         _wanted: [bool; 7],
     ) -> [Option<FlexTensor>; 7] {
         let x = contiguous(&inputs[0]);
-        let shapes = inputs.each_ref().map(|input| input.layout().shape().clone());
-        let mut grads = shapes.each_ref().map(|shape| vec![0.0; shape.num_elements()]);
         let of = self.of(inputs);
         let (d, e) = (of.proj.weight.cols(), of.proj.weight.rows());
-        let [dx, norm_weight, norm_bias, qkv, qkv_bias, proj, proj_bias] = &mut grads;
-        let (q, rest) = MatMut::row_major(qkv, d, 3 * e).split_at_col(e);
-        let (k, v) = rest.split_at_col(e);
-        let (q_bias, rest) = qkv_bias.split_at_mut(e);
-        let (k_bias, v_bias) = rest.split_at_mut(e);
-        let linear = |weight, bias| LinearGrads { weight, bias: Some(bias) };
-        let into = Grads {
-            dx,
-            norm_weight,
-            norm_bias,
-            qkv: [linear(q, q_bias), linear(k, k_bias), linear(v, v_bias)],
-            proj: linear(MatMut::row_major(proj, e, d), proj_bias),
-        };
-        let given = Backward { saved: &saved, x: slice(&x), dy: slice(gradient) };
-        with_scratch(|scratch| attention::backward(self.level, &of, &given, into, scratch));
-        let mut shapes = shapes.into_iter();
-        grads.map(|values| Some(tensor(values, shapes.next().expect("a shape an input"))))
+        gradients_of(inputs, |grads| {
+            let [dx, norm_weight, norm_bias, qkv, qkv_bias, proj, proj_bias] = grads;
+            let (q, rest) = MatMut::row_major(qkv, d, 3 * e).split_at_col(e);
+            let (k, v) = rest.split_at_col(e);
+            let (q_bias, rest) = qkv_bias.split_at_mut(e);
+            let (k_bias, v_bias) = rest.split_at_mut(e);
+            let linear = |weight, bias| LinearGrads { weight, bias: Some(bias) };
+            let into = Grads {
+                dx,
+                norm_weight,
+                norm_bias,
+                qkv: [linear(q, q_bias), linear(k, k_bias), linear(v, v_bias)],
+                proj: linear(MatMut::row_major(proj, e, d), proj_bias),
+            };
+            let given = Backward { saved: &saved, x: slice(&x), dy: slice(gradient) };
+            with_scratch(|scratch| attention::backward(self.level, &of, &given, into, scratch));
+        })
     }
 }

@@ -1,6 +1,6 @@
 //! A feed-forward with its norm as one operation.
 
-use super::{Op, contiguous, matrix, slice, tensor, with_scratch};
+use super::{Op, contiguous, gradients_of, matrix, slice, tensor, with_scratch};
 use burn_flex::FlexTensor;
 use std::sync::Arc;
 use ufo_kernels::Level;
@@ -54,23 +54,21 @@ impl Op<7> for FeedForward {
         _wanted: [bool; 7],
     ) -> [Option<FlexTensor>; 7] {
         let x = contiguous(&inputs[0]);
-        let shapes = inputs.each_ref().map(|input| input.layout().shape().clone());
-        let mut grads = shapes.each_ref().map(|shape| vec![0.0; shape.num_elements()]);
-        let [dx, norm_weight, norm_bias, fc1, bias1, fc2, bias2] = &mut grads;
-        let given = Backward { saved: &saved, x: slice(&x), dy: slice(gradient) };
-        let into = FfnGrads {
-            dx,
-            norm_weight,
-            norm_bias,
-            fc1_weight: fc1,
-            fc1_bias: Some(bias1),
-            fc2_weight: fc2,
-            fc2_bias: Some(bias2),
-        };
-        with_scratch(|scratch| {
-            ffn::backward(self.level, &weights(inputs), given, into, scratch);
-        });
-        let mut shapes = shapes.into_iter();
-        grads.map(|values| Some(tensor(values, shapes.next().expect("a shape an input"))))
+        gradients_of(inputs, |grads| {
+            let [dx, norm_weight, norm_bias, fc1, bias1, fc2, bias2] = grads;
+            let given = Backward { saved: &saved, x: slice(&x), dy: slice(gradient) };
+            let into = FfnGrads {
+                dx,
+                norm_weight,
+                norm_bias,
+                fc1_weight: fc1,
+                fc1_bias: Some(bias1),
+                fc2_weight: fc2,
+                fc2_bias: Some(bias2),
+            };
+            with_scratch(|scratch| {
+                ffn::backward(self.level, &weights(inputs), given, into, scratch);
+            });
+        })
     }
 }

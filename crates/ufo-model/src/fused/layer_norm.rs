@@ -1,6 +1,6 @@
 //! Layer normalization as one operation.
 
-use super::{Op, contiguous, slice, tensor, with_scratch};
+use super::{Op, contiguous, gradients_of, slice, tensor, with_scratch};
 use burn_flex::FlexTensor;
 use ufo_kernels::Level;
 use ufo_kernels::layer_norm::{Backward, Grads, LayerNorm, RowStats, backward, forward};
@@ -38,14 +38,15 @@ impl Op<3> for Norm {
         _wanted: [bool; 3],
     ) -> [Option<FlexTensor>; 3] {
         let [x, weight, _] = inputs.each_ref().map(contiguous);
-        let d = slice(&weight).len();
-        let mut dx = vec![0.0; slice(&x).len()];
-        let (mut dweight, mut dbias) = (vec![0.0; d], vec![0.0; d]);
-        let given =
-            Backward { weight: slice(&weight), x: slice(&x), stats: &stats, dy: slice(gradient) };
-        let grads = Grads { dx: &mut dx, dweight: &mut dweight, dbias: &mut dbias };
-        with_scratch(|scratch| backward(self.level, &given, grads, scratch));
-        let shape = x.layout().shape().clone();
-        [tensor(dx, shape), tensor(dweight, [d].into()), tensor(dbias, [d].into())].map(Some)
+        gradients_of(inputs, |[dx, dweight, dbias]| {
+            let given = Backward {
+                weight: slice(&weight),
+                x: slice(&x),
+                stats: &stats,
+                dy: slice(gradient),
+            };
+            let grads = Grads { dx, dweight, dbias };
+            with_scratch(|scratch| backward(self.level, &given, grads, scratch));
+        })
     }
 }

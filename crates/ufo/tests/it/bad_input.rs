@@ -57,6 +57,18 @@ fn wrong_configurations_and_commands_say_what_is_wrong() {
         ("per_identity = 2", "per_identity = 3", vec!["task `emoji`", "per_identity"]),
         ("per_identity = 2", "per_identity = 8", vec!["emoji", "triplet"]),
         ("name = \"digits\"", "name = \"image\"", vec!["bad.toml", "image"]),
+        ("preset = \"demo\"", "preset = \"demo\"\nstd = [0.0, 1.0, 1.0]", vec!["bad.toml", "std"]),
+        ("preset = \"demo\"", "preset = \"demo\"\narch.dim = 0", vec!["bad.toml", "dim"]),
+        (
+            "head = { kind = \"linear\" }",
+            "head = { kind = \"linear\" }\neval = { kind = \"reid\" }",
+            vec!["bad.toml", "task `digits`", "eval", "`classification`"],
+        ),
+        (
+            "triplet = {}",
+            "triplet = {}\neval = { kind = \"retrieval\", ks = [0] }",
+            vec!["bad.toml", "task `emoji`", "ks = [0]"],
+        ),
     ] {
         let bad = folder.path().join("bad.toml");
         assert!(text.contains(from), "{from}");
