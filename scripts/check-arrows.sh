@@ -9,12 +9,14 @@ table='
 ufo-data    |                                                              | no
 ufo-nas     |                                                              | no
 ufo-onnx    |                                                              | no
+ufo-weights |                                                              | no
 ufo-kernels |                                                              | no
+ufo-runtime | ufo-data ufo-nas ufo-weights ufo-kernels                     | no
 ufo-eval    | ufo-data                                                     | no
-ufo-model   | ufo-nas ufo-onnx ufo-kernels                                 | yes
-ufo-train   | ufo-data ufo-nas ufo-onnx ufo-kernels ufo-eval ufo-model     | yes
-ufo-serve   | ufo-data ufo-kernels                                         | no
-ufo         | ufo-data ufo-nas ufo-onnx ufo-kernels ufo-eval ufo-model ufo-train ufo-serve | yes
+ufo-model   | ufo-nas ufo-onnx ufo-weights ufo-kernels                     | yes
+ufo-train   | ufo-data ufo-nas ufo-onnx ufo-weights ufo-kernels ufo-eval ufo-model ufo-runtime | yes
+ufo-serve   | ufo-data ufo-nas ufo-weights ufo-kernels ufo-runtime         | no
+ufo         | ufo-data ufo-nas ufo-onnx ufo-weights ufo-kernels ufo-eval ufo-model ufo-train ufo-runtime ufo-serve | yes
 '
 
 links() { cargo tree --locked --package "$1" --edges normal --prefix none --format '{p}' | awk '{print $1}' | sort -u; }

@@ -89,6 +89,8 @@ pub struct Grads<'a> {
 struct Shape {
     batch: usize,
     tokens: usize,
+    /// Tokens that ask; all of them but in [`attend`].
+    queries: usize,
     rows: usize,
     d: usize,
     heads: usize,
@@ -119,7 +121,16 @@ impl Attention<'_> {
         }
         check("proj", &self.proj, [e, d]);
         let rows = x / d;
-        Shape { batch: rows / tokens, tokens, rows, d, heads, head_dim: e / heads, e }
+        Shape {
+            batch: rows / tokens,
+            tokens,
+            queries: tokens,
+            rows,
+            d,
+            heads,
+            head_dim: e / heads,
+            e,
+        }
     }
 }
 
@@ -166,6 +177,37 @@ pub fn forward_saving(
     run(level, attention, (x, y), Buffers { stats, qkv, o, largest, inverse }, scratch);
 }
 
+/// The sizes of [`attend`].
+#[derive(Clone, Copy, Debug)]
+pub struct Heads {
+    /// Number of heads.
+    pub heads: usize,
+    /// Columns of a head; all of them are `E`.
+    pub head_dim: usize,
+    /// Rows that attend to each other.
+    pub tokens: usize,
+    /// How many of them, the first ones, ask: the others' outputs are not computed.
+    pub queries: usize,
+}
+
+/// The heads alone: `softmax(q k^T / sqrt(head_dim)) v` of `qkv` `[batch * tokens, 3 E]` into `o`
+/// `[batch * queries, E]`.
+///
+/// # Panics
+/// If lengths do not fit the sizes.
+pub fn attend(level: Level, sizes: &Heads, qkv: &[f32], o: &mut [f32], scratch: &mut Scratch) {
+    let Heads { heads, head_dim, tokens, queries } = *sizes;
+    let e = heads * head_dim;
+    assert!(e > 0 && (1..=tokens).contains(&queries), "sizes: {sizes:?}");
+    let batch = o.len() / (queries * e);
+    assert_eq!(o.len(), batch * queries * e, "o: not of [.., {queries}, {e}]");
+    assert_eq!(qkv.len(), batch * tokens * 3 * e, "qkv: not [{batch} * {tokens}, 3 * {e}]");
+    let shape = Shape { batch, tokens, queries, rows: batch * tokens, d: e, heads, head_dim, e };
+    let asked = batch * heads * queries;
+    let ([largest, inverse], inner) = scratch.lend([asked, asked], 1);
+    mix(level, shape, qkv, Mixed { o, largest, inverse }, &mut inner[0]);
+}
+
 fn run(
     level: Level,
     attention: &Attention,
@@ -206,12 +248,13 @@ struct Mixed<'a> {
 /// The output of all heads of all images.
 fn mix(level: Level, shape: Shape, qkv: &[f32], mixed: Mixed, scratch: &mut Scratch) {
     let [o, largest, inverse] = [mixed.o, mixed.largest, mixed.inverse].map(Shared::new);
-    let tokens = shape.tokens;
+    let queries = shape.queries;
     shape.for_each_head(scratch, |index, scratch| {
         // SAFETY: each head of each image has its own numbers.
-        let (largest, inverse) =
-            unsafe { (largest.part(index * tokens, tokens), inverse.part(index * tokens, tokens)) };
-        let out = shape.place(index, &o, shape.e, 0);
+        let [largest, inverse] =
+            unsafe { [&largest, &inverse].map(|all| all.part(index * queries, queries)) };
+        let start = shape.start(index, [queries, shape.e]);
+        let out = Rows { all: &o, start, stride: shape.e, len: shape.head_dim };
         let sums = &mut Sums { largest, inverse };
         core::forward(level, &shape.head(index, qkv), sums, out, scratch);
     });
@@ -229,7 +272,7 @@ impl Shape {
         let shares = if threads == 1 { 1 } else { items.min(threads * TURNS) };
         let (_, scratches) = scratch.lend([], shares);
         let scratches = Shared::new(scratches);
-        let cost = items * self.tokens * self.tokens * self.head_dim;
+        let cost = items * self.queries * self.tokens * self.head_dim;
         split::for_each(shares, cost, |share| {
             // SAFETY: each share has its own scratch.
             let scratch = unsafe { &mut scratches.part(share, 1)[0] };
@@ -239,19 +282,19 @@ impl Shape {
         });
     }
 
-    /// The first element of a head in rows of `stride`.
-    fn start(&self, index: usize, stride: usize) -> usize {
-        index / self.heads * self.tokens * stride + index % self.heads * self.head_dim
+    /// The first element of a head where images have so many rows of `stride`.
+    fn start(&self, index: usize, [rows, stride]: [usize; 2]) -> usize {
+        index / self.heads * rows * stride + index % self.heads * self.head_dim
     }
 
     fn view<'a>(&self, index: usize, all: &'a [f32], stride: usize, from: usize) -> Mat<'a> {
-        let data = &all[self.start(index, stride) + from..];
+        let data = &all[self.start(index, [self.tokens, stride]) + from..];
         Mat::new(data, [self.tokens, self.head_dim], [stride, 1])
     }
 
     fn head<'a>(&self, index: usize, qkv: &'a [f32]) -> Head<'a> {
         let [q, k, v] = [0, 1, 2].map(|part| self.view(index, qkv, 3 * self.e, part * self.e));
-        Head { q, k, v }
+        Head { q: q.block([0, 0], [self.queries, self.head_dim]), k, v }
     }
 
     fn place<'a>(
@@ -261,7 +304,12 @@ impl Shape {
         stride: usize,
         from: usize,
     ) -> Rows<'a> {
-        Rows { all, start: self.start(index, stride) + from, stride, len: self.head_dim }
+        Rows {
+            all,
+            start: self.start(index, [self.tokens, stride]) + from,
+            stride,
+            len: self.head_dim,
+        }
     }
 }
 

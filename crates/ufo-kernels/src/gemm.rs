@@ -63,6 +63,17 @@ pub fn gemm<'a>(
     split(level, product.with_right(panels.into()), scratches);
 }
 
+/// [`gemm`] in this thread alone, for callers that split their work themselves: the same bits.
+pub fn gemm_alone<'a>(
+    level: Level,
+    (a, b): (Mat<'a>, impl Into<Right<'a>>),
+    c: MatMut<'a>,
+    epilogue: Epilogue<'a>,
+    scratch: &mut Scratch,
+) {
+    compute(level, Product::new(level, (a, b.into()), c, epilogue), scratch);
+}
+
 /// Computes the product in as many parts as there are scratches, in the current pool.
 fn split(level: Level, product: Product<'_>, scratches: &mut [Scratch]) {
     if let [scratch] = scratches {

@@ -5,11 +5,11 @@
 
 use crate::branch::Branch;
 use crate::fused::{self, Input, SelfAttention};
-use crate::param::{Names, Visit, Visitor, key};
+use crate::param::{Visit, Visitor, key};
 use crate::{LayerNorm, Linear};
 use burn_tensor::{Device, Tensor, activation, s};
 use rand::Rng;
-use ufo_nas::Arch;
+use ufo_nas::{Arch, Names};
 use ufo_onnx::{Attribute, Graph, Value};
 
 /// `proj(softmax(q k^T / sqrt(head_dim)) v)` of the normalized input.
@@ -82,13 +82,13 @@ impl Attention {
     fn composed(&self, x_btd: Tensor<3>) -> Tensor<3> {
         let [b, t, _] = x_btd.dims();
         let [h, e] = [self.heads, self.head_dim];
-        let qkv = self.qkv.forward(self.norm.composed(x_btd));
+        let qkv = self.qkv.composed(self.norm.composed(x_btd));
         let qkv_3bhte = qkv.reshape([b, t, 3, h, e]).permute([2, 0, 3, 1, 4]);
         let part = |i: usize| qkv_3bhte.clone().slice(s![i..=i]).reshape([b, h, t, e]);
         let (q, k, v) = (part(0), part(1), part(2));
         let scores = (q * self.scale()).matmul(k.swap_dims(2, 3));
         let mixed = activation::softmax(scores, 3).matmul(v);
-        self.proj.forward(mixed.swap_dims(1, 2).reshape([b, t, h * e]))
+        self.proj.composed(mixed.swap_dims(1, 2).reshape([b, t, h * e]))
     }
 
     fn scale(&self) -> f32 {

@@ -9,9 +9,10 @@
 //! which needs the other expert forward only.
 
 use crate::fused::{self, Input, StraightThrough};
-use crate::param::{Names, Visitor};
+use crate::param::Visitor;
 use crate::{Error, Result};
 use burn_tensor::Tensor;
+use ufo_nas::Names;
 use ufo_onnx::{Graph, Value};
 
 /// A function of a token sequence: an expert's body.

@@ -18,47 +18,14 @@ pub enum Error {
         /// Names present, comma separated.
         known: String,
     },
-    /// A weights file lacks a tensor.
-    #[error("{from}: no tensor `{name}`")]
-    MissingTensor {
-        /// Where it was looked for.
-        from: String,
-        /// Its key.
-        name: String,
-    },
-    /// A weights file holds a tensor that the model does not have.
-    #[error("{from}: unexpected tensor `{name}`")]
-    UnexpectedTensor {
-        /// Where it was found.
-        from: String,
-        /// Its key.
-        name: String,
-    },
-    /// A tensor has another shape than the model's.
-    #[error("{from}: tensor `{name}` has shape {got:?}, the model needs {expected:?}")]
-    TensorShape {
-        /// Where it was found.
-        from: String,
-        /// Its key.
-        name: String,
-        /// Shape in the file.
-        got: Vec<usize>,
-        /// Shape the model needs.
-        expected: Vec<usize>,
-    },
+    /// A weights file does not fit.
+    #[error(transparent)]
+    Weights(#[from] ufo_weights::Error),
     /// Only a fixed path can be exported.
     #[error("{site}: the expert is still routed; fix the path before export")]
     RoutedExport {
         /// Name of the site.
         site: String,
-    },
-    /// A file is not what it should be.
-    #[error("{file}: {reason}")]
-    File {
-        /// The file.
-        file: String,
-        /// What is wrong, with what is allowed.
-        reason: String,
     },
 }
 

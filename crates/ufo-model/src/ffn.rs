@@ -2,11 +2,11 @@
 
 use crate::branch::Branch;
 use crate::fused::{self, FeedForward, Input};
-use crate::param::{Names, Visit, Visitor, key};
+use crate::param::{Visit, Visitor, key};
 use crate::{LayerNorm, Linear};
 use burn_tensor::{Device, Tensor, activation};
 use rand::Rng;
-use ufo_nas::Arch;
+use ufo_nas::{Arch, Names};
 use ufo_onnx::{Graph, Value};
 
 /// `fc2(gelu(fc1(norm(x))))` with the exact (erf) GELU.
@@ -52,7 +52,7 @@ impl Ffn {
     }
 
     fn composed(&self, x_btd: Tensor<3>) -> Tensor<3> {
-        self.fc2.forward(activation::gelu(self.fc1.forward(self.norm.composed(x_btd))))
+        self.fc2.composed(activation::gelu(self.fc1.composed(self.norm.composed(x_btd))))
     }
 
     /// Calls `visitor` for each parameter but the norm's.

@@ -30,11 +30,8 @@ pub use head::{EmbeddingHead, Head, HeadConfig};
 pub use linear::Linear;
 pub use neck::{BnNeck, NeckStatistics};
 pub use norm::LayerNorm;
-pub use param::{
-    HostTensor, Names, State, Visit, Visitor, from_values, require_grad, state_of, take_values,
-    task_key, values,
-};
+pub use param::{Visit, Visitor, from_values, require_grad, state_of, take_values, values};
 pub use router::{Draw, RouterConfig};
 pub use stem::{Conv, Stem, resize_positions};
 pub use supernet::{BlockExperts, SharedModules, Supernet, TaskModules, TaskSpec};
-pub use vit::{Block, DropPath, Keys, Named, Vit};
+pub use vit::{Block, DropPath, Named, Vit};

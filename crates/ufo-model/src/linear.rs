@@ -1,5 +1,6 @@
 //! A linear layer, `y = x W + b`, sliceable to its leading inputs and outputs (spec 2.3).
 
+use crate::fused::{self, Input, Product};
 use crate::param::{Visit, Visitor, from_values, key, truncated_normal, values};
 use burn_tensor::{Device, Tensor, module};
 use rand::Rng;
@@ -36,6 +37,18 @@ impl Linear {
     /// # Shapes
     /// `[.., in]` to `[.., out]`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        self.fused(&x).unwrap_or_else(|| self.composed(x))
+    }
+
+    fn fused<const D: usize>(&self, x: &Tensor<D>) -> Option<Tensor<D>> {
+        let [_, outputs] = self.weight_io.dims();
+        let zeros = || Tensor::zeros([outputs], &x.device().inner());
+        let bias = Input::new(&self.bias.clone().unwrap_or_else(zeros));
+        let inputs = fused::inputs([Input::new(x), Input::new(&self.weight_io), bias])?;
+        Some(fused::apply(&Product { level: fused::level() }, inputs))
+    }
+
+    pub(crate) fn composed<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         module::linear(x, self.weight_io.clone(), self.bias.clone())
     }
 
@@ -72,6 +85,30 @@ impl Visit for Linear {
         visitor.linear(&key(prefix, "weight"), &mut self.weight_io);
         if let Some(bias) = &mut self.bias {
             visitor.tensor(&key(prefix, "bias"), bias);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fused::testing::{assert_all_same, gradients, random};
+
+    #[test]
+    fn the_fused_layer_equals_burns_on_slices_and_without_a_bias() {
+        let whole = Linear { weight_io: random([12, 40], 1), bias: Some(random([40], 2)) };
+        let bare = Linear { bias: None, ..whole.clone() };
+        for layer in [whole.slice(12, 7), whole, bare] {
+            let run = |fused: bool, tracked: bool| {
+                let x = random([5, 2, 12], 3);
+                let x = if tracked { x.autodiff().require_grad() } else { x };
+                gradients(&layer, (x, tracked), |layer, x: Tensor<3>| {
+                    if fused { layer.fused(&x).unwrap() } else { layer.composed(x) }
+                })
+            };
+            for tracked in [true, false] {
+                assert_all_same(&run(true, tracked), &run(false, tracked));
+            }
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use crate::branch::Branch;
 use crate::fused::{self, Input, Norm};
-use crate::param::{Names, Visit, Visitor, key, values};
+use crate::param::{Visit, Visitor, key, values};
 use burn_tensor::{Device, Tensor, module};
+use ufo_nas::Names;
 use ufo_onnx::{Graph, Value};
 
 /// `(x - mean) / sqrt(var + 1e-6) * weight + bias`.

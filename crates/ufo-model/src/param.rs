@@ -7,7 +7,7 @@
 use burn_tensor::{Device, Tensor, TensorData};
 use rand::Rng;
 use rand_distr::{Distribution, Normal};
-use std::collections::BTreeMap;
+use ufo_weights::{HostTensor, State};
 
 /// Called once for each parameter or buffer of a module, in a fixed order.
 pub trait Visitor {
@@ -29,42 +29,6 @@ pub trait Visitor {
 pub trait Visit {
     /// Calls `visitor` for each parameter, names starting with `prefix`.
     fn visit(&mut self, prefix: &str, visitor: &mut impl Visitor);
-}
-
-/// A tensor on the host, in file layout.
-#[derive(Debug, Clone, PartialEq)]
-pub struct HostTensor {
-    /// Sizes, outermost first.
-    pub shape: Vec<usize>,
-    /// Row-major values; their count is the product of `shape`.
-    pub values: Vec<f32>,
-}
-
-/// Named tensors on the host.
-pub type State = BTreeMap<String, HostTensor>;
-
-/// Prefix of the modules that every task may use.
-pub(crate) const SHARED: &str = "shared";
-
-/// Prefix of the modules of `task`.
-pub fn task_key(task: &str) -> String {
-    format!("tasks.{task}")
-}
-
-/// Prefixes of the two parts of an expert: its norm, which layout A shares, and its body.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Names {
-    /// Prefix of the norm.
-    pub norm: String,
-    /// Prefix of the rest.
-    pub body: String,
-}
-
-impl Names {
-    /// One prefix for both.
-    pub fn both(prefix: &str) -> Self {
-        Self { norm: prefix.to_string(), body: prefix.to_string() }
-    }
 }
 
 /// Joins a prefix and a field name with a dot.

@@ -4,14 +4,16 @@
 //! training runs that, extraction writes it to a file, export turns it into ONNX.
 
 use crate::branch::{Branch, Site};
-use crate::param::{Names, SHARED, Visit, Visitor, key, require_grad, task_key};
+use crate::param::{Visit, Visitor, key, require_grad};
 use crate::router::{self, Draw};
 use crate::vit::Block;
-use crate::{Attention, Error, Ffn, Head, HeadConfig, Keys, LayerNorm, Result, Stem, Vit};
+use crate::{Attention, Error, Ffn, Head, HeadConfig, LayerNorm, Result, Stem, Vit};
 use burn_tensor::{Device, Tensor};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
-use ufo_nas::{Arch, Expert, Layout, Path, Slice, SupernetSpec, TaskShape};
+use ufo_nas::{
+    Arch, Expert, Keys, Layout, Names, Path, SHARED, Slice, SupernetSpec, TaskShape, task_key,
+};
 
 /// What a supernet knows of a task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

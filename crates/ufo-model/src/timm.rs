@@ -3,12 +3,12 @@
 //! Every expert of a block starts as the checkpoint's block, every stem as its embedding, so that the
 //! fresh supernet computes the checkpoint's features for every task and path (spec 2.6).
 
-use crate::param::HostTensor;
-use crate::vit::{Keys, Named, Vit};
-use crate::{Error, Result, State, Supernet, resize_positions, weights};
+use crate::vit::{Named, Vit};
+use crate::{Result, Supernet, resize_positions, weights};
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
-use ufo_nas::Slice;
+use ufo_nas::{Keys, Slice};
+use ufo_weights::{Error, HostTensor, State};
 
 const POSITIONS: &str = "pos_embed";
 
@@ -54,7 +54,7 @@ fn fit_positions(positions: &mut HostTensor, dim: usize, tokens: usize, from: &s
     if positions.shape.get(1) == Some(&tokens) || positions.shape.get(2) != Some(&dim) {
         return Ok(());
     }
-    let wrong = |reason: String| Error::File { file: from.to_string(), reason };
+    let wrong = |reason: String| crate::Error::from(Error::File { file: from.to_string(), reason });
     let side = (tokens - 1).isqrt();
     if side * side + 1 != tokens {
         return Err(wrong(format!("{POSITIONS}: {} patches are not a square grid", tokens - 1)));

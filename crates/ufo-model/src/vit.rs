@@ -1,14 +1,15 @@
 //! A vision transformer (arXiv 2010.11929): the only module of this crate with an image forward.
 //!
 //! Pre-norm blocks, `x = x + Attn(LN(x))` then `x = x + FFN(LN(x))`; the feature of an image is
-//! the class token after the final norm (spec 1.1).
+//! the class token after the final norm (spec 1.1). After the last attention no token looks at
+//! another, so the last FFN computes the class token alone.
 
 use crate::branch::Site;
-use crate::param::{Names, SHARED, Visit, Visitor, from_values, task_key};
+use crate::param::{Visit, Visitor, from_values};
 use crate::{Attention, Ffn, LayerNorm, Result, Stem};
 use burn_tensor::{Device, Tensor};
 use rand::{Rng, RngExt};
-use ufo_nas::{Arch, BlockSlice, Expert, Layout, Path, Slice};
+use ufo_nas::{Arch, BlockSlice, Keys, Names, Slice};
 use ufo_onnx::{Attribute, Graph, Value};
 
 /// One block: attention then FFN, each with its own routing.
@@ -95,16 +96,20 @@ impl Vit {
     /// `[b, channels, height, width]` to features `[b, d]`.
     pub fn forward(&self, images_bchw: Tensor<4>, drop_path: Option<&DropPath>) -> Tensor<2> {
         let mut x = self.stem.forward(images_bchw);
+        let [b, ..] = x.dims();
         let residual = |x: Tensor<3>, branch: Tensor<3>, index: usize| match drop_path {
             Some(drop) => x + branch * drop.factors[index].clone(),
             None => x + branch,
         };
         for (index, block) in self.blocks.iter().enumerate() {
             x = residual(x.clone(), block.attn.forward(x), 2 * index);
+            if index + 1 == self.blocks.len() {
+                x = x.slice([0..b, 0..1]);
+            }
             x = residual(x.clone(), block.ffn.forward(x), 2 * index + 1);
         }
-        let [b, _, d] = x.dims();
-        self.norm.forward(x.slice([0..b, 0..1])).reshape([b, d])
+        let [_, _, d] = x.dims();
+        self.norm.forward(x).reshape([b, d])
     }
 
     /// Adds the network to an ONNX graph and returns its features, `[batch, d]`.
@@ -113,14 +118,16 @@ impl Vit {
         for (index, (block, [attn, ffn])) in self.blocks.iter().zip(&keys.blocks).enumerate() {
             x = graph.scope(&format!("blocks.{index}"), |graph| -> Result<Value> {
                 let branch = block.attn.to_onnx(graph, attn, &x)?;
-                let x = graph.node("Add", &[&x, &branch], &[]);
+                let mut x = graph.node("Add", &[&x, &branch], &[]);
+                if index + 1 == self.blocks.len() {
+                    let first = graph.ints("index.first", &[1], &[0])?;
+                    x = graph.node("Gather", &[&x, &first], &[("axis", Attribute::Int(1))]);
+                }
                 let branch = block.ffn.to_onnx(graph, ffn, &x)?;
                 Ok(graph.node("Add", &[&x, &branch], &[]))
             })?;
         }
-        let first = graph.ints("index.first", &[1], &[0])?;
-        let class = graph.node("Gather", &[&x, &first], &[("axis", Attribute::Int(1))]);
-        let features = self.norm.to_onnx(graph, &Names::both(&keys.norm), &class)?;
+        let features = self.norm.to_onnx(graph, &Names::both(&keys.norm), &x)?;
         Ok(graph.reshape(&features, &[0, -1])?)
     }
 
@@ -132,52 +139,5 @@ impl Vit {
             block.ffn.visit_named(ffn, visitor);
         }
         self.norm.visit_named(&Names::both(&keys.norm), visitor);
-    }
-}
-
-/// The names under which a network's modules are stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Keys {
-    /// Prefix of the stem; empty in timm's layout.
-    pub stem: String,
-    /// Prefixes of attention and FFN, block by block.
-    pub blocks: Vec<[Names; 2]>,
-    /// Prefix of the final norm.
-    pub norm: String,
-}
-
-impl Keys {
-    /// timm's names: `cls_token`, `blocks.0.attn.qkv.weight`, `norm.weight`.
-    pub fn plain(depth: usize) -> Self {
-        let block = |index| [(); 2].map(|()| Names::both(&format!("blocks.{index}")));
-        Self {
-            stem: String::new(),
-            blocks: (0..depth).map(block).collect(),
-            norm: "norm".to_string(),
-        }
-    }
-
-    /// The supernet's own names for the modules that `task` uses: `shared.blocks.0…` or
-    /// `tasks.NAME.blocks.0…`, so that models of several tasks hold a shared module once.
-    ///
-    /// In layout A the norms are the shared ones, whichever expert follows.
-    pub fn supernet(task: &str, layout: Layout, path: &Path, slice: &Slice) -> Self {
-        let own = task_key(task);
-        let owner = |expert: Expert| match expert {
-            Expert::Shared => SHARED,
-            Expert::Task => &own,
-        };
-        let block = |kept: &BlockSlice| {
-            [path.attn[kept.block], path.ffn[kept.block]].map(|expert| {
-                let norm = if layout == Layout::A { Expert::Shared } else { expert };
-                let at = |owner: &str| format!("{owner}.blocks.{}", kept.block);
-                Names { norm: at(owner(norm)), body: at(owner(expert)) }
-            })
-        };
-        Self {
-            stem: own.clone(),
-            blocks: slice.blocks.iter().map(block).collect(),
-            norm: format!("{}.norm", owner(path.norm)),
-        }
     }
 }

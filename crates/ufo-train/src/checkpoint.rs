@@ -87,7 +87,7 @@ pub fn save(
     states.extend(progress.ema.as_ref().map(|ema| (EMA, ema.state())));
     let mut files = Vec::new();
     for (file, state) in states {
-        let bytes = weights::to_bytes(&state, &[("step", step.to_string())])?;
+        let bytes = ufo_weights::to_bytes(&state, &[("step", step.to_string())])?;
         write_atomic(&folder.join(file), &bytes)?;
         files.push((file.to_string(), blake3::hash(&bytes).to_hex().to_string()));
     }
@@ -157,7 +157,7 @@ fn load(folder: &Path, identity: &Identity, supernet: &mut Supernet) -> Result<P
         if blake3::hash(&bytes).to_hex().as_str() != hash {
             bail!("{}: its hash is not the manifest's, the file is damaged", place.display());
         }
-        let state = weights::from_bytes(&bytes, &place.display().to_string())?;
+        let state = ufo_weights::from_bytes(&bytes, &place.display().to_string())?;
         match name.as_str() {
             SUPERNET => net = Some(state),
             EMA => progress.ema = Some(Ema::from_state(state)),

@@ -5,7 +5,8 @@
 
 use burn_tensor::Tensor;
 use std::collections::BTreeMap;
-use ufo_model::{HostTensor, State, Supernet, Visit, Visitor, from_values, values};
+use ufo_model::{Supernet, Visit, Visitor, from_values, values};
+use ufo_weights::{HostTensor, State};
 
 const UPDATES: &str = "updates";
 

@@ -1,11 +1,10 @@
 //! Extraction: the networks of any tasks copied out of a supernet, with no retraining (spec 5).
 //!
-//! A folder is only handed over after its promises are checked on real images: the weights read back
-//! give the supernet's outputs bit for bit, and the ONNX file, run by a runtime that this project
-//! did not write (rten), gives them within [`ONNX_TOLERANCE`].
+//! A folder is only handed over after its promises are checked on real images: read back and run
+//! without burn (`ufo-runtime`), it gives the supernet's outputs bit for bit, and the ONNX file, run by
+//! a runtime that this project did not write (rten), gives them within [`ONNX_TOLERANCE`].
 
 use crate::checkpoint::write_atomic;
-use crate::package::{Described, DescribedTask, ONNX, Package, WEIGHTS};
 use anyhow::{Context, Result, bail};
 use rten_tensor::NdTensor;
 use rten_tensor::prelude::*;
@@ -14,9 +13,11 @@ use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::Path;
 use ufo_data::Preprocess;
-use ufo_model::{Named, State, Supernet, state_of, weights};
-use ufo_nas::{Path as ExpertPath, Slice};
+use ufo_model::{Named, Supernet, state_of};
+use ufo_nas::{HeadShape, Path as ExpertPath, Slice};
 use ufo_onnx::{Dim, Graph};
+use ufo_runtime::{CONFIG, Described, DescribedTask, Model, ONNX, WEIGHTS};
+use ufo_weights::State;
 
 /// Largest relative error of the ONNX file: the largest difference over the largest output.
 pub const ONNX_TOLERANCE: f64 = 1e-4;
@@ -104,8 +105,7 @@ fn describe(supernet: &Supernet, choices: &[Choice], preprocess: &Preprocess) ->
         let spec = &supernet.tasks[choice.task].spec;
         DescribedTask {
             name: spec.name.clone(),
-            head: spec.head,
-            trained_classes: spec.classes,
+            head: spec.head.shape(spec.classes),
             classes: choice.classes.clone(),
             path: choice.path.clone(),
         }
@@ -147,24 +147,24 @@ fn write_weights(
     graph.metadata("preprocess", &serde_json::to_string(&described.preprocess)?);
     graph.metadata("tasks", &serde_json::to_string(&described.tasks)?);
     graph.save(&folder.join(ONNX))?;
-    let bytes = weights::to_bytes(&state, &[("format", "pt".to_string())])?;
+    let bytes = ufo_weights::to_bytes(&state, &[("format", "pt".to_string())])?;
     write_atomic(&folder.join(WEIGHTS), &bytes)?;
     let config = serde_json::to_vec_pretty(&described.config())?;
-    write_atomic(&folder.join("config.json"), &config)
+    write_atomic(&folder.join(CONFIG), &config)
 }
 
 /// Runs the copies on the probes; the ONNX file's largest relative error.
 fn check(supernet: &Supernet, choices: &[Choice], folder: &Path) -> Result<f64> {
-    let package = Package::open(folder)?;
+    let model = Model::open(folder)?;
     let onnx = rten::Model::load_file(folder.join(ONNX)).context("loading the ONNX file")?;
-    let slice = &package.described.slice;
+    let slice = &model.described.slice;
     let mut worst = 0.0_f64;
     for (index, choice) in choices.iter().enumerate() {
         let task = &supernet.tasks[choice.task];
         let vit = supernet.subnet(choice.task, &choice.path, slice)?;
         let Probe { images, size } = &choice.probe;
         let expected = crate::evaluate::run(&vit, &task.head, images.clone(), *size);
-        if package.outputs(index, images.clone(), *size) != expected {
+        if model.outputs(index, images)? != expected {
             bail!(
                 "task `{}`: the extracted weights do not give the supernet's outputs",
                 task.spec.name
@@ -240,8 +240,8 @@ fn card(described: &Described, extracted: &Extracted) -> String {
         .iter()
         .map(|task| {
             let kind = match task.head {
-                ufo_model::HeadConfig::Linear => format!("{} classes", task.classes.len()),
-                ufo_model::HeadConfig::Embedding { .. } => "embedding".to_string(),
+                HeadShape::Linear { classes } => format!("{classes} classes"),
+                HeadShape::Embedding { .. } => "embedding".to_string(),
             };
             // The bar before the final norm would end the table's cell.
             let path = task.path.to_string().replace('|', " norm ");

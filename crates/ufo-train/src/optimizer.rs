@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use ufo_kernels::Level;
 use ufo_kernels::optimizer::{AdamW, AdamWState, Sgd, SgdState, adamw, sgd, sum_of_squares};
-use ufo_model::{HostTensor, State, Supernet, Visit, Visitor, from_values, take_values};
+use ufo_model::{Supernet, Visit, Visitor, from_values, take_values};
+use ufo_weights::{HostTensor, State};
 
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;

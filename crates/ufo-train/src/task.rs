@@ -7,7 +7,7 @@ use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
 use ufo_data::{Dataset, HoldOut, Purpose, stream};
-use ufo_model::{HeadConfig, Supernet, TaskSpec, timm, weights};
+use ufo_model::{HeadConfig, Supernet, TaskSpec, timm};
 use ufo_nas::{SupernetSpec, TaskShape};
 
 /// A task ready to train and evaluate.
@@ -94,7 +94,7 @@ pub fn fresh_supernet(config: &RunConfig, specs: &[TaskSpec]) -> Result<Supernet
 pub fn init_from(file: &Path, supernet: &mut Supernet) -> Result<()> {
     let from = file.display().to_string();
     let bytes = std::fs::read(file).with_context(|| format!("init: reading {from}"))?;
-    let state = weights::from_bytes(&bytes, &from)?;
+    let state = ufo_weights::from_bytes(&bytes, &from)?;
     timm::init(supernet, state, &from)
         .context("init: a plain timm ViT of the preset's shape is needed")
 }

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use ufo_data::{Loader, LoaderConfig, Sampler};
-use ufo_model::{Head, Supernet, task_key};
+use ufo_model::{Head, Supernet};
+use ufo_nas::task_key;
 
 /// What a finished run reports.
 #[derive(Debug, Clone, Copy)]

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use ufo_data::decode;
-use ufo_model::HeadConfig;
-use ufo_train::{DescribedTask, Package};
+use ufo_nas::HeadShape;
+use ufo_runtime::{DescribedTask, Model};
 
 /// Images of a batch.
 const BATCH: usize = 32;
@@ -31,14 +31,14 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let package = Package::open(&args.model)?;
+    let model = Model::open(&args.model)?;
     let mut rows = Vec::new();
     let mut failed = false;
     for paths in args.images.chunks(BATCH) {
         let mut images = Vec::new();
         let mut read = Vec::new();
         for path in paths {
-            match pixels(path, &package) {
+            match pixels(path, &model) {
                 Ok(values) => {
                     images.extend(values);
                     read.push(path);
@@ -49,15 +49,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
                 }
             }
         }
-        let [height, width] = package.described.arch.image_size;
-        let size = [read.len(), package.described.arch.channels, height, width];
         if read.is_empty() {
             continue;
         }
         let mut per_image = vec![Vec::new(); read.len()];
-        for (index, task) in package.described.tasks.iter().enumerate() {
-            let outputs = package.outputs(index, images.clone(), size);
-            let features = args.features.then(|| package.features(index, images.clone(), size));
+        for (index, task) in model.described.tasks.iter().enumerate() {
+            let outputs = model.outputs(index, &images)?;
+            let features = args.features.then(|| model.features(index, &images)).transpose()?;
             for (image, said) in per_image.iter_mut().enumerate() {
                 let row = |all: &[f32]| {
                     let width = all.len() / read.len();
@@ -82,15 +80,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn pixels(path: &PathBuf, package: &Package) -> Result<Vec<f32>> {
+fn pixels(path: &PathBuf, model: &Model) -> Result<Vec<f32>> {
     let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
     let image = decode(&bytes).with_context(|| format!("in {}", path.display()))?;
-    Ok(package.described.preprocess.apply(&image))
+    Ok(model.described.preprocess.apply(&image))
 }
 
 /// What a task says of one image.
 fn answer(task: &DescribedTask, outputs: &[f32], top: usize) -> Value {
-    if let HeadConfig::Embedding { .. } = task.head {
+    if let HeadShape::Embedding { .. } = task.head {
         return json!({"name": task.name, "embedding": outputs});
     }
     let probabilities = softmax(outputs);

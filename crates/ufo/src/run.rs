@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use ufo_data::eval_batches;
-use ufo_model::{Supernet, state_of, weights};
+use ufo_model::{Supernet, state_of};
 use ufo_nas::Slice;
 use ufo_train::effect::{Candidate, by_effect};
 use ufo_train::extract::{Choice, Extracted, Place, Probe};
@@ -173,7 +173,7 @@ impl Run {
         }
         // Of the weights in use, whichever checkpoint or average they come from.
         let state = state_of(&mut self.supernet.clone(), "");
-        let source = blake3::hash(&weights::to_bytes(&state, &[])?).to_hex().to_string();
+        let source = blake3::hash(&ufo_weights::to_bytes(&state, &[])?).to_hex().to_string();
         let place = Place { source: &source, out };
         ufo_train::extract::extract(&self.supernet, &choices, &self.config.preprocess(), place)
     }

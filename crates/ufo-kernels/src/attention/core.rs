@@ -25,7 +25,7 @@ use crate::{
 /// Scores that are kept at a time, at most, unless a vector of queries needs more.
 const BLOCK_SCORES: usize = 1 << 15;
 
-/// What one head reads: `[tokens, head_dim]` each.
+/// What one head reads: `[tokens, head_dim]` each; forward, the queries may be fewer.
 #[derive(Clone, Copy)]
 pub(super) struct Head<'a> {
     pub(super) q: Mat<'a>,
@@ -65,6 +65,8 @@ pub(super) struct Rows<'a> {
 /// Sizes that follow from the shape of a head.
 struct Plan {
     level: Level,
+    queries: usize,
+    /// Keys and values.
     tokens: usize,
     head_dim: usize,
     /// `head_dim` in whole vectors.
@@ -76,16 +78,16 @@ struct Plan {
 
 impl Plan {
     fn new(level: Level, head: &Head) -> Self {
-        let (tokens, head_dim) = (head.q.rows(), head.q.cols());
-        let blocks = (tokens * padded(level, tokens)).div_ceil(BLOCK_SCORES).max(1);
-        let block = padded(level, tokens.div_ceil(blocks));
+        let (queries, tokens, head_dim) = (head.q.rows(), head.k.rows(), head.q.cols());
+        let blocks = (tokens * padded(level, queries)).div_ceil(BLOCK_SCORES).max(1);
+        let block = padded(level, queries.div_ceil(blocks));
         let scale = 1.0 / (head_dim as f32).sqrt();
-        Self { level, tokens, head_dim, width: padded(level, head_dim), block, scale }
+        Self { level, queries, tokens, head_dim, width: padded(level, head_dim), block, scale }
     }
 
     fn blocks(&self) -> impl Iterator<Item = Range<usize>> {
-        let (block, tokens) = (self.block, self.tokens);
-        (0..tokens).step_by(block).map(move |start| start..tokens.min(start + block))
+        let (block, queries) = (self.block, self.queries);
+        (0..queries).step_by(block).map(move |start| start..queries.min(start + block))
     }
 
     /// `c = a b`, of `width` columns.

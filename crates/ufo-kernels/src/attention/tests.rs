@@ -293,3 +293,43 @@ fn shapes_are_checked() {
     let attention = Attention { norm, qkv: [qkv; 3], proj, heads: 1, tokens: 2 };
     forward(Level::Portable, &attention, &[0.0; 8], &mut [0.0; 8], &mut Scratch::new());
 }
+
+#[test]
+fn heads_alone_give_the_formula_and_the_first_queries_have_the_same_bits() {
+    let (batch, tokens, heads, head_dim) = (2, 21, 3, 10);
+    let e = heads * head_dim;
+    let qkv = values(1, batch * tokens * 3 * e);
+    for level in Level::available() {
+        let run = |queries: usize| {
+            let mut o = vec![f32::NAN; batch * queries * e];
+            let sizes = Heads { heads, head_dim, tokens, queries };
+            attend(level, &sizes, &qkv, &mut o, &mut Scratch::new());
+            o
+        };
+        let all = run(tokens);
+        let mut expected = vec![0.0; all.len()];
+        let at = |row: usize, part: usize, head: usize| {
+            &qkv[row * 3 * e + part * e + head * head_dim..][..head_dim]
+        };
+        for (row, head) in (0..batch * tokens).flat_map(|row| (0..heads).map(move |h| (row, h))) {
+            let image = row / tokens * tokens..(row / tokens + 1) * tokens;
+            let weight = |key: usize| {
+                let pairs = at(row, 0, head).iter().zip(at(key, 1, head));
+                let dot: f64 = pairs.map(|(q, k)| f64::from(*q) * f64::from(*k)).sum();
+                (dot / (head_dim as f64).sqrt()).exp()
+            };
+            let sum: f64 = image.clone().map(weight).sum();
+            for key in image {
+                for (i, v) in at(key, 2, head).iter().enumerate() {
+                    expected[row * e + head * head_dim + i] += weight(key) / sum * f64::from(*v);
+                }
+            }
+        }
+        assert_close("o", &all, &expected, 1e-5);
+        for queries in [1, 4, 20] {
+            let of_image = |image: usize| all[image * tokens * e..][..queries * e].iter();
+            let first: Vec<f32> = (0..batch).flat_map(of_image).copied().collect();
+            assert_eq!(run(queries), first, "{level:?}, {queries}");
+        }
+    }
+}

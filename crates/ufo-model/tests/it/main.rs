@@ -4,6 +4,7 @@
 
 mod gradients;
 mod routing;
+mod runtime;
 mod slices;
 
 use burn_tensor::{Device, Tensor};

@@ -8,11 +8,11 @@ use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
 use rten_tensor::NdTensor;
 use rten_tensor::prelude::*;
-use ufo_model::{Keys, Named, Vit, state_of, values, weights};
-use ufo_nas::{Arch, BlockSlice, Expert, Layout, Path, Slice, Stem, accounting, params};
+use ufo_model::{Named, Vit, state_of, values, weights};
+use ufo_nas::{Arch, BlockSlice, Expert, Keys, Layout, Path, Slice, Stem, accounting, params};
 use ufo_onnx::{Dim, Graph};
 
-fn random_slice(arch: &Arch, rng: &mut ChaCha8Rng) -> Slice {
+pub(crate) fn random_slice(arch: &Arch, rng: &mut ChaCha8Rng) -> Slice {
     let mut blocks: Vec<BlockSlice> = Vec::new();
     for block in 0..arch.depth {
         if rng.random_bool(0.7) || (block + 1 == arch.depth && blocks.is_empty()) {
@@ -23,13 +23,13 @@ fn random_slice(arch: &Arch, rng: &mut ChaCha8Rng) -> Slice {
     Slice { blocks }
 }
 
-fn random_path(arch: &Arch, rng: &mut ChaCha8Rng) -> Path {
+pub(crate) fn random_path(arch: &Arch, rng: &mut ChaCha8Rng) -> Path {
     let mut expert = || if rng.random_bool(0.5) { Expert::Shared } else { Expert::Task };
     let experts: Vec<Expert> = (0..arch.routed_sites()).map(|_| expert()).collect();
     Path::from_sites(arch, &experts).unwrap()
 }
 
-fn random_arch(rng: &mut ChaCha8Rng) -> Arch {
+pub(crate) fn random_arch(rng: &mut ChaCha8Rng) -> Arch {
     let layout = if rng.random_bool(0.5) { Layout::A } else { Layout::B };
     let stem = match rng.random_range(0..3) {
         0 => Stem::Patch { size: 4, stride: 4 },
@@ -56,8 +56,8 @@ fn slices_keep_their_three_promises() {
         let count: usize = state.values().map(|tensor| tensor.values.len()).sum();
         assert_eq!(count as u64, params(&arch, &slice).total(), "{arch:?} {slice:?}");
 
-        let bytes = weights::to_bytes(&state, &[]).unwrap();
-        let loaded = weights::from_bytes(&bytes, "memory").unwrap();
+        let bytes = ufo_weights::to_bytes(&state, &[]).unwrap();
+        let loaded = ufo_weights::from_bytes(&bytes, "memory").unwrap();
         let mut small = Vit::init(&arch, &slice, &mut rng, &Device::flex()).unwrap();
         weights::load(&mut Named { vit: &mut small, keys: &keys }, loaded, "memory").unwrap();
         assert_eq!(values(&small.forward(x.clone(), None)), expected, "seed {seed}");

@@ -1,0 +1,140 @@
+//! `config.json` of a model folder.
+//!
+//! It follows timm's layout (`architecture`, `model_args`, `pretrained_cfg`), so that
+//! `timm.create_model("local-dir:FOLDER", pretrained=True)` reads a single classification task with
+//! plain patches; the `ufo` section holds everything.
+
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path as FilePath;
+use ufo_data::Preprocess;
+use ufo_nas::{Arch, HeadShape, Keys, Path, Slice, Stem, SupernetSpec, TaskShape, task_key};
+
+/// The description's file in a model folder.
+pub const CONFIG: &str = "config.json";
+/// Weights file of a model folder.
+pub const WEIGHTS: &str = "model.safetensors";
+/// ONNX file of a model folder.
+pub const ONNX: &str = "model.onnx";
+
+/// What a model folder holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Described {
+    /// Shape of the network that it was cut from.
+    pub arch: Arch,
+    /// What was kept of it.
+    pub slice: Slice,
+    /// From an image to the input.
+    pub preprocess: Preprocess,
+    /// Tasks, each an output.
+    pub tasks: Vec<DescribedTask>,
+}
+
+/// A task of a model folder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DescribedTask {
+    /// Name, also of the ONNX output.
+    pub name: String,
+    /// Kind and size of the head.
+    pub head: HeadShape,
+    /// Class names; empty for an embedding.
+    pub classes: Vec<String>,
+    /// Experts along its way.
+    pub path: Path,
+}
+
+impl Described {
+    /// Reads and checks the `config.json` of a folder.
+    ///
+    /// # Errors
+    /// Names the file, and the key that is missing, unknown or out of range.
+    pub fn read(folder: &FilePath) -> Result<Self> {
+        let place = folder.join(CONFIG);
+        let file = || place.display().to_string();
+        let text = fs::read(&place).map_err(|source| Error::Read { file: file(), source })?;
+        let wrong = |reason: String| Error::Config { file: file(), reason };
+        let mut config: Value = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
+        let section = config.get_mut("ufo").map(Value::take).unwrap_or_default();
+        let described: Self = serde_json::from_value(section)
+            .map_err(|error| wrong(format!("section `ufo`: {error}")))?;
+        described.validate().map_err(wrong)?;
+        Ok(described)
+    }
+
+    /// Refuses what no extraction writes.
+    fn validate(&self) -> Result<(), String> {
+        let said = |error: ufo_nas::Error| error.to_string();
+        self.slice.validate(&self.arch).map_err(said)?;
+        self.preprocess.validate().map_err(|error| error.to_string())?;
+        if self.preprocess.size != self.arch.image_size || self.arch.channels != 3 {
+            return Err(
+                "preprocess.size and arch.image_size must agree, and arch.channels be 3".into()
+            );
+        }
+        let shape = |task: &DescribedTask| TaskShape { name: task.name.clone(), head: task.head };
+        let tasks = self.tasks.iter().map(shape).collect();
+        SupernetSpec { arch: self.arch.clone(), tasks }.validate().map_err(said)?;
+        for task in &self.tasks {
+            task.path.validate(&self.arch).map_err(said)?;
+            let (named, classes) = (task.classes.len(), task.head.classes());
+            if matches!(task.head, HeadShape::Linear { .. }) && named != classes {
+                let name = &task.name;
+                return Err(format!(
+                    "task `{name}`: head.classes is {classes}, but {named} classes are named"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Names of task `index`'s network and head in the weights file: timm's for a task alone, the
+    /// supernet's for several, so that a module used by several is there once.
+    pub fn keys(&self, index: usize) -> (Keys, String) {
+        let task = &self.tasks[index];
+        if self.tasks.len() == 1 {
+            return (Keys::plain(self.slice.blocks.len()), "head".to_string());
+        }
+        let keys = Keys::supernet(&task.name, self.arch.layout, &task.path, &self.slice);
+        (keys, format!("{}.head", task_key(&task.name)))
+    }
+
+    /// The content of `config.json`.
+    pub fn config(&self) -> Value {
+        let mut config = json!({"architecture": "ufo_vit", "num_features": self.arch.dim});
+        if let Some((args, cfg)) = self.timm() {
+            config["architecture"] = json!("vit_base_patch16_224");
+            config["num_classes"] = json!(self.tasks[0].classes.len());
+            config["label_names"] = json!(self.tasks[0].classes);
+            config["model_args"] = args;
+            config["pretrained_cfg"] = cfg;
+        }
+        config["ufo"] = json!(self);
+        config
+    }
+
+    /// timm's arguments for its `VisionTransformer`, when it can express the network.
+    fn timm(&self) -> Option<(Value, Value)> {
+        let [task] = &self.tasks[..] else { return None };
+        let Stem::Patch { size, stride } = self.arch.stem else { return None };
+        let kept = self.slice.blocks.first()?;
+        let even = self.slice.blocks.iter().all(|b| (b.heads, b.ffn) == (kept.heads, kept.ffn));
+        let plain = even && size == stride && kept.heads * self.arch.head_dim == self.arch.dim;
+        if !plain || !matches!(task.head, HeadShape::Linear { .. }) {
+            return None;
+        }
+        let args = json!({"img_size": self.arch.image_size, "patch_size": size,
+            "embed_dim": self.arch.dim, "depth": self.slice.blocks.len(),
+            "num_heads": kept.heads, "mlp_ratio": kept.ffn as f64 / self.arch.dim as f64,
+            "qkv_bias": self.arch.qkv_bias});
+        let [height, width] = self.arch.image_size;
+        let cfg = json!({"input_size": [self.arch.channels, height, width],
+            "fixed_input_size": true, "pool_size": Value::Null, "crop_pct": 1.0,
+            "mean": self.preprocess.mean, "std": self.preprocess.std,
+            "first_conv": "patch_embed.proj", "classifier": "head"});
+        Some((args, cfg))
+    }
+}

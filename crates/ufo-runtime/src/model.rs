@@ -1,0 +1,76 @@
+//! A model folder ready to run.
+
+use crate::described::WEIGHTS;
+use crate::network::{Network, Scratches};
+use crate::parts::{Built, Parts};
+use crate::{Described, Error, Result};
+use std::fs;
+use std::path::Path;
+use ufo_kernels::Level;
+use ufo_weights::{State, from_bytes};
+
+/// A model folder ready to run. It computes in the rayon pool of the caller, and may be called from
+/// several threads at the same time.
+#[derive(Debug)]
+pub struct Model {
+    /// What it holds.
+    pub described: Described,
+    tasks: Vec<Network>,
+    scratches: Scratches,
+}
+
+impl Model {
+    /// Reads `config.json` and the weights of a folder.
+    ///
+    /// # Errors
+    /// Names the file, and the key or tensor that is missing, unexpected or does not fit.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let described = Described::read(folder)?;
+        let place = folder.join(WEIGHTS);
+        let file = place.display().to_string();
+        let bytes =
+            fs::read(&place).map_err(|source| Error::Read { file: file.clone(), source })?;
+        Self::new(described, &from_bytes(&bytes, &file)?, &file)
+    }
+
+    /// Builds the networks from named weights that came `from` a file.
+    ///
+    /// # Errors
+    /// Names the tensor that is missing, unexpected or of another shape.
+    pub fn new(described: Described, state: &State, from: &str) -> Result<Self> {
+        let level = Level::detect();
+        let mut parts =
+            Parts { described: &described, state, from, level, built: Built::default() };
+        let tasks = (0..described.tasks.len()).map(|index| parts.network(index));
+        let tasks = tasks.collect::<Result<_>>()?;
+        parts.finish()?;
+        Ok(Self { described, tasks, scratches: Scratches::default() })
+    }
+
+    /// Features of `task` before its head, `[n, d]` row-major, of images `[n, channels, height,
+    /// width]` that [`ufo_data::Preprocess`] made.
+    ///
+    /// # Errors
+    /// Images of another size.
+    pub fn features(&self, task: usize, images: &[f32]) -> Result<Vec<f32>> {
+        Ok(self.checked(task, images)?.features(images, &self.scratches))
+    }
+
+    /// Outputs of `task`, row-major: logits or embeddings of images as for [`Model::features`].
+    ///
+    /// # Errors
+    /// Images of another size.
+    pub fn outputs(&self, task: usize, images: &[f32]) -> Result<Vec<f32>> {
+        Ok(self.checked(task, images)?.outputs(images, &self.scratches))
+    }
+
+    fn checked(&self, task: usize, images: &[f32]) -> Result<&Network> {
+        let [height, width] = self.described.arch.image_size;
+        let expected = [self.described.arch.channels, height, width];
+        let (got, len) = (images.len(), expected.iter().product());
+        if !got.is_multiple_of(len) {
+            return Err(Error::Images { got, expected });
+        }
+        Ok(&self.tasks[task])
+    }
+}

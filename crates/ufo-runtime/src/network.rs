@@ -1,0 +1,106 @@
+//! A task's network: images to features.
+
+use crate::block::{Attention, Between, Block, Norm, Rows};
+use crate::head::Head;
+use crate::stem::Stem;
+use rayon::prelude::*;
+use std::sync::{Mutex, PoisonError};
+use ufo_kernels::attention::{Heads, attend};
+use ufo_kernels::{Level, Scratch};
+
+/// Rows of x after which further images go through the network by themselves: what lies between
+/// two layers should stay in the cache.
+const GROUP_ROWS: usize = 256;
+
+/// A network with its head.
+#[derive(Debug)]
+pub(crate) struct Network {
+    pub(crate) level: Level,
+    pub(crate) stem: Stem,
+    pub(crate) blocks: Vec<Block>,
+    pub(crate) norm: Norm,
+    pub(crate) head: Head,
+}
+
+/// Working memory of the calls that run at the same time.
+#[derive(Debug, Default)]
+pub(crate) struct Scratches(Mutex<Vec<Scratch>>);
+
+impl Scratches {
+    fn with<T>(&self, f: impl FnOnce(&mut Scratch) -> T) -> T {
+        let idle = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut scratch = idle().pop().unwrap_or_default();
+        let result = f(&mut scratch);
+        idle().push(scratch);
+        result
+    }
+}
+
+impl Network {
+    fn dim(&self) -> usize {
+        self.norm.weight.len()
+    }
+
+    fn tokens(&self) -> usize {
+        self.stem.pos_embed.len() / self.dim()
+    }
+
+    /// The features `[n, d]` of `images` `[n, channels, height, width]`, in the current pool: groups
+    /// of images at the same time, or the rows of one.
+    pub(crate) fn features(&self, images: &[f32], scratches: &Scratches) -> Vec<f32> {
+        let len: usize = self.stem.image.iter().product();
+        let (count, threads) = (images.len() / len, rayon::current_num_threads());
+        let group = (GROUP_ROWS / self.tokens()).clamp(1, count.div_ceil(threads).max(1));
+        let parts = if count > group { 1 } else { threads };
+        let mut features = vec![0.0; count * self.dim()];
+        let groups = images.par_chunks(group * len);
+        groups.zip(features.par_chunks_mut(group * self.dim())).for_each(|(images, features)| {
+            scratches.with(|scratch| self.group(images, features, parts, scratch));
+        });
+        features
+    }
+
+    /// The task's outputs, row-major.
+    pub(crate) fn outputs(&self, images: &[f32], scratches: &Scratches) -> Vec<f32> {
+        let features = self.features(images, scratches);
+        scratches.with(|scratch| self.head.run(features, scratch))
+    }
+
+    /// The features of a few images, in `parts` at the same time.
+    fn group(&self, images: &[f32], features: &mut [f32], parts: usize, scratch: &mut Scratch) {
+        let (level, d, tokens) = (self.level, self.dim(), self.tokens());
+        let count = features.len() / d;
+        let rows = count * tokens;
+        let widest = self.blocks.iter().map(|block| block.attention.proj.sizes()[0]).max();
+        let e = widest.unwrap_or(0);
+        let lens = [rows * d, rows * 3 * e, rows * e, count * d];
+        let ([x, qkv, o, classes], children) = scratch.lend(lens, parts);
+        self.stem.run(level, images, x, &mut children[0]);
+        let first = &*self.blocks[0].attention;
+        let qkv_of = |attention: &Attention| rows * attention.qkv.sizes()[1];
+        let qkv_first = &mut qkv[..qkv_of(first)];
+        let pass = Between { level, d, after: None, before: Some(first) };
+        pass.run(Rows { x, o: &[], qkv: qkv_first }, children);
+        for (index, block) in self.blocks.iter().enumerate() {
+            let attention = &*block.attention;
+            let next = self.blocks.get(index + 1).map(|block| &*block.attention);
+            // After the last heads no token looks at another: only the class tokens go on.
+            let (x, queries) = if next.is_some() {
+                (&mut *x, tokens)
+            } else {
+                for (to, from) in classes.chunks_exact_mut(d).zip(x.chunks_exact(tokens * d)) {
+                    to.copy_from_slice(&from[..d]);
+                }
+                (&mut *classes, 1)
+            };
+            let Attention { heads, head_dim, .. } = *attention;
+            let sizes = Heads { heads, head_dim, tokens, queries };
+            let o = &mut o[..count * queries * heads * head_dim];
+            attend(level, &sizes, &qkv[..qkv_of(attention)], o, &mut children[0]);
+            let qkv = &mut qkv[..next.map_or(0, qkv_of)];
+            Between { level, d, after: Some(block), before: next }
+                .run(Rows { x, o, qkv }, children);
+        }
+        self.norm.run(level, classes, features);
+    }
+}

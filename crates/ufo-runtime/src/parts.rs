@@ -1,0 +1,186 @@
+//! Builds networks from named weights; a module that several tasks use is built once.
+
+use crate::block::{Attention, Block, Ffn, Norm};
+use crate::dense::Dense;
+use crate::head::{Head, Neck};
+use crate::network::Network;
+use crate::stem::{Convolution, Stem};
+use crate::{Described, Result};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use ufo_kernels::Level;
+use ufo_kernels::conv::Activation;
+use ufo_nas::{Arch, BlockSlice, HeadShape, Names, Stem as StemShape};
+use ufo_weights::{Error, State, get};
+
+/// The weights of a folder on their way into networks.
+pub(crate) struct Parts<'a> {
+    pub(crate) described: &'a Described,
+    pub(crate) state: &'a State,
+    /// The weights' file, for errors.
+    pub(crate) from: &'a str,
+    pub(crate) level: Level,
+    pub(crate) built: Built,
+}
+
+/// What was built so far, by the names of its tensors.
+#[derive(Default)]
+pub(crate) struct Built {
+    used: BTreeSet<String>,
+    attentions: HashMap<String, Arc<Attention>>,
+    ffns: HashMap<String, Arc<Ffn>>,
+}
+
+fn key(prefix: &str, name: &str) -> String {
+    if prefix.is_empty() { name.to_string() } else { format!("{prefix}.{name}") }
+}
+
+impl<'a> Parts<'a> {
+    /// The network of task `index`.
+    pub(crate) fn network(&mut self, index: usize) -> Result<Network> {
+        let (keys, head) = self.described.keys(index);
+        let slice = &self.described.slice.blocks;
+        let stem = self.stem(&keys.stem)?;
+        let blocks = slice.iter().zip(&keys.blocks).map(|(kept, [attention, ffn])| {
+            Ok(Block { attention: self.attention(attention, kept)?, ffn: self.ffn(ffn, kept)? })
+        });
+        let blocks = blocks.collect::<Result<_>>()?;
+        let norm = self.norm(&keys.norm)?;
+        let head = self.head(&head, self.described.tasks[index].head)?;
+        Ok(Network { level: self.level, stem, blocks, norm, head })
+    }
+
+    /// Refuses a file with tensors that no network took.
+    pub(crate) fn finish(self) -> Result<()> {
+        match self.state.keys().find(|name| !self.built.used.contains(*name)) {
+            Some(name) => {
+                Err(Error::Unexpected { from: self.from.to_string(), name: name.clone() }.into())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn arch(&self) -> &'a Arch {
+        &self.described.arch
+    }
+
+    fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<&'a [f32]> {
+        let values = get(self.state, name, shape, self.from)?;
+        self.built.used.insert(name.to_string());
+        Ok(values)
+    }
+
+    fn vector(&mut self, name: &str, len: usize) -> Result<Vec<f32>> {
+        Ok(self.tensor(name, &[len])?.to_vec())
+    }
+
+    /// A linear layer of `[out, in]` weights.
+    fn dense(&mut self, name: &str, sizes: [usize; 2], biased: bool) -> Result<Dense> {
+        let bias = biased.then(|| self.vector(&key(name, "bias"), sizes[0])).transpose()?;
+        let weight = self.tensor(&key(name, "weight"), &sizes)?;
+        Ok(Dense::new(self.level, sizes, weight, bias))
+    }
+
+    fn norm(&mut self, name: &str) -> Result<Norm> {
+        let dim = self.arch().dim;
+        let weight = self.vector(&key(name, "weight"), dim)?;
+        Ok(Norm { weight, bias: self.vector(&key(name, "bias"), dim)? })
+    }
+
+    fn attention(&mut self, names: &Names, kept: &BlockSlice) -> Result<Arc<Attention>> {
+        let place = format!("{} {}", names.norm, names.body);
+        if let Some(built) = self.built.attentions.get(&place) {
+            return Ok(Arc::clone(built));
+        }
+        let Arch { dim, head_dim, qkv_bias, .. } = *self.arch();
+        let e = kept.heads * head_dim;
+        let attention = Arc::new(Attention {
+            norm: self.norm(&key(&names.norm, "norm1"))?,
+            qkv: self.dense(&key(&names.body, "attn.qkv"), [3 * e, dim], qkv_bias)?,
+            proj: self.dense(&key(&names.body, "attn.proj"), [dim, e], true)?,
+            heads: kept.heads,
+            head_dim,
+        });
+        self.built.attentions.insert(place, Arc::clone(&attention));
+        Ok(attention)
+    }
+
+    fn ffn(&mut self, names: &Names, kept: &BlockSlice) -> Result<Arc<Ffn>> {
+        let place = format!("{} {}", names.norm, names.body);
+        if let Some(built) = self.built.ffns.get(&place) {
+            return Ok(Arc::clone(built));
+        }
+        let dim = self.arch().dim;
+        let ffn = Arc::new(Ffn {
+            norm: self.norm(&key(&names.norm, "norm2"))?,
+            fc1: self.dense(&key(&names.body, "mlp.fc1"), [kept.ffn, dim], true)?,
+            fc2: self.dense(&key(&names.body, "mlp.fc2"), [dim, kept.ffn], true)?,
+        });
+        self.built.ffns.insert(place, Arc::clone(&ffn));
+        Ok(ffn)
+    }
+
+    fn stem(&mut self, name: &str) -> Result<Stem> {
+        let Arch { channels, dim, image_size: [height, width], stem, .. } = self.arch();
+        let mut convolutions = Vec::new();
+        let mut inputs = *channels;
+        let (patch, stride) = match stem {
+            StemShape::Patch { size, stride } => (*size, *stride),
+            StemShape::Conv { widths, patch } => {
+                for (index, &outputs) in widths.iter().enumerate() {
+                    let name = key(name, &format!("patch_embed.convs.{index}"));
+                    let conv = self.convolution(&name, [outputs, inputs, 3], [2, 1])?;
+                    convolutions.push(Convolution { activation: Activation::Gelu, ..conv });
+                    inputs = outputs;
+                }
+                (*patch, *patch)
+            }
+        };
+        let name_proj = key(name, "patch_embed.proj");
+        convolutions.push(self.convolution(&name_proj, [*dim, inputs, patch], [stride, 0])?);
+        let tokens = self.arch().tokens();
+        Ok(Stem {
+            convolutions,
+            cls_token: self.tensor(&key(name, "cls_token"), &[1, 1, *dim])?.to_vec(),
+            pos_embed: self.tensor(&key(name, "pos_embed"), &[1, tokens, *dim])?.to_vec(),
+            image: [*channels, *height, *width],
+        })
+    }
+
+    /// With no activation.
+    fn convolution(
+        &mut self,
+        name: &str,
+        sizes: [usize; 3],
+        [stride, padding]: [usize; 2],
+    ) -> Result<Convolution> {
+        let [outputs, inputs, kernel] = sizes;
+        let shape = [outputs, inputs, kernel, kernel];
+        let weight = self.tensor(&key(name, "weight"), &shape)?.to_vec();
+        let bias = self.vector(&key(name, "bias"), outputs)?;
+        let activation = Activation::None;
+        Ok(Convolution { weight, bias, sizes, stride, padding, activation })
+    }
+
+    fn head(&mut self, name: &str, shape: HeadShape) -> Result<Head> {
+        let features = self.arch().dim;
+        match shape {
+            HeadShape::Linear { classes } => {
+                Ok(Head::Linear(self.dense(name, [classes, features], true)?))
+            }
+            HeadShape::Embedding { dim, classes } => {
+                let width = if dim == 0 { features } else { dim };
+                let named = key(name, "projection");
+                let projection = (width != features)
+                    .then(|| self.dense(&named, [width, features], false))
+                    .transpose()?;
+                // Only training needs these.
+                self.tensor(&key(name, "classes.weight"), &[classes, width])?;
+                let mut neck = |field| self.vector(&key(name, &format!("neck.{field}")), width);
+                let neck =
+                    [neck("weight")?, neck("bias")?, neck("running_mean")?, neck("running_var")?];
+                Ok(Head::Embedding { projection, neck: Neck::new(neck) })
+            }
+        }
+    }
+}
