@@ -42,4 +42,13 @@ def outputs(weights, feeds):
     length = np.sqrt((out["select"] ** 2).sum(-1, keepdims=True))
     out["l2_normalize"] = out["select"] / length
     out["l2_normalize_zeros"] = np.zeros_like(out["select"])
+
+    # DynamicQuantizeLinear of the ONNX specification, in f32 as there.
+    rows = feeds["images"].reshape(len(images), 3, 64)
+    low, high = min(rows.min(), 0), max(rows.max(), 0)
+    scale = np.float32((high - low) / np.float32(255))
+    zero = np.clip(np.rint(-low / scale), 0, 255)
+    levels = np.clip(np.rint(rows / scale) + zero, 0, 255) - zero
+    sums = levels.astype(np.float64) @ w["int8.weight"]
+    out["linear_int8"] = sums * float(scale) * w["int8.scale"] + w["int8.bias"]
     return out

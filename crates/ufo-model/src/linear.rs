@@ -4,7 +4,7 @@ use crate::fused::{self, Input, Product};
 use crate::param::{Visit, Visitor, from_values, key, truncated_normal, values};
 use burn_tensor::{Device, Tensor, module};
 use rand::Rng;
-use ufo_onnx::{Graph, Value};
+use ufo_onnx::{Graph, INT8_RANGE, Value};
 
 /// Shape legend of this crate: b batch, t tokens, d width, h heads, i inputs, o outputs, c classes.
 #[derive(Debug, Clone)]
@@ -66,14 +66,34 @@ impl Linear {
 
     pub(crate) fn to_onnx(&self, graph: &mut Graph, name: &str, x: &Value) -> crate::Result<Value> {
         let [inputs, outputs] = self.weight_io.dims();
-        let dims = [inputs, outputs];
-        let weight = graph.weight(&key(name, "weight"), &dims, &values(&self.weight_io))?;
+        let (dims, weights) = ([inputs, outputs], values(&self.weight_io));
         let bias = match &self.bias {
             Some(bias) => Some(graph.weight(&key(name, "bias"), &[outputs], &values(bias))?),
             None => None,
         };
+        if graph.int8() {
+            let (bytes, scales) = to_bytes(&weights, outputs);
+            let weight = graph.bytes(&key(name, "weight"), &dims, &bytes)?;
+            let scale = graph.weight(&key(name, "scale"), &[outputs], &scales)?;
+            return Ok(graph.linear_int8(x, [&weight, &scale], bias.as_ref()));
+        }
+        let weight = graph.weight(&key(name, "weight"), &dims, &weights)?;
         Ok(graph.linear(x, &weight, bias.as_ref()))
     }
+}
+
+/// Rows of `outputs` weights as 8-bit integers times a scale a column, up to [`INT8_RANGE`].
+fn to_bytes(weights_io: &[f32], outputs: usize) -> (Vec<i8>, Vec<f32>) {
+    let mut scales = vec![0.0_f32; outputs];
+    for row in weights_io.chunks_exact(outputs) {
+        for (scale, weight) in scales.iter_mut().zip(row) {
+            *scale = scale.max(weight.abs() / f32::from(INT8_RANGE));
+        }
+    }
+    let rows = weights_io.chunks_exact(outputs);
+    // A column of zeros has scale 0, and 0 / 0 becomes 0.
+    let byte = |(weight, scale): (&f32, &f32)| (weight / scale).round_ties_even() as i8;
+    (rows.flat_map(|row| row.iter().zip(&scales).map(byte)).collect(), scales)
 }
 
 fn glorot(inputs: usize, outputs: usize) -> f32 {
@@ -93,6 +113,25 @@ impl Visit for Linear {
 mod tests {
     use super::*;
     use crate::fused::testing::{assert_all_same, gradients, random};
+
+    #[test]
+    fn bytes_times_scales_are_the_weights_within_half_a_step() {
+        let weights = values(&random([40, 7], 1));
+        let mut weights: Vec<f32> = weights.into_iter().map(|weight| weight * 3.0).collect();
+        weights.iter_mut().skip(2).step_by(7).for_each(|weight| *weight = 0.0);
+        let (bytes, scales) = to_bytes(&weights, 7);
+        for (index, (byte, weight)) in bytes.iter().zip(&weights).enumerate() {
+            let scale = scales[index % 7];
+            assert!(
+                byte.abs() <= INT8_RANGE
+                    && (f32::from(*byte) * scale - weight).abs() <= 0.501 * scale
+            );
+        }
+        assert!(
+            scales[2] == 0.0
+                && (0..7).all(|c| bytes.iter().skip(c).step_by(7).any(|b| b.abs() == 64) || c == 2)
+        );
+    }
 
     #[test]
     fn the_fused_layer_equals_burns_on_slices_and_without_a_bias() {

@@ -25,6 +25,7 @@ fn sample() -> Result<Graph, Error> {
     let class = graph.scope("sequence", |graph| sequence(graph, &tokens))?;
     graph.scope("block", |graph| block(graph, &tokens))?;
     graph.scope("head", |graph| head(graph, &class))?;
+    graph.scope("bytes", |graph| bytes(graph, &images))?;
     Ok(graph)
 }
 
@@ -93,6 +94,18 @@ fn head(graph: &mut Graph, class: &Value) -> Result<(), Error> {
     let zeros = graph.node("Mul", &[class, &zero], &[]);
     let unit = graph.l2_normalize(&zeros)?;
     graph.output("l2_normalize_zeros", &unit, &dims);
+    Ok(())
+}
+
+/// Rows of pixels through a layer of 8-bit weights.
+fn bytes(graph: &mut Graph, images: &Value) -> Result<(), Error> {
+    let rows = graph.reshape(images, &[0, 3, -1])?;
+    let weight: Vec<i8> = (0..64 * 5).map(|i| (i * 37 % 129 - 64) as i8).collect();
+    let weight = graph.bytes("int8.weight", &[64, 5], &weight)?;
+    let scale = graph.weight("int8.scale", &[5], &[0.01, 0.02, 0.03, 0.04, 0.05])?;
+    let bias = wave(graph, "int8.bias", &[5])?;
+    let y = graph.linear_int8(&rows, [&weight, &scale], Some(&bias));
+    graph.output("linear_int8", &y, &["batch".into(), 3.into(), 5.into()]);
     Ok(())
 }
 

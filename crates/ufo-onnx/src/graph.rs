@@ -2,8 +2,9 @@
 
 use crate::Error;
 use crate::proto::{
-    AttributeProto, Dimension, FLOAT, GraphProto, INT64, ModelProto, NodeProto, OperatorSetId,
-    Shape, Size, StringEntry, TensorProto, TensorType, TypeProto, ValueInfo, attribute,
+    AttributeProto, Dimension, FLOAT, GraphProto, INT8, INT64, ModelProto, NodeProto,
+    OperatorSetId, Shape, Size, StringEntry, TensorProto, TensorType, TypeProto, ValueInfo,
+    attribute,
 };
 use prost::Message;
 use std::collections::HashMap;
@@ -72,6 +73,7 @@ pub struct Graph {
     scope: Vec<String>,
     mistake: Option<Mistake>,
     pub(crate) external_above: usize,
+    int8: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +108,19 @@ impl Graph {
             scope: Vec::new(),
             mistake: None,
             external_above: 1 << 30,
+            int8: false,
         }
+    }
+
+    /// The same graph, asking that linear layers be added with 8-bit weights.
+    #[must_use]
+    pub fn with_int8(self) -> Self {
+        Self { int8: true, ..self }
+    }
+
+    /// Whether linear layers shall be added by [`Graph::linear_int8`].
+    pub fn int8(&self) -> bool {
+        self.int8
     }
 
     /// Adds an f32 input.
@@ -131,6 +145,15 @@ impl Graph {
     pub fn ints(&mut self, name: &str, dims: &[usize], data: &[i64]) -> Result<Value, Error> {
         let raw = data.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.initializer(name, dims, data.len(), (INT64, raw))
+    }
+
+    /// Adds 8-bit weights, row-major, under the rules of [`Graph::weight`].
+    ///
+    /// # Errors
+    /// As [`Graph::weight`].
+    pub fn bytes(&mut self, name: &str, dims: &[usize], data: &[i8]) -> Result<Value, Error> {
+        let raw = data.iter().map(|value| value.cast_unsigned()).collect();
+        self.initializer(name, dims, data.len(), (INT8, raw))
     }
 
     fn initializer(
@@ -166,16 +189,31 @@ impl Graph {
 
     /// Adds a node with one output, named after the scope and the operator.
     pub fn node(&mut self, op: &str, inputs: &[&Value], attributes: &[(&str, Attribute)]) -> Value {
+        let name = self.fresh(op);
+        self.push_node(op, inputs, attributes, &name)
+    }
+
+    /// Adds a node of three outputs with no attributes, named like that of [`Graph::node`].
+    pub(crate) fn node_of_three(&mut self, op: &str, inputs: &[&Value]) -> [Value; 3] {
+        let name = self.fresh(op);
+        let first = self.push_node(op, inputs, &[], &name);
+        let [second, third] = ["second", "third"].map(|which| format!("{name}.{which}"));
+        let node = self.graph_mut().node.last_mut().expect("just pushed");
+        node.output.extend([second.clone(), third.clone()]);
+        [first, self.claim(&second), self.claim(&third)]
+    }
+
+    /// A name after the scope and the operator.
+    fn fresh(&mut self, op: &str) -> String {
         let stem = [self.scope.as_slice(), &[op.to_string()]].concat().join("/");
         let count = self.counts.entry(stem.clone()).or_insert(0);
-        let name = loop {
+        loop {
             let name = if *count == 0 { stem.clone() } else { format!("{stem}.{count}") };
             *count += 1;
             if !self.names.contains_key(name.as_str()) {
-                break name;
+                return name;
             }
-        };
-        self.push_node(op, inputs, attributes, &name)
+        }
     }
 
     fn push_node(

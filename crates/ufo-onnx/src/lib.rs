@@ -28,3 +28,4 @@ mod save;
 pub use error::Error;
 pub use graph::{Attribute, Dim, Graph, Value};
 pub use model::{Constant, Model, Node, Port, Stored};
+pub use ops::INT8_RANGE;

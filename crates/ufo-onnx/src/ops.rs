@@ -3,7 +3,12 @@
 //! Constants get names made of their content (`shape.0.-1`, `scalar.0.5`), so that a graph holds
 //! each once. An error of these functions means that such a name was taken for something else.
 
+use crate::proto::FLOAT;
 use crate::{Attribute, Error, Graph, Value};
+
+/// Largest 8-bit weight: two products of it with a byte fit the 16 bits in which onnxruntime adds them
+/// up where there is no VNNI (<https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html>).
+pub const INT8_RANGE: i8 = 64;
 
 impl Graph {
     /// An f32 constant of no dimensions.
@@ -20,6 +25,29 @@ impl Graph {
     /// `[.., in]`, `[in, out]`, `[out]` to `[.., out]`.
     pub fn linear(&mut self, x: &Value, weight_io: &Value, bias: Option<&Value>) -> Value {
         let product = self.node("MatMul", &[x, weight_io], &[]);
+        match bias {
+            Some(bias) => self.node("Add", &[&product, bias], &[]),
+            None => product,
+        }
+    }
+
+    /// `x @ (weight_io * scale_o) + bias` with 8-bit weights; x is quantized to 8 bits, too, with one
+    /// scale and zero point for the whole of it, as onnxruntime's dynamic quantization does. Weights
+    /// beyond [`INT8_RANGE`] overflow in onnxruntime on CPUs without VNNI.
+    ///
+    /// # Shapes
+    /// `[.., in]`, `[in, out]` of 8-bit integers, `[out]`, `[out]` to `[.., out]`.
+    pub fn linear_int8(
+        &mut self,
+        x: &Value,
+        [weight_io, scale_o]: [&Value; 2],
+        bias: Option<&Value>,
+    ) -> Value {
+        let [bytes, scale, zero] = self.node_of_three("DynamicQuantizeLinear", &[x]);
+        let sums = self.node("MatMulInteger", &[&bytes, weight_io, &zero], &[]);
+        let sums = self.node("Cast", &[&sums], &[("to", Attribute::Int(i64::from(FLOAT)))]);
+        let scale = self.node("Mul", &[&scale, scale_o], &[]);
+        let product = self.node("Mul", &[&sums, &scale], &[]);
         match bias {
             Some(bias) => self.node("Add", &[&product, bias], &[]),
             None => product,

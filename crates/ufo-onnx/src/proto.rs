@@ -6,6 +6,7 @@ use crate::Attribute;
 pub(crate) const FLOAT: i32 = 1;
 /// `TensorProto.DataType` of i64.
 pub(crate) const INT64: i32 = 7;
+pub(crate) const INT8: i32 = 3;
 /// `TensorProto.DataLocation` of values in another file.
 pub(crate) const EXTERNAL: i32 = 1;
 

@@ -18,6 +18,8 @@ pub const CONFIG: &str = "config.json";
 pub const WEIGHTS: &str = "model.safetensors";
 /// ONNX file of a model folder.
 pub const ONNX: &str = "model.onnx";
+/// ONNX file with 8-bit weights of a model folder, where there is one.
+pub const ONNX_INT8: &str = "model.int8.onnx";
 
 /// What a model folder holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

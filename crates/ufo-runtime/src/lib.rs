@@ -15,6 +15,6 @@ mod network;
 mod parts;
 mod stem;
 
-pub use described::{CONFIG, Described, DescribedTask, ONNX, WEIGHTS};
+pub use described::{CONFIG, Described, DescribedTask, ONNX, ONNX_INT8, WEIGHTS};
 pub use error::{Error, Result};
 pub use model::Model;

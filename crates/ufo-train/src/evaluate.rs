@@ -4,7 +4,7 @@ use crate::{Task, Training};
 use anyhow::{Context, Result, bail};
 use burn_tensor::Device;
 use serde::Serialize;
-use ufo_data::{Dataset, Preprocess, eval_batches};
+use ufo_data::{Batch, Dataset, Preprocess, eval_batches};
 use ufo_eval::{Judgment, Outputs, nearest_labels};
 use ufo_model::{Head, HeadConfig, Supernet, Vit, from_values, values};
 use ufo_nas::Slice;
@@ -45,10 +45,21 @@ pub fn outputs(
     dataset: &Dataset,
     preprocess: &Preprocess,
 ) -> Result<Vec<f32>> {
+    rows(dataset, preprocess, |batch| Ok(run(vit, head, batch.images, batch.size)))
+}
+
+/// Outputs of `run` for every image of a split, row-major.
+///
+/// # Errors
+/// A broken image, or that of `run`.
+pub fn rows(
+    dataset: &Dataset,
+    preprocess: &Preprocess,
+    mut run: impl FnMut(Batch) -> Result<Vec<f32>>,
+) -> Result<Vec<f32>> {
     let mut rows = Vec::new();
     for batch in eval_batches(dataset, preprocess, BATCH) {
-        let batch = batch?;
-        rows.extend(run(vit, head, batch.images, batch.size));
+        rows.extend(run(batch?)?);
     }
     Ok(rows)
 }

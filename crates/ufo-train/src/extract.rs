@@ -5,9 +5,8 @@
 //! a runtime that this project did not write (rten), gives them within [`ONNX_TOLERANCE`].
 
 use crate::checkpoint::write_atomic;
+use crate::onnx::{Onnx, relative_error};
 use anyhow::{Context, Result, bail};
-use rten_tensor::NdTensor;
-use rten_tensor::prelude::*;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::fs;
@@ -16,7 +15,7 @@ use ufo_data::Preprocess;
 use ufo_model::{Named, Supernet, state_of};
 use ufo_nas::{HeadShape, Path as ExpertPath, Slice};
 use ufo_onnx::{Dim, Graph};
-use ufo_runtime::{CONFIG, Described, DescribedTask, Model, ONNX, WEIGHTS};
+use ufo_runtime::{CONFIG, Described, DescribedTask, Model, ONNX, ONNX_INT8, WEIGHTS};
 use ufo_weights::State;
 
 /// Largest relative error of the ONNX file: the largest difference over the largest output.
@@ -33,6 +32,8 @@ pub struct Extracted {
     pub macs: u64,
     /// Largest relative error of the ONNX file over tasks.
     pub onnx_max_rel_err: f64,
+    /// The same of the 8-bit file, which is not bounded.
+    pub int8_max_rel_err: Option<f64>,
 }
 
 /// What to extract: a task, its path, and the class names of its head.
@@ -66,7 +67,8 @@ pub struct Place<'a> {
     pub out: &'a Path,
 }
 
-/// Writes `model.safetensors`, `config.json`, `model.onnx`, `manifest.json` and `README.md`.
+/// Writes `model.safetensors`, `config.json`, `model.onnx`, `manifest.json` and `README.md`; with
+/// `int8` also `model.int8.onnx`, whose linear layers have 8-bit weights.
 ///
 /// # Errors
 /// An existing folder, a file that cannot be written, copies that do not keep the promises.
@@ -75,6 +77,7 @@ pub fn extract(
     choices: &[Choice],
     preprocess: &Preprocess,
     place: Place<'_>,
+    int8: bool,
 ) -> Result<Extracted> {
     let out = place.out;
     if out.exists() {
@@ -84,15 +87,16 @@ pub fn extract(
     fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
     let beside = tempfile::tempdir_in(parent).context("making a folder beside")?;
     let described = describe(supernet, choices, preprocess);
-    write_weights(supernet, choices, &described, beside.path())?;
-    let error = check(supernet, choices, beside.path())?;
+    write_weights(supernet, choices, &described, beside.path(), int8)?;
+    let errors = check(supernet, choices, beside.path(), int8)?;
     let chosen: Vec<_> = choices.iter().map(|choice| (choice.task, &choice.path)).collect();
     let counted = ufo_nas::extracted(&supernet.spec(), &chosen, &described.slice)?;
     let extracted = Extracted {
         tasks: described.tasks.iter().map(|task| task.name.clone()).collect(),
         params: counted.total_params,
         macs: ufo_nas::macs(&supernet.arch, &described.slice).total(),
-        onnx_max_rel_err: error,
+        onnx_max_rel_err: errors.onnx,
+        int8_max_rel_err: errors.int8,
     };
     write_papers(&described, &extracted, beside.path(), place)?;
     let kept = beside.keep();
@@ -124,8 +128,27 @@ fn write_weights(
     choices: &[Choice],
     described: &Described,
     folder: &Path,
+    int8: bool,
 ) -> Result<()> {
-    let mut graph = Graph::new("ufo");
+    let (graph, state) = build(supernet, choices, described, Graph::new("ufo"))?;
+    graph.save(&folder.join(ONNX))?;
+    if int8 {
+        let empty = Graph::new("ufo").with_int8();
+        build(supernet, choices, described, empty)?.0.save(&folder.join(ONNX_INT8))?;
+    }
+    let bytes = ufo_weights::to_bytes(&state, &[("format", "pt".to_string())])?;
+    write_atomic(&folder.join(WEIGHTS), &bytes)?;
+    let config = serde_json::to_vec_pretty(&described.config())?;
+    write_atomic(&folder.join(CONFIG), &config)
+}
+
+/// The networks in an empty graph, and their weights.
+fn build(
+    supernet: &Supernet,
+    choices: &[Choice],
+    described: &Described,
+    mut graph: Graph,
+) -> Result<(Graph, State)> {
     let [height, width] = supernet.arch.image_size;
     let batch = Dim::Named("batch".to_string());
     let sizes = [supernet.arch.channels, height, width].map(Dim::Fixed);
@@ -146,19 +169,22 @@ fn write_weights(
     }
     graph.metadata("preprocess", &serde_json::to_string(&described.preprocess)?);
     graph.metadata("tasks", &serde_json::to_string(&described.tasks)?);
-    graph.save(&folder.join(ONNX))?;
-    let bytes = ufo_weights::to_bytes(&state, &[("format", "pt".to_string())])?;
-    write_atomic(&folder.join(WEIGHTS), &bytes)?;
-    let config = serde_json::to_vec_pretty(&described.config())?;
-    write_atomic(&folder.join(CONFIG), &config)
+    Ok((graph, state))
 }
 
-/// Runs the copies on the probes; the ONNX file's largest relative error.
-fn check(supernet: &Supernet, choices: &[Choice], folder: &Path) -> Result<f64> {
+/// Largest relative errors over tasks.
+struct Errors {
+    onnx: f64,
+    int8: Option<f64>,
+}
+
+/// Runs the copies on the probes.
+fn check(supernet: &Supernet, choices: &[Choice], folder: &Path, int8: bool) -> Result<Errors> {
     let model = Model::open(folder)?;
-    let onnx = rten::Model::load_file(folder.join(ONNX)).context("loading the ONNX file")?;
+    let onnx = Onnx::open(&folder.join(ONNX))?;
+    let bytes = int8.then(|| Onnx::open(&folder.join(ONNX_INT8))).transpose()?;
     let slice = &model.described.slice;
-    let mut worst = 0.0_f64;
+    let mut worst = Errors { onnx: 0.0, int8: int8.then_some(0.0) };
     for (index, choice) in choices.iter().enumerate() {
         let task = &supernet.tasks[choice.task];
         let vit = supernet.subnet(choice.task, &choice.path, slice)?;
@@ -170,42 +196,27 @@ fn check(supernet: &Supernet, choices: &[Choice], folder: &Path) -> Result<f64> 
                 task.spec.name
             );
         }
-        let error = relative_error(&run_onnx(&onnx, &task.spec.name, images, *size)?, &expected);
+        let error = relative_error(&onnx.outputs(&task.spec.name, images, *size)?, &expected);
         if error.is_nan() || error > ONNX_TOLERANCE {
             bail!(
                 "task `{}`: the ONNX file differs from the network by {error:.1e} relative; allowed: {ONNX_TOLERANCE:.0e}",
                 task.spec.name
             );
         }
-        worst = worst.max(error);
+        worst.onnx = worst.onnx.max(error);
+        if let (Some(bytes), Some(worst)) = (&bytes, &mut worst.int8) {
+            let got = bytes.outputs(&task.spec.name, images, *size)?;
+            let error = relative_error(&got, &expected);
+            if error.is_nan() {
+                bail!(
+                    "task `{}`: the 8-bit ONNX file gives values that are not finite",
+                    task.spec.name
+                );
+            }
+            *worst = worst.max(error);
+        }
     }
     Ok(worst)
-}
-
-fn run_onnx(
-    model: &rten::Model,
-    output: &str,
-    images: &[f32],
-    size: [usize; 4],
-) -> Result<Vec<f32>> {
-    let input = model.node_id("image")?;
-    let output = model.node_id(output)?;
-    let images = NdTensor::from_data(size, images.to_vec());
-    let [out] = model.run_n(vec![(input, images.into())], [output], None)?;
-    let out: NdTensor<f32, 2> = out.try_into().context("the output is not a matrix of f32")?;
-    Ok(out.to_vec())
-}
-
-fn relative_error(got: &[f32], expected: &[f32]) -> f64 {
-    if got.len() != expected.len() {
-        return f64::NAN;
-    }
-    let largest = expected.iter().fold(0.0_f64, |most, v| most.max(f64::from(v.abs())));
-    let gap = |(a, b): (&f32, &f32)| (f64::from(*a) - f64::from(*b)).abs();
-    let gaps = got.iter().zip(expected).map(gap);
-    // `f64::max` drops a NaN, so it is looked for alone.
-    let nan = got.iter().chain(expected).any(|v| v.is_nan());
-    if nan { f64::NAN } else { gaps.fold(0.0, f64::max) / largest.max(f64::MIN_POSITIVE) }
 }
 
 /// Manifest and model card.
@@ -228,7 +239,8 @@ fn write_papers(
         "slice": described.slice, "params": extracted.params,
         "macs_per_task": extracted.macs, "preprocess": described.preprocess,
         "parity": {"weights": "bit-equal to the supernet", "onnx_runtime": "rten",
-            "onnx_max_rel_err": extracted.onnx_max_rel_err},
+            "onnx_max_rel_err": extracted.onnx_max_rel_err,
+            "int8_max_rel_err": extracted.int8_max_rel_err},
         "sha256": sums});
     write_atomic(&folder.join("manifest.json"), &serde_json::to_vec_pretty(&manifest)?)?;
     write_atomic(&folder.join("README.md"), card(described, extracted).as_bytes())
@@ -260,16 +272,4 @@ fn card(described: &Described, extracted: &Extracted) -> String {
         extracted.params,
         extracted.macs as f64 / 1e6,
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn relative_errors_are_of_the_largest_output_and_nan_is_kept() {
-        assert!((relative_error(&[1.0, -4.1], &[1.0, -4.0]) - 0.025).abs() < 1e-6);
-        assert!(relative_error(&[f32::NAN, 1.0], &[1.0, 1.0]).is_nan());
-        assert!(relative_error(&[1.0], &[1.0, 2.0]).is_nan());
-    }
 }

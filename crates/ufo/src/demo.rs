@@ -1,7 +1,7 @@
 //! `ufo demo`: the whole of stage one on the bundled data.
 
 use crate::report;
-use crate::run::{Judged, Run, finished, interruptible, table};
+use crate::run::{Extraction, Judged, Run, finished, interruptible, table};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use std::fs;
@@ -134,7 +134,7 @@ fn extract_models(run: &Run) -> Result<Vec<serde_json::Value>> {
             fs::remove_dir_all(&folder)
                 .with_context(|| format!("removing {}", folder.display()))?;
         }
-        let done = run.extract(&set, false, &folder)?;
+        let done = run.extract(&set, Extraction::default(), &folder)?;
         extracted.push(json!({"dir": folder.display().to_string(), "tasks": done.tasks,
             "params": done.params, "onnx_max_rel_err": done.onnx_max_rel_err}));
     }

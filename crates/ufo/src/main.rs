@@ -3,6 +3,7 @@
 mod bench;
 mod data;
 mod demo;
+mod folder;
 mod html_report;
 mod init;
 mod params;
@@ -38,7 +39,9 @@ enum Command {
     #[command(after_help = "Example:\n  ufo train --config tasks.toml --out runs/first")]
     Train(run::TrainArgs),
     /// Evaluate every task of a run from its one checkpoint.
-    #[command(after_help = "Example:\n  ufo eval --run runs/demo --json")]
+    #[command(
+        after_help = "Examples:\n  ufo eval --run runs/demo --json\n  ufo eval --run runs/demo --model runs/demo/models/fashion"
+    )]
     Eval(run::EvalArgs),
     /// Write the model of one or several tasks of a run, with no retraining.
     #[command(

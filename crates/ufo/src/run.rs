@@ -1,6 +1,6 @@
 //! `ufo train`, `ufo eval`, `ufo extract`: the stages of a run folder.
 
-use crate::RunFolder;
+use crate::{RunFolder, folder};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use std::fs::{self, File, TryLockError};
@@ -45,6 +45,9 @@ enum Resume {
 pub(crate) struct EvalArgs {
     #[command(flatten)]
     folder: RunFolder,
+    /// Judge this extracted folder, or an ONNX file of one, in place of the supernet.
+    #[arg(long)]
+    model: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -60,9 +63,27 @@ pub(crate) struct ExtractArgs {
     /// Choose each path by its measured effect on the validation images, in place of the router's.
     #[arg(long)]
     by_effect: bool,
+    /// Write an ONNX file with 8-bit weights, too, and print what it costs on the test images.
+    #[arg(long)]
+    quantize: Option<Quantize>,
     /// Model folder, new.
     #[arg(long)]
     out: PathBuf,
+}
+
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+enum Quantize {
+    /// 8-bit integers, a scale for each output of a layer.
+    Int8,
+}
+
+/// What an extraction does beyond the plain one.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Extraction {
+    /// Choose paths by their measured effect.
+    by_effect: bool,
+    /// Write `model.int8.onnx`.
+    int8: bool,
 }
 
 /// Every task's result.
@@ -151,7 +172,7 @@ impl Run {
     pub(crate) fn extract(
         &self,
         names: &[String],
-        by_effect: bool,
+        how: Extraction,
         out: &Path,
     ) -> Result<Extracted> {
         let mut choices = Vec::new();
@@ -161,7 +182,7 @@ impl Run {
                 bail!("--tasks: `{name}` is named twice");
             }
             let task = &self.tasks[index];
-            let path = if by_effect {
+            let path = if how.by_effect {
                 let candidates = self.candidates(index)?;
                 eprintln!("{}", candidate_table(name, &candidates));
                 candidates[0].path.clone()
@@ -175,7 +196,8 @@ impl Run {
         let state = state_of(&mut self.supernet.clone(), "");
         let source = blake3::hash(&ufo_weights::to_bytes(&state, &[])?).to_hex().to_string();
         let place = Place { source: &source, out };
-        ufo_train::extract::extract(&self.supernet, &choices, &self.config.preprocess(), place)
+        let preprocess = self.config.preprocess();
+        ufo_train::extract::extract(&self.supernet, &choices, &preprocess, place, how.int8)
     }
 
     fn candidates(&self, index: usize) -> Result<Vec<Candidate>> {
@@ -279,6 +301,9 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
 }
 
 pub(crate) fn eval(args: &EvalArgs) -> Result<ExitCode> {
+    if let Some(model) = &args.model {
+        return folder::eval(&args.folder.run, model, args.json);
+    }
     let run = Run::open(&args.folder.run)?;
     let results = run.evaluate()?;
     if args.json {
@@ -295,7 +320,8 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<ExitCode> {
 
 pub(crate) fn extract(args: &ExtractArgs) -> Result<ExitCode> {
     let run = Run::open(&args.folder.run)?;
-    let extracted = run.extract(&args.tasks, args.by_effect, &args.out)?;
+    let how = Extraction { by_effect: args.by_effect, int8: args.quantize.is_some() };
+    let extracted = run.extract(&args.tasks, how, &args.out)?;
     println!(
         "{}: {} parameters in {}; ONNX within {:.1e} of the network",
         extracted.tasks.join(", "),
@@ -303,6 +329,9 @@ pub(crate) fn extract(args: &ExtractArgs) -> Result<ExitCode> {
         args.out.display(),
         extracted.onnx_max_rel_err
     );
+    if how.int8 {
+        println!("{}", folder::drop_table(&run, &args.out)?);
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -38,6 +38,8 @@ fn models_are_extracted_checked_read_back_and_reported() {
         }
     }
     predictions_agree(folder.path(), &models);
+    judged_alike(&text, &models);
+    bytes_are_judged(&text, folder.path());
 
     // Exists already; named twice; unknown.
     let place = models[0].display().to_string();
@@ -73,6 +75,43 @@ fn models_are_extracted_checked_read_back_and_reported() {
     succeeds(&ufo(&["report", "--run", &text]));
     let page = fs::read_to_string(run.join("report.html")).unwrap();
     assert!(page.contains("<svg") && page.contains("emoji") && !page.contains("http://"));
+}
+
+/// A folder's metrics are the supernet's, since its outputs are the same bits.
+fn judged_alike(run: &str, models: &[std::path::PathBuf]) {
+    let eval = |model: Option<&str>| -> Value {
+        let mut args = vec!["eval", "--run", run, "--json"];
+        args.extend(model.map(|model| ["--model", model]).into_iter().flatten());
+        let output = ufo(&args);
+        succeeds(&output);
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let (whole, both) = (eval(None), eval(models[2].to_str()));
+    for index in 0..2 {
+        assert_eq!(whole[index]["result"], both[index]["result"]);
+    }
+    assert_eq!(eval(models[1].to_str())[0], both[1]);
+}
+
+/// 8-bit weights make a quarter of the file, and a table says what they cost.
+fn bytes_are_judged(run: &str, folder: &Path) {
+    let out = folder.join("int8");
+    let place = out.display().to_string();
+    let tasks = ["--tasks", "digits,emoji", "--quantize", "int8"];
+    let output = ufo(&[&["extract", "--run", run, "--out", &place][..], &tasks].concat());
+    succeeds(&output);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("points lost") && said.contains("rank1"), "{said}");
+    let size = |file: &str| fs::metadata(out.join(file)).unwrap().len();
+    assert!(size("model.int8.onnx") * 2 < size("model.onnx"));
+    let error = json(&out.join("manifest.json"))["parity"]["int8_max_rel_err"].as_f64().unwrap();
+    assert!(error > 0.0 && error < 0.2, "{error}");
+    let mut config = json(&out.join("config.json"));
+    config["ufo"]["tasks"][1]["name"] = "cats".into();
+    fs::write(out.join("config.json"), config.to_string()).unwrap();
+    let output = ufo(&["eval", "--run", run, "--model", &format!("{place}/model.int8.onnx")]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("task `cats`, but the run has: digits, emoji"), "{said}");
 }
 
 /// The single model and the two-task model say the same of a picture, bit for bit.
