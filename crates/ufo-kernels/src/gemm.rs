@@ -11,23 +11,27 @@
 
 mod epilogue;
 mod finish;
+mod order;
 mod pack;
+mod pass;
 mod product;
 mod tile;
+mod word;
 
 use crate::{
-    level::{Kernel, Level},
+    level::{Kernel, Level, Precision},
     mat::{Mat, MatMut},
     scratch::Scratch,
     simd::Simd,
 };
 
 pub use epilogue::Epilogue;
+pub(crate) use order::{pack_right, packed_len};
+pub(crate) use pack::{Integers, Lines, Panels, panels_len, words_len};
 pub use pack::{Packed, Right};
-pub(crate) use pack::{Panels, panels_len};
-pub(crate) use pack::{pack_right, packed_len};
 pub(crate) use product::Product;
 pub(crate) use tile::{Destination, Factors, Strided, tile};
+pub(crate) use word::{Bf16, F32, INT8_STEPS, Int8, Word, quantize};
 
 /// Multiply-adds below which a fork costs more than it saves.
 const FORK_WORK: usize = 1 << 18;
@@ -81,26 +85,42 @@ fn split(level: Level, product: Product<'_>, scratches: &mut [Scratch]) {
     }
     let (left, right) = scratches.split_at_mut(scratches.len() / 2);
     let share = [left.len(), left.len() + right.len()];
-    let (first, second) = product.halve(level.run(Tile), share);
+    let size = tile_size(level, &product);
+    let (first, second) = product.halve(size, share);
     rayon::join(|| split(level, first, left), || split(level, second, right));
 }
 
 /// Computes the product in this thread.
 pub(crate) fn compute(level: Level, product: Product<'_>, scratch: &mut Scratch) {
-    level.run(Compute { product, scratch });
+    if let Some((Integers { scales, offsets, .. }, col)) = product.integers() {
+        let ([rows], inner) = scratch.lend([product.rows()], 1);
+        let [cols, offsets] = [scales, offsets].map(|values| values[col..].as_ptr());
+        let word = Int8 { rows: rows.as_mut_ptr(), cols, offsets };
+        return Int8::run(level, Compute { product, word, scratch: &mut inner[0] });
+    }
+    match level.precision() {
+        Precision::F32 => F32::run(level, Compute { product, word: F32, scratch }),
+        Precision::Bf16 => Bf16::run(level, Compute { product, word: Bf16, scratch }),
+    }
 }
 
-struct Compute<'a, 'b> {
+/// Rows and columns of the register tile that a product is computed with.
+fn tile_size(level: Level, product: &Product<'_>) -> [usize; 2] {
+    if product.integers().is_some() { Int8::run(level, Tile) } else { level.run(Tile) }
+}
+
+struct Compute<'a, 'b, W> {
     product: Product<'a>,
+    word: W,
     scratch: &'b mut Scratch,
 }
 
-impl Kernel for Compute<'_, '_> {
+impl<W: Word> Kernel for Compute<'_, '_, W> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        self.product.compute(s, self.scratch);
+        self.product.compute(s, self.word, self.scratch);
     }
 }
 

@@ -1,4 +1,5 @@
-//! Which vector instructions a kernel runs with, and the one door into them.
+//! Which vector instructions a kernel runs with and how precise its products are, and the doors into
+//! the instructions.
 //!
 //! A kernel is written once, generic over [`Simd`], and entered through [`Level::run`]: a function
 //! compiled for the level's target features, into which the whole kernel is inlined. A vector loop
@@ -9,12 +10,19 @@
 #[cfg(test)]
 use crate::simd::Wide;
 #[cfg(target_arch = "x86_64")]
-use crate::simd::{Avx2, Avx512};
+use crate::simd::{Avx2, Avx512, Avx512Bf16, Avx512Vnni};
 use crate::simd::{Portable, Simd};
+
+/// The instructions of a kernel and the precision of its matrix products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Level {
+    vectors: Vectors,
+    precision: Precision,
+}
 
 /// A set of vector instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Level {
+pub enum Vectors {
     /// Plain Rust, on every machine.
     Portable,
     /// 8 lanes: AVX2 and FMA (x86-64).
@@ -24,6 +32,15 @@ pub enum Level {
     /// Plain Rust with the sizes of AVX-512, to test these on every machine.
     #[cfg(test)]
     Wide,
+}
+
+/// What the factors of a product are rounded to. Sums, and all else that kernels compute, are f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// Not at all.
+    F32,
+    /// To bf16, the nearest one, of two the even one; NaN stays NaN.
+    Bf16,
 }
 
 /// A computation generic over the vector type, run by [`Level::run`].
@@ -36,27 +53,132 @@ pub(crate) trait Kernel {
 }
 
 impl Level {
-    /// The widest level that this machine has.
+    /// The widest vectors that this machine has, with products in f32.
     pub fn detect() -> Self {
-        [Self::Avx512, Self::Avx2]
+        let vectors = [Vectors::Avx512, Vectors::Avx2]
             .into_iter()
-            .find(|level| level.is_available())
-            .unwrap_or(Self::Portable)
+            .find(|vectors| vectors.is_available())
+            .unwrap_or(Vectors::Portable);
+        vectors.into()
     }
 
-    /// Every level that this machine has, the narrowest first.
+    /// All vectors that this machine has, the narrowest first, with products in f32.
     pub fn available() -> Vec<Self> {
         let all = [
-            Self::Portable,
+            Vectors::Portable,
             #[cfg(test)]
-            Self::Wide,
-            Self::Avx2,
-            Self::Avx512,
+            Vectors::Wide,
+            Vectors::Avx2,
+            Vectors::Avx512,
         ];
-        all.into_iter().filter(|level| level.is_available()).collect()
+        all.into_iter().filter(|vectors| vectors.is_available()).map(Self::from).collect()
     }
 
-    /// Whether this machine has the level.
+    /// The same vectors with products in bf16: those of linear layers, the feed-forward, dense
+    /// convolutions and attention's projections, forward and backward. Attention's products of
+    /// queries, keys and values and depthwise convolutions stay in f32.
+    ///
+    /// On AVX-512-BF16 the sums are those of `vdpbf16ps`, which takes subnormal numbers for zero
+    /// (including subnormal sums); elsewhere products are exact and each is added with one rounding.
+    /// Results differ in the last bits between the two.
+    #[must_use]
+    pub fn bf16(self) -> Self {
+        Self { precision: Precision::Bf16, ..self }
+    }
+
+    /// The same vectors with products in f32.
+    #[must_use]
+    pub fn f32(self) -> Self {
+        Self { precision: Precision::F32, ..self }
+    }
+
+    /// The vectors.
+    pub fn vectors(self) -> Vectors {
+        self.vectors
+    }
+
+    /// The precision of products.
+    pub fn precision(self) -> Precision {
+        self.precision
+    }
+
+    /// Whether the level's machine multiplies bf16 in one instruction; otherwise [`Self::bf16`] is no
+    /// faster than f32.
+    pub fn has_fast_bf16(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return self.vectors == Vectors::Avx512 && is_x86_feature_detected!("avx512bf16");
+        #[cfg(not(target_arch = "x86_64"))]
+        false
+    }
+
+    /// Whether the level's machine multiplies four 8-bit integers a lane in one instruction.
+    #[cfg(target_arch = "x86_64")]
+    fn has_vnni(self) -> bool {
+        self.vectors == Vectors::Avx512 && is_x86_feature_detected!("avx512vnni")
+    }
+
+    /// Runs `kernel` with the level's vectors.
+    ///
+    /// # Panics
+    /// If this machine lacks them.
+    #[inline]
+    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        let vectors = self.vectors;
+        assert!(vectors.is_available(), "level: this machine has no {vectors:?}");
+        match vectors {
+            Vectors::Portable => kernel.run(Portable {}),
+            #[cfg(test)]
+            Vectors::Wide => kernel.run(Wide {}),
+            // SAFETY: the assertion above found the features.
+            #[cfg(target_arch = "x86_64")]
+            Vectors::Avx2 => unsafe { enter_avx2(kernel) },
+            // SAFETY: the assertion above found the features.
+            #[cfg(target_arch = "x86_64")]
+            Vectors::Avx512 => unsafe { enter_avx512(kernel) },
+            #[cfg(not(target_arch = "x86_64"))]
+            Vectors::Avx2 | Vectors::Avx512 => unreachable!("not available on this architecture"),
+        }
+    }
+
+    /// As [`Self::run`] for a kernel that multiplies bf16, with the instruction for it if there is one.
+    #[inline]
+    pub(crate) fn run_bf16<K: Kernel>(self, kernel: K) -> K::Output {
+        #[cfg(target_arch = "x86_64")]
+        if self.has_fast_bf16() {
+            assert!(self.vectors.is_available(), "level: this machine has no {:?}", self.vectors);
+            // SAFETY: the features were found.
+            return unsafe { enter_avx512_bf16(kernel) };
+        }
+        self.run(kernel)
+    }
+
+    /// As [`Self::run`] for a kernel that multiplies 8-bit integers, with the instruction for it if
+    /// there is one. AVX-512 without it has none for integers of 16 bits either (they are AVX-512BW's),
+    /// so the vectors are then those of AVX2.
+    #[inline]
+    pub(crate) fn run_int8<K: Kernel>(self, kernel: K) -> K::Output {
+        #[cfg(target_arch = "x86_64")]
+        if self.vectors == Vectors::Avx512 {
+            assert!(self.vectors.is_available(), "level: this machine has no {:?}", self.vectors);
+            if self.has_vnni() {
+                // SAFETY: the features were found.
+                return unsafe { enter_avx512_vnni(kernel) };
+            }
+            return Self::from(Vectors::Avx2).run(kernel);
+        }
+        self.run(kernel)
+    }
+}
+
+impl From<Vectors> for Level {
+    /// The vectors with products in f32.
+    fn from(vectors: Vectors) -> Self {
+        Self { vectors, precision: Precision::F32 }
+    }
+}
+
+impl Vectors {
+    /// Whether this machine has them.
     pub fn is_available(self) -> bool {
         match self {
             Self::Portable => true,
@@ -65,47 +187,31 @@ impl Level {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => is_x86_feature_detected!("avx512f"),
+            Self::Avx512 => is_x86_feature_detected!("avx512f") && Self::Avx2.is_available(),
             #[cfg(not(target_arch = "x86_64"))]
             Self::Avx2 | Self::Avx512 => false,
         }
     }
+}
 
-    /// Runs `kernel` with the level's vectors.
-    ///
-    /// # Panics
-    /// If this machine lacks the level.
-    #[inline]
-    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        assert!(self.is_available(), "level: this machine has no {self:?}");
-        match self {
-            Self::Portable => kernel.run(Portable {}),
-            #[cfg(test)]
-            Self::Wide => kernel.run(Wide {}),
-            // SAFETY: the assertion above found the features.
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => unsafe { enter_avx2(kernel) },
-            // SAFETY: the assertion above found the features.
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => unsafe { enter_avx512(kernel) },
-            #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 | Self::Avx512 => unreachable!("not available on this architecture"),
+/// Functions into which a kernel is inlined, for the features of a vector type.
+#[cfg(target_arch = "x86_64")]
+macro_rules! doors {
+    ($($name:ident: $vectors:ident, $features:literal;)+) => {$(
+        #[target_feature(enable = $features)]
+        fn $name<K: Kernel>(kernel: K) -> K::Output {
+            // SAFETY: this function runs only where the features exist.
+            kernel.run(unsafe { $vectors::new() })
         }
-    }
+    )+};
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn enter_avx2<K: Kernel>(kernel: K) -> K::Output {
-    // SAFETY: this function runs only where AVX2 and FMA exist.
-    kernel.run(unsafe { Avx2::new() })
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn enter_avx512<K: Kernel>(kernel: K) -> K::Output {
-    // SAFETY: this function runs only where AVX-512F exists.
-    kernel.run(unsafe { Avx512::new() })
+doors! {
+    enter_avx2: Avx2, "avx2,fma";
+    enter_avx512: Avx512, "avx512f";
+    enter_avx512_bf16: Avx512Bf16, "avx512f,avx512bf16";
+    enter_avx512_vnni: Avx512Vnni, "avx512f,avx512vnni";
 }
 
 #[cfg(test)]
@@ -126,16 +232,29 @@ mod tests {
     #[test]
     fn the_detected_level_is_the_widest_available_one() {
         let available = Level::available();
-        assert_eq!(available[0], Level::Portable);
+        assert_eq!(available[0], Vectors::Portable.into());
         let widest = *available.last().expect("one level at least");
-        assert_eq!(if widest == Level::Wide { Level::Portable } else { widest }, Level::detect());
+        let wide = Level::from(Vectors::Wide);
+        let detected = if widest == wide { Vectors::Portable.into() } else { widest };
+        assert_eq!(detected, Level::detect());
     }
 
     #[test]
     fn each_level_runs_with_its_own_vectors() {
         for level in Level::available() {
-            let want = if matches!(level, Level::Avx512 | Level::Wide) { 16 } else { 8 };
+            let wide = matches!(level.vectors(), Vectors::Avx512 | Vectors::Wide);
+            let want = if wide { 16 } else { 8 };
             assert_eq!(level.run(Lanes), want, "{level:?}");
+            assert_eq!(level.bf16().run_bf16(Lanes), want, "{level:?}");
         }
+    }
+
+    #[test]
+    fn the_precision_changes_and_the_vectors_stay() {
+        let level = Level::detect();
+        assert_eq!(level.precision(), Precision::F32);
+        assert_eq!(level.bf16().precision(), Precision::Bf16);
+        assert_eq!(level.bf16().vectors(), level.vectors());
+        assert_eq!(level.bf16().f32(), level);
     }
 }

@@ -11,6 +11,7 @@ pub mod conv;
 pub mod cross_entropy;
 pub mod ffn;
 pub mod gemm;
+pub mod int8;
 pub mod layer_norm;
 mod level;
 pub mod linear;
@@ -22,6 +23,6 @@ mod split;
 #[cfg(test)]
 mod testing;
 
-pub use level::Level;
+pub use level::{Level, Precision, Vectors};
 pub use mat::{Mat, MatMut};
 pub use scratch::Scratch;

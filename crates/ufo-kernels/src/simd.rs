@@ -1,4 +1,4 @@
-//! Vectors of f32 under one trait, so that each kernel is written once for every [`Level`].
+//! Vectors of f32 (and of what else fits into 32 bits) under one trait, so that each kernel is written once for every [`Level`].
 //!
 //! A value of a [`Simd`] type is a token: it exists only where the machine has the instructions, so
 //! arithmetic on vectors is safe, and only access through pointers is not.
@@ -10,6 +10,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub(crate) mod bf16;
 mod math;
 mod portable;
 mod twice;
@@ -17,7 +18,7 @@ mod twice;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use avx512::Avx512;
+pub(crate) use avx512::{Avx512, Avx512Bf16, Avx512Vnni};
 pub(crate) use math::{exp, gelu, gelu_and_derivative};
 pub(crate) use portable::Portable;
 #[cfg(test)]
@@ -26,7 +27,7 @@ pub(crate) use twice::Twice;
 
 use crate::level::Kernel;
 
-/// Vectors of [`Simd::LANES`] floats. All methods work lane by lane unless they say otherwise.
+/// Vectors of [`Simd::LANES`] floats, or of other values of 32 bits in their place. All methods work lane by lane unless they say otherwise.
 pub(crate) trait Simd: Copy + Send + Sync {
     /// A vector.
     type V: Copy;
@@ -36,6 +37,9 @@ pub(crate) trait Simd: Copy + Send + Sync {
     const TILE_ROWS: usize;
     /// Vectors a row of the matrix product's register tile, at most 3.
     const TILE_VECTORS: usize;
+    /// Consecutive elements that a lane holds in products of 8-bit integers: 2 of 16 bits, or 4 bytes,
+    /// which are unsigned on the left.
+    const INT8_DEPTH: usize;
 
     /// Runs `kernel` in a function of its own, so that the compiler gives it all registers.
     fn call<K: Kernel>(self, kernel: K) -> K::Output;
@@ -106,6 +110,26 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn reduce_sum(self, v: Self::V) -> f32;
     /// The largest lane; unspecified if one is NaN.
     fn reduce_max(self, v: Self::V) -> f32;
+
+    /// Adds to `sum` the products of the two bf16 that a lane of `a` and of `b` holds.
+    #[inline(always)]
+    fn dot_bf16(self, a: Self::V, b: Self::V, sum: Self::V) -> Self::V {
+        let ([a_low, a_high], [b_low, b_high]) = (self.halves(a), self.halves(b));
+        self.fma(a_low, b_low, self.fma(a_high, b_high, sum))
+    }
+    /// The lower and the upper 16 bits of each lane as bf16, in f32.
+    fn halves(self, v: Self::V) -> [Self::V; 2];
+    /// Two values rounded to bf16 in each lane, `low` in its lower 16 bits.
+    fn pair(self, low: Self::V, high: Self::V) -> Self::V;
+    /// Adds to the 32-bit integers `sum`, wrapping, the products of the [`Self::INT8_DEPTH`] integers
+    /// that a lane of `a` and of `b` holds.
+    fn dot_int8(self, a: Self::V, b: Self::V, sum: Self::V) -> Self::V;
+    /// `a + b` of 32-bit integers, wrapping.
+    fn add_int(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a - b` of 32-bit integers, wrapping.
+    fn sub_int(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The nearest floats of 32-bit integers.
+    fn float_of_int(self, v: Self::V) -> Self::V;
 
     /// The first `LANES` values of `x`, with zeros where it is shorter.
     #[inline(always)]

@@ -6,7 +6,7 @@
 )]
 
 use std::hint::black_box;
-use ufo_kernels::Level;
+use ufo_kernels::{Level, Vectors};
 
 /// Seconds of processor time of all threads, divided by their number.
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
@@ -37,13 +37,13 @@ pub(crate) fn now() -> f64 {
 pub(crate) fn peak(level: Level) -> f64 {
     const STEPS: usize = 500_000;
     let start = now();
-    let flops: f64 = rayon::broadcast(|_| match level {
+    let flops: f64 = rayon::broadcast(|_| match level.vectors() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the level was detected.
-        Level::Avx2 => unsafe { avx2_chains(STEPS) },
+        Vectors::Avx2 => unsafe { avx2_chains(STEPS) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the level was detected.
-        Level::Avx512 => unsafe { avx512_chains(STEPS) },
+        Vectors::Avx512 => unsafe { avx512_chains(STEPS) },
         _ => portable_chains(STEPS),
     })
     .into_iter()

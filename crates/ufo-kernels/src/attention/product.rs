@@ -6,7 +6,7 @@
 #![allow(unsafe_code, reason = "tiles work on pointers")]
 
 use crate::{
-    gemm::{Destination, Factors, Strided, pack_right, packed_len, tile},
+    gemm::{Destination, F32, Factors, Strided, pack_right, packed_len, tile},
     level::{Kernel, Level},
     mat::Mat,
     simd::Simd,
@@ -40,9 +40,9 @@ impl Kernel for Pack<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let shape = [self.mat.rows(), self.mat.cols()];
-        assert!(self.to.len() >= packed_len::<S>(shape[0], shape[1]));
+        assert!(self.to.len() >= packed_len::<S, F32>(shape[0], shape[1]));
         // SAFETY: a checked matrix, and room for all panels.
-        unsafe { pack_right(s, Strided::of(self.mat), shape, self.to.as_mut_ptr()) }
+        unsafe { pack_right::<S, F32>(s, Strided::of(self.mat), shape, self.to.as_mut_ptr()) }
     }
 }
 
@@ -79,7 +79,7 @@ impl Kernel for Multiply<'_> {
                 let size = [S::TILE_ROWS.min(m - row), b_stride / S::LANES];
                 let factors = Factors { a: a.at(row, 0), b, b_stride, k };
                 // SAFETY: the matrix was checked when it was made, the lengths of the others above.
-                unsafe { tile(s, size, factors, to) }
+                unsafe { tile::<S, F32>(s, size, factors, to) }
             }
         }
     }

@@ -1,7 +1,12 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{assert_close, assert_same_for_any_threads, differences, doubles, values};
+use crate::{
+    Vectors,
+    testing::{
+        assert_close, assert_same_for_any_threads, differences, doubles, fixed_cases, values,
+    },
+};
 
 const EPS: f32 = 1e-6;
 
@@ -186,7 +191,7 @@ fn check(sizes: Sizes) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(fixed_cases(12))]
 
     #[test]
     fn output_and_gradients_are_those_of_the_formula(
@@ -291,7 +296,7 @@ fn shapes_are_checked() {
     let proj = LinearWeights { weight: Mat::row_major(&weight[..12], 3, 4), bias: None };
     let norm = LayerNorm { weight: &bias, bias: &bias, eps: EPS };
     let attention = Attention { norm, qkv: [qkv; 3], proj, heads: 1, tokens: 2 };
-    forward(Level::Portable, &attention, &[0.0; 8], &mut [0.0; 8], &mut Scratch::new());
+    forward(Vectors::Portable.into(), &attention, &[0.0; 8], &mut [0.0; 8], &mut Scratch::new());
 }
 
 #[test]

@@ -1,9 +1,12 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{
-    assert_close, assert_same_for_any_threads, assert_within, differences, doubles, fixed_cases,
-    values,
+use crate::{
+    Vectors,
+    testing::{
+        assert_close, assert_same_for_any_threads, assert_within, differences, doubles,
+        fixed_cases, values,
+    },
 };
 
 /// A plain convolution in double precision.
@@ -342,7 +345,7 @@ fn without_images_the_gradients_are_zero() {
     for groups in [Groups::One, Groups::Depthwise] {
         let case =
             Case::new(Shape { images: 0, outputs: 5, groups, ..plain() }, Activation::Gelu, true);
-        let got = case.run(Level::Portable);
+        let got = case.run(Vectors::Portable.into());
         assert!(got.dweight.iter().chain(&got.dbias).all(|v| v.to_bits() == 0));
     }
 }
@@ -366,7 +369,7 @@ fn a_nan_reaches_its_windows_only() {
 fn spoiled(change: impl FnOnce(&mut Case)) {
     let mut case = Case::new(plain(), Activation::Gelu, true);
     change(&mut case);
-    case.run(Level::Portable);
+    case.run(Vectors::Portable.into());
 }
 
 #[test]
@@ -420,7 +423,7 @@ fn backward_with([pre, dx, dweight, dbias]: [usize; 4]) {
     let [mut dx, mut dweight, mut dbias] = [dx, dweight, dbias].map(|len| vec![0.0; len]);
     let given = Backward { input: &case.input, pre: &pre, dy: &case.dy };
     let grads = Grads { dx: Some(&mut dx), dweight: &mut dweight, dbias: Some(&mut dbias) };
-    backward(Level::Portable, &case.conv(), &given, grads, &mut Scratch::new());
+    backward(Vectors::Portable.into(), &case.conv(), &given, grads, &mut Scratch::new());
 }
 
 #[test]

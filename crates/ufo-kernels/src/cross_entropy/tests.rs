@@ -1,7 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{assert_same_for_any_threads, assert_within, differences, doubles, values};
+use crate::{
+    Vectors,
+    testing::{assert_same_for_any_threads, assert_within, differences, doubles, values},
+};
 
 /// The mean loss by its definition, in double precision, of weights after smoothing.
 fn loss(x: &[f64], t: &[f64], classes: usize) -> f64 {
@@ -172,5 +175,5 @@ fn threads_do_not_change_a_bit() {
 #[should_panic(expected = "targets: class 3 of 3")]
 fn classes_must_exist() {
     let case = Case::new(2, 3, 0.0);
-    case.run(Level::Portable, Targets::Classes(&[0, 3]));
+    case.run(Vectors::Portable.into(), Targets::Classes(&[0, 3]));
 }

@@ -1,9 +1,14 @@
 //! How tiles go through an [`Epilogue`] into C.
 #![allow(unsafe_code, reason = "elements are read and written through pointers")]
 
+use std::marker::PhantomData;
+
 #[cfg(doc)]
 use super::Epilogue;
-use super::tile::{Strided, StridedMut};
+use super::{
+    tile::{Strided, StridedMut, load_columns},
+    word::Word,
+};
 use crate::{
     level::Kernel,
     simd::{Simd, Twice, gelu, gelu_and_derivative},
@@ -34,7 +39,7 @@ impl Finish<'_> {
 }
 
 /// One kind of [`Finish`].
-pub(super) trait Finisher: Copy {
+pub(crate) trait Finisher: Copy {
     /// What `n` elements `p` of row `row` from column `col` on become.
     ///
     /// # Safety
@@ -190,9 +195,8 @@ impl Finisher for GeluGrad {
 #[inline(always)]
 unsafe fn add_bias<S: Simd>(s: S, bias: Option<&[f32]>, [_, col, n]: [usize; 3], p: S::V) -> S::V {
     let Some(bias) = bias else { return p };
-    let start = bias.as_ptr().wrapping_add(col);
     // SAFETY: the bias has a value for each column of the product.
-    s.add(p, unsafe { if n == S::LANES { s.load(start) } else { s.load_first(start, n) } })
+    s.add(p, unsafe { load_columns(s, bias.as_ptr(), [col, n]) })
 }
 
 /// The sums of a tile on the stack.
@@ -203,7 +207,8 @@ pub(super) struct Sums {
 }
 
 /// Puts the sums of a tile into C by way of the epilogue; made only where a tile was computed.
-pub(super) struct FinishTile<F> {
+pub(super) struct FinishTile<W, F> {
+    pub(super) word: PhantomData<W>,
     pub(super) finisher: F,
     pub(super) c: StridedMut,
     /// Whether the sums are added to what C holds.
@@ -213,7 +218,7 @@ pub(super) struct FinishTile<F> {
     pub(super) sums: Sums,
 }
 
-impl<F: Finisher> Kernel for FinishTile<F> {
+impl<W: Word, F: Finisher> Kernel for FinishTile<W, F> {
     type Output = ();
 
     #[inline(always)]
@@ -246,7 +251,7 @@ impl<F: Finisher> Kernel for FinishTile<F> {
     }
 }
 
-impl<F: Finisher> FinishTile<F> {
+impl<W: Word, F: Finisher> FinishTile<W, F> {
     /// # Safety
     /// `place` lies inside of C, and `[i, j]` is the same place in the tile.
     #[inline(always)]
@@ -257,7 +262,7 @@ impl<F: Finisher> FinishTile<F> {
             let full = place[2] == S::LANES;
             let mut p = if full { s.load(start) } else { s.load_first(start, place[2]) };
             if self.add {
-                p = s.add(self.c.as_read().read(s, place), p);
+                p = W::add(s, self.c.as_read().read(s, place), p);
             }
             self.c.write(s, place, self.finisher.apply(s, place, p));
         }

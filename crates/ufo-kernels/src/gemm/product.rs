@@ -1,13 +1,16 @@
 //! A product that one thread computes, block by block.
 #![allow(unsafe_code, reason = "tiles work on pointers")]
 
-use std::{mem::MaybeUninit, ops::Range};
+use std::ops::Range;
 
 use super::{
     epilogue::Epilogue,
-    finish::{Finish, FinishTile, Plain, Sums},
-    pack::{Operand, Right, pack_left, pack_right, packed_len},
-    tile::{Destination, Factors, Strided, StridedMut, tile},
+    finish::{AddBias, Finish},
+    order::{pack_right, packed_len},
+    pack::{Integers, Operand, Right},
+    pass::{PanelRows, Pass, Plan},
+    tile::{Strided, StridedMut},
+    word::Word,
 };
 use crate::{
     level::Level,
@@ -16,15 +19,13 @@ use crate::{
     simd::Simd,
 };
 
-/// Largest part of the inner dimension that passes through a tile at a time: a panel of so many rows
-/// stays in the first-level cache.
+/// Most words of the inner dimension that pass through a tile at a time: a panel of so many rows stays
+/// in the first-level cache.
 const INNER_BLOCK: usize = 384;
-/// Values of A that stay in the second-level cache while the panels pass.
+/// Words of A that stay in the second-level cache while the panels pass.
 const LEFT_BLOCK: usize = 32 << 10;
 /// Up to so many tiles of rows, a contiguous right operand is read where it lies.
 const UNPACKED_TILES: usize = 2;
-/// Values of the largest tile of all levels.
-const MAX_TILE: usize = 8 * 48;
 
 /// `C = epilogue(A B)`, all shapes checked.
 pub(crate) struct Product<'a> {
@@ -51,6 +52,11 @@ impl<'a> Product<'a> {
                 assert!(packed_for == level, "b: packed for {packed_for:?}, used at {level:?}");
                 (panels.rows, panels.cols)
             }
+            Operand::Integers(Integers { panels, .. }) => {
+                let packed_for = panels.level;
+                assert!(packed_for == level.f32(), "b: for {packed_for:?}, used at {level:?}");
+                (panels.rows, panels.cols)
+            }
         };
         assert!(rows == a.cols(), "b: {rows} rows, but a has {} columns", a.cols());
         let shape = [c.rows(), c.cols()];
@@ -67,7 +73,15 @@ impl<'a> Product<'a> {
     pub(super) fn plain_right(&self) -> Option<Mat<'a>> {
         match self.b.0 {
             Operand::Plain(mat) => Some(mat),
-            Operand::Packed(_) => None,
+            Operand::Packed(_) | Operand::Integers(_) => None,
+        }
+    }
+
+    /// The right operand if it is of integers, and the first of its columns that is meant.
+    pub(super) fn integers(&self) -> Option<(Integers<'a>, usize)> {
+        match self.b.0 {
+            Operand::Integers(integers) => Some((integers, self.cols.start)),
+            Operand::Plain(_) | Operand::Packed(_) => None,
         }
     }
 
@@ -117,213 +131,93 @@ impl<'a> Product<'a> {
         }
     }
 
-    /// Computes all of it in this thread, with the vectors of the level that it was made for.
+    /// Computes all of it in this thread, with the vectors of the level and the words that it was made
+    /// for.
     #[inline(always)]
-    pub(crate) fn compute<S: Simd>(mut self, s: S, scratch: &mut Scratch) {
-        let (rows, cols, k) = (self.a.rows(), self.cols.len(), self.a.cols());
+    pub(super) fn compute<S: Simd, W: Word>(mut self, s: S, word: W, scratch: &mut Scratch) {
+        let (rows, cols, depth) = (self.a.rows(), self.cols.len(), W::depth::<S>());
         if rows == 0 || cols == 0 {
             return;
         }
-        let inner = k.div_ceil(k.div_ceil(INNER_BLOCK).max(1));
+        let words = self.a.cols().div_ceil(depth);
+        let accumulate = matches!(self.epilogue, Epilogue::Accumulate);
+        // Integers and what C holds before cannot be added, so the integers must come in one piece.
+        let pieces = if W::SCALED && accumulate { 1 } else { words.div_ceil(INNER_BLOCK).max(1) };
+        let inner = words.div_ceil(pieces);
         let wide = S::TILE_VECTORS * S::LANES;
-        let block_rows = (LEFT_BLOCK / inner.max(1)).max(1).next_multiple_of(S::TILE_ROWS);
         let plan = Plan {
             rows,
             cols,
             wide,
-            block_rows,
-            pack_left: self.a.col_stride() != 1 && cols > wide,
-            accumulate: matches!(self.epilogue, Epilogue::Accumulate),
-            unpacked: rows <= UNPACKED_TILES * S::TILE_ROWS,
+            block_rows: (LEFT_BLOCK / inner.max(1)).max(1).next_multiple_of(S::TILE_ROWS),
+            pack_left: !W::IN_PLACE || self.a.col_stride() != 1 && cols > wide,
+            unpacked: W::IN_PLACE && rows <= UNPACKED_TILES * S::TILE_ROWS,
         };
-        let left_len =
-            if plan.pack_left { block_rows.min(rows).next_multiple_of(S::TILE_ROWS) } else { 0 };
+        let left_rows = plan.block_rows.min(rows.next_multiple_of(S::TILE_ROWS));
+        let left_len = if plan.pack_left { left_rows * inner } else { 0 };
         let right_len = match self.b.0 {
-            Operand::Plain(_) => packed_len::<S>(inner, cols),
-            Operand::Packed(_) => 0,
+            Operand::Plain(_) => packed_len::<S, W>(inner * depth, cols),
+            Operand::Packed(_) | Operand::Integers(_) => 0,
         };
-        let ([left, right], _) = scratch.lend([left_len * inner, right_len], 0);
+        let ([left, right], _) = scratch.lend([left_len, right_len], 0);
         let c = StridedMut::of(&mut self.c);
-        let finish = self.epilogue.finish();
-        let mut from = 0;
-        loop {
-            let to = k.min(from + inner);
-            let finish = if to == k { finish } else { Finish::Plain(Plain) };
+        let finish = if W::SCALED && accumulate {
+            Finish::Bias(AddBias { bias: None, residual: Some(c.as_read()) })
+        } else {
+            self.epilogue.finish()
+        };
+        for from in (0..words.max(1)).step_by(inner.max(1)) {
+            let to = words.min(from + inner);
             let pass = Pass {
-                a: Strided::of(self.a).at(0, from),
-                b: self.panels(s, &plan, from..to, right),
+                word,
+                a: Strided::of(self.a),
+                a_cols: self.a.cols(),
+                elements: from * depth..self.a.cols().min(to * depth),
+                b: self.panels::<S, W>(s, &plan, from..to, right),
                 c,
-                finish,
-                beside: finish.beside(),
-                add: from > 0 || plan.accumulate,
+                finish: (to == words).then_some(finish),
+                add: from > 0 || accumulate && !W::SCALED,
                 k: to - from,
             };
             // SAFETY: the shapes were checked in `new`, and the buffers are as long as planned.
             unsafe { pass.run(s, &plan, left) };
-            from = to;
-            if from == k {
-                return;
-            }
         }
     }
 
-    /// Where the panels of these inner rows lie, packed into `buffer` if they are not yet.
+    /// Where the panels of these inner rows of words lie, packed into `buffer` if they are not yet.
     #[inline(always)]
-    fn panels<S: Simd>(
+    fn panels<S: Simd, W: Word>(
         &self,
         s: S,
         plan: &Plan,
         inner: Range<usize>,
         buffer: &mut [f32],
     ) -> PanelRows {
-        let mat = match self.b.0 {
-            Operand::Packed(panels) => {
-                let len = packed_len::<S>(panels.rows, panels.cols);
+        let (mat, depth) = match self.b.0 {
+            Operand::Packed(panels) | Operand::Integers(Integers { panels, .. }) => {
+                let len = packed_len::<S, W>(panels.rows, panels.cols);
                 assert!(panels.values.len() >= len, "b: packed for other vectors");
+                let rows = panels.rows.div_ceil(W::depth::<S>());
                 return PanelRows {
-                    start: panels.values.as_ptr().wrapping_add(self.cols.start * panels.rows),
-                    rows: panels.rows,
+                    start: panels.values.as_ptr().wrapping_add(self.cols.start * rows),
+                    rows,
                     from: inner.start,
                     direct: None,
                 };
             }
-            Operand::Plain(mat) => mat,
+            Operand::Plain(mat) => (mat, W::depth::<S>()),
         };
-        let from = Strided::of(mat).at(inner.start, self.cols.start);
+        let from = Strided::of(mat).at(inner.start * depth, self.cols.start);
         let direct = plan.unpacked && mat.col_stride() == 1;
         // Only the last columns, where a full panel would reach beyond the matrix.
         let first = if direct { plan.cols - plan.cols % plan.wide } else { 0 };
+        let elements = mat.rows().min(inner.end * depth) - inner.start * depth;
         let start = buffer.as_mut_ptr();
         // SAFETY: `compute` made room for all panels of as many rows.
         unsafe {
             let to = start.wrapping_add(first * inner.len());
-            pack_right(s, from.at(0, first), [inner.len(), plan.cols - first], to);
+            pack_right::<S, W>(s, from.at(0, first), [elements, plan.cols - first], to);
         }
         PanelRows { start, rows: inner.len(), from: 0, direct: direct.then_some(from) }
-    }
-}
-
-/// Sizes of the blocks.
-struct Plan {
-    rows: usize,
-    cols: usize,
-    /// Columns of a full panel.
-    wide: usize,
-    /// Rows of A that stay in the cache while the panels pass.
-    block_rows: usize,
-    pack_left: bool,
-    accumulate: bool,
-    /// Whether so few rows are multiplied that packing the right operand does not pay.
-    unpacked: bool,
-}
-
-/// Some rows of the panels of a right operand.
-#[derive(Clone, Copy)]
-struct PanelRows {
-    /// Panels of `rows` rows one after the other.
-    start: *const f32,
-    rows: usize,
-    /// The first row to use.
-    from: usize,
-    /// The matrix itself, where full panels are read from.
-    direct: Option<Strided>,
-}
-
-impl PanelRows {
-    /// Start and row distance of the panel at column `col`, of `width` columns.
-    #[inline(always)]
-    fn panel(&self, col: usize, [width, wide]: [usize; 2], lanes: usize) -> (*const f32, usize) {
-        match self.direct {
-            Some(mat) if width == wide => (mat.at(0, col).start, mat.row_stride),
-            _ => {
-                let stride = width.next_multiple_of(lanes);
-                (self.start.wrapping_add(col * self.rows + self.from * stride), stride)
-            }
-        }
-    }
-}
-
-/// A block of the inner dimension.
-struct Pass<'a> {
-    a: Strided,
-    b: PanelRows,
-    c: StridedMut,
-    finish: Finish<'a>,
-    /// Another matrix that the epilogue uses.
-    beside: Option<Strided>,
-    /// Whether the sums are added to what C holds.
-    add: bool,
-    k: usize,
-}
-
-impl Pass<'_> {
-    /// # Safety
-    /// The pointers cover the planned sizes, and `left` a packed block of A if one is planned.
-    #[inline(always)]
-    unsafe fn run<S: Simd>(&self, s: S, plan: &Plan, left: &mut [f32]) {
-        for top in (0..plan.rows).step_by(plan.block_rows) {
-            let rows = top..plan.rows.min(top + plan.block_rows);
-            let mut a = self.a.at(top, 0);
-            if plan.pack_left {
-                // SAFETY: the caller's promise.
-                unsafe { pack_left::<S>(a, [rows.len(), self.k], left.as_mut_ptr()) };
-                // Tiles of rows follow each other as rows of TILE_ROWS values would.
-                a = Strided { start: left.as_ptr(), row_stride: 1, col_stride: S::TILE_ROWS };
-            }
-            for col in (0..plan.cols).step_by(plan.wide) {
-                let width = plan.wide.min(plan.cols - col);
-                let (b, b_stride) = self.b.panel(col, [width, plan.wide], S::LANES);
-                for row in rows.clone().step_by(S::TILE_ROWS) {
-                    let offset = row - top;
-                    let a = if plan.pack_left {
-                        Strided { start: a.start.wrapping_add(offset * self.k), ..a }
-                    } else {
-                        a.at(offset, 0)
-                    };
-                    let factors = Factors { a, b, b_stride, k: self.k };
-                    let size = [S::TILE_ROWS.min(rows.end - row), width];
-                    // SAFETY: the caller's promise.
-                    unsafe { self.place(s, [row, col], size, factors) };
-                }
-            }
-        }
-    }
-
-    /// Computes the tile at `[row, col]` and puts it into C.
-    ///
-    /// # Safety
-    /// As [`Self::run`], for a tile.
-    #[inline(always)]
-    unsafe fn place<S: Simd>(&self, s: S, at: [usize; 2], size: [usize; 2], factors: Factors) {
-        let ([row, col], [rows, width]) = (at, size);
-        let vectors = width.div_ceil(S::LANES);
-        let whole = width == vectors * S::LANES && self.c.col_stride == 1;
-        self.c.as_read().at(row, col).prefetch(s, size);
-        if whole && matches!(self.finish, Finish::Plain(_)) {
-            let start = self.c.start.wrapping_add(row * self.c.row_stride + col);
-            let to = Destination { start, row_stride: self.c.row_stride, add: self.add };
-            // SAFETY: the caller's promise.
-            return unsafe { tile(s, [rows, vectors], factors, to) };
-        }
-        if let Some(beside) = self.beside {
-            beside.at(row, col).prefetch(s, size);
-        }
-        let mut sums = [const { MaybeUninit::<f32>::uninit() }; MAX_TILE];
-        let start = sums.as_mut_ptr().cast::<f32>();
-        let stride = vectors * S::LANES;
-        let to = Destination { start, row_stride: stride, add: false };
-        let (c, add, sums) = (self.c, self.add, Sums { start, stride });
-        macro_rules! finish {
-            ($($kind:ident)+) => {
-                match self.finish {
-                    $(Finish::$kind(finisher) => {
-                        s.call(FinishTile { finisher, c, add, at, size, sums });
-                    })+
-                }
-            };
-        }
-        // SAFETY: the caller's promise; the largest tile fits `sums`, which the tile fills.
-        unsafe { tile(s, [rows, vectors], factors, to) };
-        finish! { Plain Scale Bias Gelu GeluGrad }
     }
 }

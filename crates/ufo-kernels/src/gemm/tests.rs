@@ -1,7 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{fixed_cases, values};
+use crate::{
+    Vectors,
+    testing::{fixed_cases, values},
+};
 
 /// A matrix of values inside a larger one, row-major or column-major.
 struct Stored {
@@ -195,7 +198,13 @@ fn wrong_shapes_panic_with_the_name_of_the_argument() {
             let (a, b) = (Stored::new(0, [4, 5], false), Stored::new(0, b, false));
             let (mut c, bias) = (Stored::new(0, c, false), vec![0.0; bias]);
             let epilogue = Epilogue::Bias { bias: Some(&bias), residual: None };
-            gemm(Level::Portable, (a.mat(), b.mat()), c.mat_mut(), epilogue, &mut Scratch::new());
+            gemm(
+                Vectors::Portable.into(),
+                (a.mat(), b.mat()),
+                c.mat_mut(),
+                epilogue,
+                &mut Scratch::new(),
+            );
         };
         let panic = std::panic::catch_unwind(call).unwrap_err();
         panic.downcast_ref::<String>().unwrap().clone()

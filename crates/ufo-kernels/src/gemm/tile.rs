@@ -1,6 +1,9 @@
 //! The register tile: some rows of A times one panel of B.
 #![allow(unsafe_code, reason = "elements are read and written through pointers")]
 
+use std::marker::PhantomData;
+
+use super::word::Word;
 use crate::{
     level::Kernel,
     mat::{Mat, MatMut},
@@ -8,7 +11,7 @@ use crate::{
 };
 
 /// Most lanes of a vector or a pair of them.
-const MAX_LANES: usize = 32;
+pub(super) const MAX_LANES: usize = 32;
 
 /// Where a matrix to read lies.
 #[derive(Clone, Copy)]
@@ -137,7 +140,19 @@ pub(crate) struct Destination {
     pub(crate) add: bool,
 }
 
-/// The factors of a tile: `a` `[rows, k]` and a panel `b` of `k` contiguous rows, `b_stride` apart.
+/// `n` values, one a column, from column `col` on.
+///
+/// # Safety
+/// They can be read, and `n <= LANES`.
+#[inline(always)]
+pub(super) unsafe fn load_columns<S: Simd>(s: S, values: *const f32, [col, n]: [usize; 2]) -> S::V {
+    let start = values.wrapping_add(col);
+    // SAFETY: the caller's promise.
+    unsafe { if n == S::LANES { s.load(start) } else { s.load_first(start, n) } }
+}
+
+/// The factors of a tile, in words: `a` `[rows, k]` and a panel `b` of `k` contiguous rows, `b_stride`
+/// apart.
 #[derive(Clone, Copy)]
 pub(crate) struct Factors {
     pub(crate) a: Strided,
@@ -151,7 +166,7 @@ pub(crate) struct Factors {
 /// # Safety
 /// `factors` and `to` lie in memory to read and to write, of those sizes.
 #[inline(always)]
-pub(crate) unsafe fn tile<S: Simd>(
+pub(crate) unsafe fn tile<S: Simd, W: Word>(
     s: S,
     [rows, vectors]: [usize; 2],
     factors: Factors,
@@ -162,7 +177,7 @@ pub(crate) unsafe fn tile<S: Simd>(
             match (rows, vectors) {
                 $($(($rows, $vectors) => {
                     if $rows <= S::TILE_ROWS && $vectors <= S::TILE_VECTORS {
-                        s.call(Sized::<$rows, $vectors> { factors, to });
+                        s.call(Sized::<W, $rows, $vectors> { factors, to, word: PhantomData });
                     }
                 })+)+
                 _ => unreachable!("no tile of {rows} rows and {vectors} vectors"),
@@ -173,12 +188,13 @@ pub(crate) unsafe fn tile<S: Simd>(
 }
 
 /// [`tile`] of a constant size, so that the sums stay in registers; made only there.
-struct Sized<const ROWS: usize, const VECTORS: usize> {
+struct Sized<W, const ROWS: usize, const VECTORS: usize> {
     factors: Factors,
     to: Destination,
+    word: PhantomData<W>,
 }
 
-impl<const ROWS: usize, const VECTORS: usize> Kernel for Sized<ROWS, VECTORS> {
+impl<W: Word, const ROWS: usize, const VECTORS: usize> Kernel for Sized<W, ROWS, VECTORS> {
     type Output = ();
 
     #[inline(always)]
@@ -196,7 +212,7 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Sized<ROWS, VECTORS> {
                 // SAFETY: an element of A, inside by the promise of `tile`'s caller.
                 let x = s.splat(unsafe { *column.add(i * a.row_stride) });
                 for (sum, v) in sums.iter_mut().zip(panel) {
-                    *sum = s.fma(x, v, *sum);
+                    *sum = W::dot(s, x, v, *sum);
                 }
             }
             column = column.wrapping_add(a.col_stride);
@@ -208,7 +224,7 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Sized<ROWS, VECTORS> {
                 // SAFETY: a place of the destination, by the promise of `tile`'s caller.
                 unsafe {
                     let place = to.start.add(i * to.row_stride + j * S::LANES);
-                    let sum = if to.add { s.add(s.load(place), sum) } else { sum };
+                    let sum = if to.add { W::add(s, s.load(place), sum) } else { sum };
                     s.store(place, sum);
                 }
             }

@@ -1,7 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{assert_same_for_any_threads, assert_within, differences, doubles, values};
+use crate::{
+    Vectors,
+    testing::{assert_same_for_any_threads, assert_within, differences, doubles, values},
+};
 
 const EPS: f32 = 1e-6;
 
@@ -175,5 +178,5 @@ fn a_nan_stays_in_its_row() {
 #[should_panic(expected = "bias: not of the length of weight")]
 fn lengths_are_checked() {
     let norm = LayerNorm { weight: &[1.0; 4], bias: &[0.0; 3], eps: EPS };
-    forward(Level::Portable, &norm, &[0.0; 4], &mut [0.0; 4], &mut [RowStats::default()]);
+    forward(Vectors::Portable.into(), &norm, &[0.0; 4], &mut [0.0; 4], &mut [RowStats::default()]);
 }

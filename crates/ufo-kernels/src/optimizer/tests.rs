@@ -1,7 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{assert_close, assert_same_for_any_threads, assert_within, doubles, values};
+use crate::{
+    Vectors,
+    testing::{assert_close, assert_same_for_any_threads, assert_within, doubles, values},
+};
 
 const ADAMW: AdamW = AdamW { lr: 1e-2, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.05 };
 const SGD: Sgd = Sgd { lr: 1e-2, momentum: 0.9, weight_decay: 0.05 };
@@ -98,7 +101,7 @@ fn levels_and_threads_do_not_change_a_bit() {
         let sgd = run_sgd(level, &start, 2, 0.7).concat();
         [adamw, sgd].concat()
     });
-    let portable = run_adamw(Level::Portable, &start, 2, 0.7);
+    let portable = run_adamw(Vectors::Portable.into(), &start, 2, 0.7);
     for level in Level::available() {
         assert_eq!(run_adamw(level, &start, 2, 0.7), portable, "{level:?}");
     }
@@ -125,5 +128,5 @@ fn the_sum_of_squares_is_the_same_for_any_threads_and_does_not_overflow() {
 #[should_panic(expected = "grad: not of the length of param")]
 fn lengths_are_checked() {
     let state = SgdState { param: &mut [0.0; 2], grad: &[0.0; 3], buffer: &mut [0.0; 2] };
-    sgd(Level::Portable, &SGD, 1.0, state);
+    sgd(Vectors::Portable.into(), &SGD, 1.0, state);
 }

@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::Simd;
+use super::{Simd, bf16};
 use crate::level::Kernel;
 
 /// The vectors of AVX2 and FMA; a value proves that the machine has both.
@@ -45,6 +45,23 @@ unsafe fn first(n: usize) -> __m256i {
     }
 }
 
+/// [`bf16::round`], with anything in the lower halves.
+///
+/// # Safety
+/// The machine has AVX2.
+#[inline(always)]
+unsafe fn rounded(v: __m256) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let bits = _mm256_castps_si256(v);
+        let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+        let up = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7FFF)), odd);
+        let nan = _mm256_or_si256(bits, _mm256_set1_epi32(bf16::QUIET.cast_signed()));
+        let is_nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(v, v));
+        _mm256_blendv_epi8(up, nan, is_nan)
+    }
+}
+
 #[inline(never)]
 #[target_feature(enable = "avx2,fma")]
 fn called<K: Kernel>(s: Avx2, kernel: K) -> K::Output {
@@ -56,6 +73,7 @@ impl Simd for Avx2 {
     const LANES: usize = 8;
     const TILE_ROWS: usize = 6;
     const TILE_VECTORS: usize = 2;
+    const INT8_DEPTH: usize = 2;
 
     #[inline(always)]
     fn call<K: Kernel>(self, kernel: K) -> K::Output {
@@ -128,6 +146,58 @@ impl Simd for Avx2 {
             let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
             _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
         }
+    }
+
+    #[inline(always)]
+    fn halves(self, v: __m256) -> [__m256; 2] {
+        // SAFETY: the token proves AVX2.
+        unsafe {
+            let low = _mm256_slli_epi32::<16>(_mm256_castps_si256(v));
+            let high = _mm256_set1_epi32(bf16::HIGH.cast_signed());
+            [_mm256_castsi256_ps(low), _mm256_and_ps(v, _mm256_castsi256_ps(high))]
+        }
+    }
+
+    #[inline(always)]
+    fn pair(self, low: __m256, high: __m256) -> __m256 {
+        // SAFETY: the token proves AVX2.
+        unsafe {
+            let low = _mm256_srli_epi32::<16>(rounded(low));
+            _mm256_castsi256_ps(_mm256_blend_epi16::<0b1010_1010>(low, rounded(high)))
+        }
+    }
+
+    #[inline(always)]
+    fn dot_int8(self, a: __m256, b: __m256, sum: __m256) -> __m256 {
+        // SAFETY: the token proves AVX2.
+        unsafe {
+            let products = _mm256_madd_epi16(_mm256_castps_si256(a), _mm256_castps_si256(b));
+            _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(sum), products))
+        }
+    }
+
+    #[inline(always)]
+    fn add_int(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the token proves AVX2.
+        unsafe {
+            let sum = _mm256_add_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b));
+            _mm256_castsi256_ps(sum)
+        }
+    }
+
+    #[inline(always)]
+    fn sub_int(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the token proves AVX2.
+        unsafe {
+            let difference = _mm256_sub_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b));
+            _mm256_castsi256_ps(difference)
+        }
+    }
+
+    #[inline(always)]
+    fn float_of_int(self, v: __m256) -> __m256 {
+        // SAFETY: the token proves AVX2.
+        unsafe { _mm256_cvtepi32_ps(_mm256_castps_si256(v)) }
     }
 
     #[inline(always)]

@@ -1,21 +1,31 @@
-//! Sixteen lanes with AVX-512F.
+//! Sixteen lanes with AVX-512F, and with instructions for products that not all such machines have.
 #![allow(unsafe_code, reason = "vector intrinsics")]
 #![allow(clippy::wildcard_imports, reason = "a file of intrinsics")]
 
-use std::arch::x86_64::*;
+use std::{arch::x86_64::*, marker::PhantomData};
 
-use super::Simd;
+use self::extension::{Bf16, Extension, Foundation, Vnni};
+use super::{Simd, bf16};
 use crate::level::Kernel;
 
-/// The vectors of AVX-512F; a value proves that the machine has it.
-#[derive(Clone, Copy)]
-pub(crate) struct Avx512(());
+mod extension;
 
-impl Avx512 {
+/// The vectors of AVX-512F with an extension; a value proves that the machine has both.
+#[derive(Clone, Copy)]
+pub(crate) struct Extended<E>(PhantomData<E>);
+
+/// AVX-512F alone.
+pub(crate) type Avx512 = Extended<Foundation>;
+/// AVX-512F and AVX-512-BF16.
+pub(crate) type Avx512Bf16 = Extended<Bf16>;
+/// AVX-512F and AVX-512-VNNI.
+pub(crate) type Avx512Vnni = Extended<Vnni>;
+
+impl<E> Extended<E> {
     /// # Safety
-    /// The machine has AVX-512F.
+    /// The machine has AVX-512F and the extension.
     pub(crate) unsafe fn new() -> Self {
-        Self(())
+        Self(PhantomData)
     }
 }
 
@@ -38,22 +48,33 @@ fn first(n: usize) -> __mmask16 {
     ((1_u32 << n) - 1) as __mmask16
 }
 
-#[inline(never)]
-#[target_feature(enable = "avx512f")]
-fn called<K: Kernel>(s: Avx512, kernel: K) -> K::Output {
-    kernel.run(s)
+/// [`bf16::round`], with anything in the lower halves.
+///
+/// # Safety
+/// The machine has AVX-512F.
+#[inline(always)]
+unsafe fn rounded(v: __m512) -> __m512i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let bits = _mm512_castps_si512(v);
+        let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+        let up = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFF)), odd);
+        let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+        let quiet = _mm512_set1_epi32(bf16::QUIET.cast_signed());
+        _mm512_mask_or_epi32(up, is_nan, bits, quiet)
+    }
 }
 
-impl Simd for Avx512 {
+impl<E: Extension> Simd for Extended<E> {
     type V = __m512;
     const LANES: usize = 16;
     const TILE_ROWS: usize = 8;
     const TILE_VECTORS: usize = 3;
+    const INT8_DEPTH: usize = E::INT8_DEPTH;
 
     #[inline(always)]
     fn call<K: Kernel>(self, kernel: K) -> K::Output {
-        // SAFETY: the token proves the features.
-        unsafe { called(self, kernel) }
+        E::call(self, kernel)
     }
 
     instructions! {
@@ -120,6 +141,60 @@ impl Simd for Avx512 {
             let exponent = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
             _mm512_castsi512_ps(_mm512_slli_epi32::<23>(exponent))
         }
+    }
+
+    #[inline(always)]
+    fn dot_bf16(self, a: __m512, b: __m512, sum: __m512) -> __m512 {
+        E::dot_bf16(self, a, b, sum)
+    }
+
+    #[inline(always)]
+    fn halves(self, v: __m512) -> [__m512; 2] {
+        // SAFETY: the token proves AVX-512F.
+        unsafe {
+            let bits = _mm512_castps_si512(v);
+            let high = _mm512_and_si512(bits, _mm512_set1_epi32(bf16::HIGH.cast_signed()));
+            [_mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits)), _mm512_castsi512_ps(high)]
+        }
+    }
+
+    #[inline(always)]
+    fn pair(self, low: __m512, high: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512F.
+        unsafe {
+            let low = _mm512_srli_epi32::<16>(rounded(low));
+            let high = _mm512_and_si512(rounded(high), _mm512_set1_epi32(bf16::HIGH.cast_signed()));
+            _mm512_castsi512_ps(_mm512_or_si512(low, high))
+        }
+    }
+
+    #[inline(always)]
+    fn dot_int8(self, a: __m512, b: __m512, sum: __m512) -> __m512 {
+        E::dot_int8(self, a, b, sum)
+    }
+
+    #[inline(always)]
+    fn add_int(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512F.
+        unsafe {
+            let sum = _mm512_add_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b));
+            _mm512_castsi512_ps(sum)
+        }
+    }
+
+    #[inline(always)]
+    fn sub_int(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512F.
+        unsafe {
+            let difference = _mm512_sub_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b));
+            _mm512_castsi512_ps(difference)
+        }
+    }
+
+    #[inline(always)]
+    fn float_of_int(self, v: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { _mm512_cvtepi32_ps(_mm512_castps_si512(v)) }
     }
 
     #[inline(always)]

@@ -3,19 +3,20 @@
 
 use std::array;
 
-use super::Simd;
+use super::{Simd, bf16};
 use crate::level::Kernel;
 
-/// The vectors of plain Rust: `N` lanes, and a tile of `ROWS` rows of `VECTORS` vectors.
+/// The vectors of plain Rust: `N` lanes, a tile of `ROWS` rows of `VECTORS` vectors, and `DEPTH`
+/// integers a lane in products of 8-bit integers.
 #[derive(Clone, Copy)]
-pub(crate) struct Lanes<const N: usize, const ROWS: usize, const VECTORS: usize>;
+pub(crate) struct Lanes<const N: usize, const ROWS: usize, const VECTORS: usize, const DEPTH: usize>;
 
 /// The plain vectors that every machine has.
-pub(crate) type Portable = Lanes<8, 4, 1>;
+pub(crate) type Portable = Lanes<8, 4, 1, 2>;
 
-/// Plain vectors and a tile as large as those of AVX-512, for tests on machines without it.
+/// Plain vectors, a tile and words of integers as large as those of AVX-512, for tests on machines without it.
 #[cfg(test)]
-pub(crate) type Wide = Lanes<16, 8, 3>;
+pub(crate) type Wide = Lanes<16, 8, 3, 4>;
 
 #[inline(always)]
 fn map<const N: usize>(v: [f32; N], f: impl Fn(f32) -> f32) -> [f32; N] {
@@ -39,16 +40,36 @@ fn reduce<const N: usize>(mut v: [f32; N], f: impl Fn(f32, f32) -> f32) -> f32 {
     v[0]
 }
 
+#[inline(always)]
+fn integers<const N: usize>(a: [f32; N], b: [f32; N], f: impl Fn(i32, i32) -> i32) -> [f32; N] {
+    let [a, b] = [a, b].map(|v| v.map(|x| x.to_bits().cast_signed()));
+    array::from_fn(|i| f32::from_bits(f(a[i], b[i]).cast_unsigned()))
+}
+
+/// The sum of products of two integers of 16 bits, or of four bytes, unsigned ones in `a`.
+#[inline(always)]
+fn dot<const DEPTH: usize>(a: i32, b: i32) -> i32 {
+    if DEPTH == 2 {
+        let half = |x: i32, at: i32| i32::from((x >> at) as i16);
+        return (half(a, 0) * half(b, 0)).wrapping_add(half(a, 16) * half(b, 16));
+    }
+    let bytes = a.to_ne_bytes().into_iter().zip(b.to_ne_bytes());
+    bytes.map(|(a, b)| i32::from(a) * i32::from(b.cast_signed())).sum()
+}
+
 #[inline(never)]
 fn called<K: Kernel, S: Simd>(s: S, kernel: K) -> K::Output {
     kernel.run(s)
 }
 
-impl<const N: usize, const ROWS: usize, const VECTORS: usize> Simd for Lanes<N, ROWS, VECTORS> {
+impl<const N: usize, const ROWS: usize, const VECTORS: usize, const DEPTH: usize> Simd
+    for Lanes<N, ROWS, VECTORS, DEPTH>
+{
     type V = [f32; N];
     const LANES: usize = N;
     const TILE_ROWS: usize = ROWS;
     const TILE_VECTORS: usize = VECTORS;
+    const INT8_DEPTH: usize = DEPTH;
 
     #[inline(always)]
     fn call<K: Kernel>(self, kernel: K) -> K::Output {
@@ -146,6 +167,37 @@ impl<const N: usize, const ROWS: usize, const VECTORS: usize> Simd for Lanes<N, 
     #[inline(always)]
     fn pow2(self, n: Self::V) -> Self::V {
         map(n, |n| f32::from_bits((n as i32).wrapping_add(127).wrapping_shl(23) as u32))
+    }
+
+    #[inline(always)]
+    fn halves(self, v: Self::V) -> [Self::V; 2] {
+        let bits = v.map(f32::to_bits);
+        [bits.map(|x| f32::from_bits(x << 16)), bits.map(|x| f32::from_bits(x & bf16::HIGH))]
+    }
+
+    #[inline(always)]
+    fn pair(self, low: Self::V, high: Self::V) -> Self::V {
+        zip(low, high, bf16::pair)
+    }
+
+    #[inline(always)]
+    fn dot_int8(self, a: Self::V, b: Self::V, sum: Self::V) -> Self::V {
+        self.add_int(sum, integers(a, b, dot::<DEPTH>))
+    }
+
+    #[inline(always)]
+    fn add_int(self, a: Self::V, b: Self::V) -> Self::V {
+        integers(a, b, i32::wrapping_add)
+    }
+
+    #[inline(always)]
+    fn sub_int(self, a: Self::V, b: Self::V) -> Self::V {
+        integers(a, b, i32::wrapping_sub)
+    }
+
+    #[inline(always)]
+    fn float_of_int(self, v: Self::V) -> Self::V {
+        map(v, |x| x.to_bits().cast_signed() as f32)
     }
 
     #[inline(always)]

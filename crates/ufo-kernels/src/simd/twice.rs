@@ -25,6 +25,7 @@ impl<S: Simd> Simd for Twice<S> {
     const LANES: usize = 2 * S::LANES;
     const TILE_ROWS: usize = S::TILE_ROWS;
     const TILE_VECTORS: usize = S::TILE_VECTORS;
+    const INT8_DEPTH: usize = S::INT8_DEPTH;
 
     both! {
         add(a, b);
@@ -38,6 +39,12 @@ impl<S: Simd> Simd for Twice<S> {
         copysign(magnitude, sign);
         round(v);
         pow2(n);
+        dot_bf16(a, b, sum);
+        pair(low, high);
+        dot_int8(a, b, sum);
+        add_int(a, b);
+        sub_int(a, b);
+        float_of_int(v);
     }
 
     #[inline(always)]
@@ -82,6 +89,12 @@ impl<S: Simd> Simd for Twice<S> {
             self.0.store_first(p, first, v[0]);
             self.0.store_first(p.wrapping_add(S::LANES), n - first, v[1]);
         }
+    }
+
+    #[inline(always)]
+    fn halves(self, v: Self::V) -> [Self::V; 2] {
+        let ([low_0, high_0], [low_1, high_1]) = (self.0.halves(v[0]), self.0.halves(v[1]));
+        [[low_0, low_1], [high_0, high_1]]
     }
 
     #[inline(always)]

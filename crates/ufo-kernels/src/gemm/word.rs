@@ -1,0 +1,198 @@
+//! What the operands of a product are made of: words of 32 bits, each of some consecutive elements of
+//! the inner dimension.
+//!
+//! The register tile, the blocks and the epilogues are the same for all kinds of words. A kind says how
+//! words are made of elements, and how two vectors of them are multiplied and summed.
+#![allow(unsafe_code, reason = "elements are read and written through pointers")]
+
+mod int8;
+
+pub(crate) use int8::{INT8_STEPS, Int8, quantize};
+
+use super::{
+    finish::Finisher,
+    order::{Left, pack_rows_of_words, pack_tiles},
+    tile::{MAX_LANES, Strided},
+};
+use crate::{
+    level::{Kernel, Level},
+    simd::{Simd, bf16},
+};
+
+/// A kind of word.
+pub(crate) trait Word: Copy {
+    /// Whether operands can be read where they lie, being words already.
+    const IN_PLACE: bool;
+    /// Whether sums are integers that the epilogue takes for the product only after
+    /// [`Self::finisher`]'s scales.
+    const SCALED: bool;
+    /// The finisher with what must be done to sums before it.
+    type Finisher<F: Finisher>: Finisher;
+
+    /// Runs a kernel with the instructions for such words.
+    fn run<K: Kernel>(level: Level, kernel: K) -> K::Output;
+
+    /// Elements a word.
+    fn depth<S: Simd>() -> usize;
+
+    /// Adds the products of words to `sum`.
+    fn dot<S: Simd>(s: S, a: S::V, b: S::V, sum: S::V) -> S::V;
+
+    /// Adds two sums.
+    fn add<S: Simd>(s: S, a: S::V, b: S::V) -> S::V;
+
+    /// A word of `n` elements that lie `stride` apart, and zeros.
+    ///
+    /// # Safety
+    /// They can be read, and `1 <= n <= depth`.
+    unsafe fn gather<S: Simd>(start: *const f32, stride: usize, n: usize) -> f32;
+
+    /// Words of the first `n` rows and of `width` columns, and zeros.
+    ///
+    /// # Safety
+    /// `from` has such columns, `1 <= n <= depth`, and `width <= LANES`.
+    #[inline(always)]
+    unsafe fn read<S: Simd>(s: S, from: Strided, n: usize, width: usize) -> S::V {
+        let mut lanes = [0.0; MAX_LANES];
+        for (col, lane) in lanes[..width].iter_mut().enumerate() {
+            // SAFETY: the caller's promise.
+            *lane = unsafe { Self::gather::<S>(from.at(0, col).start, from.row_stride, n) };
+        }
+        // SAFETY: as many values as the widest vector has.
+        unsafe { s.load(lanes.as_ptr()) }
+    }
+
+    /// Is called before the first words of some rows of A are made, with all of their elements:
+    /// `[first row, rows, columns]`.
+    ///
+    /// # Safety
+    /// `from` has them.
+    #[inline(always)]
+    unsafe fn begin<S: Simd>(self, s: S, from: Strided, place: [usize; 3]) {
+        let _ = (s, from, place);
+    }
+
+    /// Makes the words of `[rows, k]` elements of A, of which the first row is that number `top`.
+    ///
+    /// # Safety
+    /// `from` has that shape, and `to` has room for `rows`, rounded up to tiles, times the words of a
+    /// row; `begin` was called for the rows.
+    #[inline(always)]
+    unsafe fn pack_left<S: Simd>(
+        self,
+        _: S,
+        (from, _top): (Strided, usize),
+        shape: [usize; 2],
+        to: *mut f32,
+    ) -> Left {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if from.col_stride == 1 && !Self::IN_PLACE {
+                pack_rows_of_words::<S, Self>(from, shape, to)
+            } else {
+                pack_tiles::<S, Self>(from, shape, to)
+            }
+        }
+    }
+
+    /// See [`Self::Finisher`].
+    fn finisher<F: Finisher>(self, finisher: F) -> Self::Finisher<F>;
+}
+
+/// One f32.
+#[derive(Clone, Copy)]
+pub(crate) struct F32;
+
+impl Word for F32 {
+    const IN_PLACE: bool = true;
+    const SCALED: bool = false;
+    type Finisher<F: Finisher> = F;
+
+    #[inline]
+    fn run<K: Kernel>(level: Level, kernel: K) -> K::Output {
+        level.run(kernel)
+    }
+
+    #[inline(always)]
+    fn depth<S: Simd>() -> usize {
+        1
+    }
+
+    #[inline(always)]
+    fn dot<S: Simd>(s: S, a: S::V, b: S::V, sum: S::V) -> S::V {
+        s.fma(a, b, sum)
+    }
+
+    #[inline(always)]
+    fn add<S: Simd>(s: S, a: S::V, b: S::V) -> S::V {
+        s.add(a, b)
+    }
+
+    #[inline(always)]
+    unsafe fn gather<S: Simd>(start: *const f32, _: usize, _: usize) -> f32 {
+        // SAFETY: the caller's promise.
+        unsafe { *start }
+    }
+
+    #[inline(always)]
+    unsafe fn read<S: Simd>(s: S, from: Strided, _: usize, width: usize) -> S::V {
+        // SAFETY: the caller's promise.
+        unsafe { from.read(s, [0, 0, width]) }
+    }
+
+    #[inline(always)]
+    fn finisher<F: Finisher>(self, finisher: F) -> F {
+        finisher
+    }
+}
+
+/// Two bf16, to which elements are rounded.
+#[derive(Clone, Copy)]
+pub(crate) struct Bf16;
+
+impl Word for Bf16 {
+    const IN_PLACE: bool = false;
+    const SCALED: bool = false;
+    type Finisher<F: Finisher> = F;
+
+    #[inline]
+    fn run<K: Kernel>(level: Level, kernel: K) -> K::Output {
+        level.run_bf16(kernel)
+    }
+
+    #[inline(always)]
+    fn depth<S: Simd>() -> usize {
+        2
+    }
+
+    #[inline(always)]
+    fn dot<S: Simd>(s: S, a: S::V, b: S::V, sum: S::V) -> S::V {
+        s.dot_bf16(a, b, sum)
+    }
+
+    #[inline(always)]
+    fn add<S: Simd>(s: S, a: S::V, b: S::V) -> S::V {
+        s.add(a, b)
+    }
+
+    #[inline(always)]
+    unsafe fn gather<S: Simd>(start: *const f32, stride: usize, n: usize) -> f32 {
+        // SAFETY: the caller's promise.
+        unsafe { bf16::pair(*start, if n > 1 { *start.add(stride) } else { 0.0 }) }
+    }
+
+    #[inline(always)]
+    unsafe fn read<S: Simd>(s: S, from: Strided, n: usize, width: usize) -> S::V {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let low = from.read(s, [0, 0, width]);
+            let high = if n > 1 { from.read(s, [1, 0, width]) } else { s.splat(0.0) };
+            s.pair(low, high)
+        }
+    }
+
+    #[inline(always)]
+    fn finisher<F: Finisher>(self, finisher: F) -> F {
+        finisher
+    }
+}

@@ -1,0 +1,197 @@
+//! Words of 8-bit integers, and what makes them of the rows of A and floats of their sums.
+//!
+//! Where the machine multiplies bytes in fours, the left ones are unsigned: 128 is added to each, and 128
+//! times the sum of a column of B subtracted from the column's sums. Elsewhere two integers of 16 bits
+//! make a word. All sums are exact, so the bits are the same at all levels.
+#![allow(unsafe_code, reason = "elements are read and written through pointers")]
+
+use super::Word;
+use crate::{
+    gemm::{
+        finish::Finisher,
+        order::Left,
+        tile::{Strided, load_columns},
+    },
+    level::{Kernel, Level},
+    simd::{Simd, Twice},
+};
+
+/// Steps of the integers on each side of zero.
+pub(crate) const INT8_STEPS: f32 = 127.0;
+/// Magnitudes that count as zero: their reciprocals would overflow.
+const TINY: f32 = 1e-36;
+/// At 1.5 * 2^23 the spacing of floats is 1: a sum rounds to an integer, in its lower bits.
+const INTEGERS: f32 = 12_582_912.0;
+
+/// The scale of integers for values of magnitudes up to `largest`, and its reciprocal; zeros if all
+/// values count as zero.
+#[inline(always)]
+pub(crate) fn quantize(largest: f32) -> [f32; 2] {
+    if largest < TINY { [0.0; 2] } else { [largest / INT8_STEPS, INT8_STEPS / largest] }
+}
+
+/// Rows of A times the integers of a `Quantized` B, with a scale for each row of A and column of B.
+#[derive(Clone, Copy)]
+pub(crate) struct Int8 {
+    /// A row's largest magnitude in steps, which [`Word::begin`] writes.
+    pub(crate) rows: *mut f32,
+    /// One a column.
+    pub(crate) cols: *const f32,
+    /// 128 times the sum of each column, in integers of 32 bits.
+    pub(crate) offsets: *const f32,
+}
+
+impl Word for Int8 {
+    const IN_PLACE: bool = false;
+    const SCALED: bool = true;
+    type Finisher<F: Finisher> = Scaled<F>;
+
+    #[inline]
+    fn run<K: Kernel>(level: Level, kernel: K) -> K::Output {
+        level.run_int8(kernel)
+    }
+
+    #[inline(always)]
+    fn depth<S: Simd>() -> usize {
+        S::INT8_DEPTH
+    }
+
+    #[inline(always)]
+    fn dot<S: Simd>(s: S, a: S::V, b: S::V, sum: S::V) -> S::V {
+        s.dot_int8(a, b, sum)
+    }
+
+    #[inline(always)]
+    fn add<S: Simd>(s: S, a: S::V, b: S::V) -> S::V {
+        s.add_int(a, b)
+    }
+
+    /// Of elements that are integers.
+    #[inline(always)]
+    unsafe fn gather<S: Simd>(start: *const f32, stride: usize, n: usize) -> f32 {
+        let bits = 32 / S::INT8_DEPTH;
+        let element = |word: u32, i: usize| {
+            // SAFETY: the caller's promise.
+            let value = unsafe { *start.add(i * stride) } as i32;
+            word | (value.cast_unsigned() & (u32::MAX >> (32 - bits))) << (i * bits)
+        };
+        f32::from_bits((0..n).fold(0, element))
+    }
+
+    #[inline(always)]
+    unsafe fn begin<S: Simd>(self, s: S, from: Strided, [top, rows, k]: [usize; 3]) {
+        let s = Twice(s);
+        for row in 0..rows {
+            let (mut largest, mut spoiled) = (s.splat(0.0), s.splat(0.0));
+            for col in (0..k).step_by(Twice::<S>::LANES) {
+                // SAFETY: the caller's promise.
+                let v = unsafe { from.read(s, [row, col, Twice::<S>::LANES.min(k - col)]) };
+                largest = s.max(s.abs(v), largest);
+                // Zero, or NaN of a NaN or an infinity.
+                spoiled = s.fma(v, s.splat(0.0), spoiled);
+            }
+            let largest = s.reduce_max(largest) + s.reduce_sum(spoiled);
+            // SAFETY: a place for each row.
+            unsafe { *self.rows.add(top + row) = largest };
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn pack_left<S: Simd>(
+        self,
+        _: S,
+        (from, top): (Strided, usize),
+        [rows, k]: [usize; 2],
+        to: *mut f32,
+    ) -> Left {
+        let words = k.div_ceil(S::INT8_DEPTH);
+        for row in 0..rows {
+            let (from, to) = (from.at(row, 0), to.wrapping_add(row * words));
+            // SAFETY: `begin` wrote the place; the caller promised the row's elements and words.
+            unsafe {
+                let [_, inverse] = quantize(*self.rows.add(top + row));
+                let steps = |col: usize| {
+                    let x = *from.start.add(col * from.col_stride);
+                    (x * inverse + INTEGERS).to_bits()
+                };
+                let contiguous = |col: usize| (*from.start.add(col) * inverse + INTEGERS).to_bits();
+                if from.col_stride == 1 {
+                    write_words::<S>([k, words], contiguous, to);
+                } else {
+                    write_words::<S>([k, words], steps, to);
+                }
+            }
+        }
+        Left { row_stride: words, col_stride: 1 }
+    }
+
+    #[inline(always)]
+    fn finisher<F: Finisher>(self, inner: F) -> Scaled<F> {
+        Scaled { inner, word: self }
+    }
+}
+
+/// Writes a row of `k` integers, the lower bits of `steps`, as left words.
+///
+/// # Safety
+/// There is room for the words.
+#[inline(always)]
+unsafe fn write_words<S: Simd>([k, words]: [usize; 2], steps: impl Fn(usize) -> u32, to: *mut f32) {
+    if S::INT8_DEPTH == 4 {
+        let to = to.cast::<u8>();
+        for col in 0..k {
+            // SAFETY: the caller's promise.
+            unsafe { *to.add(col) = steps(col) as u8 ^ 0x80 };
+        }
+        for col in k..4 * words {
+            // SAFETY: the caller's promise.
+            unsafe { *to.add(col) = 0 };
+        }
+    } else {
+        let to = to.cast::<u16>();
+        for col in 0..k {
+            // SAFETY: the caller's promise.
+            unsafe { *to.add(col) = steps(col) as u16 };
+        }
+        for col in k..2 * words {
+            // SAFETY: the caller's promise.
+            unsafe { *to.add(col) = 0 };
+        }
+    }
+}
+
+/// A finisher of products whose sums are integers.
+#[derive(Clone, Copy)]
+pub(crate) struct Scaled<F> {
+    inner: F,
+    word: Int8,
+}
+
+impl<F: Finisher> Finisher for Scaled<F> {
+    #[inline(always)]
+    unsafe fn apply<S: Simd>(self, s: S, place: [usize; 3], sum: S::V) -> S::V {
+        let Int8 { rows, cols, offsets } = self.word;
+        let [row, col, n] = place;
+        // SAFETY: the place lies inside the product, which has as many scales.
+        unsafe {
+            let sum = if S::INT8_DEPTH == 4 {
+                s.sub_int(sum, load_columns(s, offsets, [col, n]))
+            } else {
+                sum
+            };
+            let [scale, _] = quantize(*rows.add(row));
+            let p = s.mul(s.float_of_int(sum), s.splat(scale));
+            self.inner.apply(s, place, s.mul(p, load_columns(s, cols, [col, n])))
+        }
+    }
+
+    #[inline(always)]
+    fn beside(self) -> Option<Strided> {
+        self.inner.beside()
+    }
+
+    #[inline(always)]
+    fn contiguous(self) -> Option<Self> {
+        Some(Self { inner: self.inner.contiguous()?, ..self })
+    }
+}
