@@ -120,10 +120,30 @@ pub fn gemm<'a>(
     epilogue: Epilogue<'a>,
     scratch: &mut Scratch,
 ) {
-    let Quantized { level: made_for, rows, cols, ref panels, ref scales, ref offsets } = *b;
-    let panels = Panels { level: made_for, rows, cols, values: panels.words() };
-    let integers = Integers { panels, scales, offsets };
-    gemm::gemm(level, (a, integers), c, epilogue, scratch);
+    gemm::gemm(level, (a, b.integers()), c, epilogue, scratch);
+}
+
+/// [`gemm`] in this thread alone, for callers that split their work themselves: the same bits.
+///
+/// # Panics
+/// As [`gemm`].
+pub fn gemm_alone<'a>(
+    level: Level,
+    (a, b): (Mat<'a>, &'a Quantized),
+    c: MatMut<'a>,
+    epilogue: Epilogue<'a>,
+    scratch: &mut Scratch,
+) {
+    gemm::gemm_alone(level, (a, b.integers()), c, epilogue, scratch);
+}
+
+impl Quantized {
+    /// As an operand of a product.
+    fn integers(&self) -> Integers<'_> {
+        let Self { level, rows, cols, ref panels, ref scales, ref offsets } = *self;
+        let panels = Panels { level, rows, cols, values: panels.words() };
+        Integers { panels, scales, offsets }
+    }
 }
 
 /// Puts the integers back in order.

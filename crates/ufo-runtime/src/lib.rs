@@ -15,6 +15,7 @@ mod network;
 mod parts;
 mod stem;
 
+pub use dense::Precision;
 pub use described::{CONFIG, Described, DescribedTask, ONNX, ONNX_INT8, WEIGHTS};
 pub use error::{Error, Result};
 pub use model::Model;

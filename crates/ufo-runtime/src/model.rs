@@ -3,7 +3,7 @@
 use crate::described::WEIGHTS;
 use crate::network::{Network, Scratches};
 use crate::parts::{Built, Parts};
-use crate::{Described, Error, Result};
+use crate::{Described, Error, Precision, Result};
 use std::fs;
 use std::path::Path;
 use ufo_kernels::Level;
@@ -24,23 +24,28 @@ impl Model {
     ///
     /// # Errors
     /// Names the file, and the key or tensor that is missing, unexpected or does not fit.
-    pub fn open(folder: &Path) -> Result<Self> {
+    pub fn open(folder: &Path, precision: Precision) -> Result<Self> {
         let described = Described::read(folder)?;
         let place = folder.join(WEIGHTS);
         let file = place.display().to_string();
         let bytes =
             fs::read(&place).map_err(|source| Error::Read { file: file.clone(), source })?;
-        Self::new(described, &from_bytes(&bytes, &file)?, &file)
+        Self::new(described, &from_bytes(&bytes, &file)?, &file, precision)
     }
 
     /// Builds the networks from named weights that came `from` a file.
     ///
     /// # Errors
     /// Names the tensor that is missing, unexpected or of another shape.
-    pub fn new(described: Described, state: &State, from: &str) -> Result<Self> {
+    pub fn new(
+        described: Described,
+        state: &State,
+        from: &str,
+        precision: Precision,
+    ) -> Result<Self> {
         let level = Level::detect();
-        let mut parts =
-            Parts { described: &described, state, from, level, built: Built::default() };
+        let built = Built::default();
+        let mut parts = Parts { described: &described, state, from, level, precision, built };
         let tasks = (0..described.tasks.len()).map(|index| parts.network(index));
         let tasks = tasks.collect::<Result<_>>()?;
         parts.finish()?;

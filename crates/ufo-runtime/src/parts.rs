@@ -5,7 +5,7 @@ use crate::dense::Dense;
 use crate::head::{Head, Neck};
 use crate::network::Network;
 use crate::stem::{Convolution, Stem};
-use crate::{Described, Result};
+use crate::{Described, Precision, Result};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use ufo_kernels::Level;
@@ -20,6 +20,7 @@ pub(crate) struct Parts<'a> {
     /// The weights' file, for errors.
     pub(crate) from: &'a str,
     pub(crate) level: Level,
+    pub(crate) precision: Precision,
     pub(crate) built: Built,
 }
 
@@ -47,7 +48,7 @@ impl<'a> Parts<'a> {
         let blocks = blocks.collect::<Result<_>>()?;
         let norm = self.norm(&keys.norm)?;
         let head = self.head(&head, self.described.tasks[index].head)?;
-        Ok(Network { level: self.level, stem, blocks, norm, head })
+        Ok(Network { level: self.precision.level(self.level), stem, blocks, norm, head })
     }
 
     /// Refuses a file with tensors that no network took.
@@ -74,11 +75,21 @@ impl<'a> Parts<'a> {
         Ok(self.tensor(name, &[len])?.to_vec())
     }
 
-    /// A linear layer of `[out, in]` weights.
+    /// A linear layer of `[out, in]` weights in the folder's precision.
     fn dense(&mut self, name: &str, sizes: [usize; 2], biased: bool) -> Result<Dense> {
+        self.dense_in(self.precision, name, sizes, biased)
+    }
+
+    fn dense_in(
+        &mut self,
+        precision: Precision,
+        name: &str,
+        sizes: [usize; 2],
+        biased: bool,
+    ) -> Result<Dense> {
         let bias = biased.then(|| self.vector(&key(name, "bias"), sizes[0])).transpose()?;
         let weight = self.tensor(&key(name, "weight"), &sizes)?;
-        Ok(Dense::new(self.level, sizes, weight, bias))
+        Ok(Dense::new((self.level, precision), sizes, weight, bias))
     }
 
     fn norm(&mut self, name: &str) -> Result<Norm> {
@@ -166,13 +177,13 @@ impl<'a> Parts<'a> {
         let features = self.arch().dim;
         match shape {
             HeadShape::Linear { classes } => {
-                Ok(Head::Linear(self.dense(name, [classes, features], true)?))
+                Ok(Head::Linear(self.dense_in(Precision::F32, name, [classes, features], true)?))
             }
             HeadShape::Embedding { dim, classes } => {
                 let width = if dim == 0 { features } else { dim };
                 let named = key(name, "projection");
                 let projection = (width != features)
-                    .then(|| self.dense(&named, [width, features], false))
+                    .then(|| self.dense_in(Precision::F32, &named, [width, features], false))
                     .transpose()?;
                 // Only training needs these.
                 self.tensor(&key(name, "classes.weight"), &[classes, width])?;

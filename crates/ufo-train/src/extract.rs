@@ -15,7 +15,7 @@ use ufo_data::Preprocess;
 use ufo_model::{Named, Supernet, state_of};
 use ufo_nas::{HeadShape, Path as ExpertPath, Slice};
 use ufo_onnx::{Dim, Graph};
-use ufo_runtime::{CONFIG, Described, DescribedTask, Model, ONNX, ONNX_INT8, WEIGHTS};
+use ufo_runtime::{CONFIG, Described, DescribedTask, Model, ONNX, ONNX_INT8, Precision, WEIGHTS};
 use ufo_weights::State;
 
 /// Largest relative error of the ONNX file: the largest difference over the largest output.
@@ -180,7 +180,7 @@ struct Errors {
 
 /// Runs the copies on the probes.
 fn check(supernet: &Supernet, choices: &[Choice], folder: &Path, int8: bool) -> Result<Errors> {
-    let model = Model::open(folder)?;
+    let model = Model::open(folder, Precision::F32)?;
     let onnx = Onnx::open(&folder.join(ONNX))?;
     let bytes = int8.then(|| Onnx::open(&folder.join(ONNX_INT8))).transpose()?;
     let slice = &model.described.slice;

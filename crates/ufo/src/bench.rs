@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 use std::time::Instant;
+use ufo_runtime::Precision;
 
 mod inference;
 mod loading;
@@ -47,15 +48,30 @@ const UNKNOWN: u8 = 3;
 /// Makes a workload for so many threads.
 type Make = fn(usize) -> Result<Box<dyn Workload>>;
 
-const WORKLOADS: [(&str, Make); 7] = [
+const WORKLOADS: [(&str, Make); 13] = [
     ("train-step-S-f32", |threads| Ok(Box::new(training::Plain::new(training::S, 64, threads)?))),
     ("train-step-L-f32", |threads| Ok(Box::new(training::Plain::new(training::L, 8, threads)?))),
     ("supernet-step", |threads| Ok(Box::new(training::TaskMoe::new(16, threads)?))),
-    ("infer-S-b1-f32", |threads| Ok(Box::new(inference::Forward::new(training::S, 1, threads)?))),
-    ("infer-S-b64-f32", |threads| Ok(Box::new(inference::Forward::new(training::S, 64, threads)?))),
-    ("infer-L-b1-f32", |threads| Ok(Box::new(inference::Forward::new(training::L, 1, threads)?))),
+    ("infer-S-b1-f32", |threads| forward(training::S, 1, Precision::F32, threads)),
+    ("infer-S-b1-bf16", |threads| forward(training::S, 1, Precision::Bf16, threads)),
+    ("infer-S-b1-int8", |threads| forward(training::S, 1, Precision::Int8, threads)),
+    ("infer-S-b64-f32", |threads| forward(training::S, 64, Precision::F32, threads)),
+    ("infer-S-b64-bf16", |threads| forward(training::S, 64, Precision::Bf16, threads)),
+    ("infer-S-b64-int8", |threads| forward(training::S, 64, Precision::Int8, threads)),
+    ("infer-L-b1-f32", |threads| forward(training::L, 1, Precision::F32, threads)),
+    ("infer-L-b1-bf16", |threads| forward(training::L, 1, Precision::Bf16, threads)),
+    ("infer-L-b1-int8", |threads| forward(training::L, 1, Precision::Int8, threads)),
     ("loader-jpeg", |threads| Ok(Box::new(loading::Epoch::new(threads)?))),
 ];
+
+fn forward(
+    size: training::Size,
+    count: usize,
+    precision: Precision,
+    threads: usize,
+) -> Result<Box<dyn Workload>> {
+    Ok(Box::new(inference::Forward::new(size, count, precision, threads)?))
+}
 
 fn find(name: &str) -> Option<Make> {
     WORKLOADS.iter().find(|(known, _)| *known == name).map(|(_, make)| *make)

@@ -7,7 +7,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use ufo_data::{Batch, Preprocess};
-use ufo_runtime::{Described, Model, ONNX, ONNX_INT8};
+use ufo_runtime::{Described, Model, ONNX, ONNX_INT8, Precision};
 use ufo_train::evaluate::{self, TaskResult};
 use ufo_train::{Onnx, RunConfig, Task, open_tasks};
 
@@ -18,10 +18,10 @@ enum Runner {
 }
 
 impl Runner {
-    fn open(place: &Path) -> Result<Self> {
+    fn open(place: &Path, precision: Precision) -> Result<Self> {
         match place.extension() {
             Some(ending) if ending == "onnx" => Ok(Self::Onnx(Onnx::open(place)?)),
-            _ => Ok(Self::Folder(Model::open(place)?)),
+            _ => Ok(Self::Folder(Model::open(place, precision)?)),
         }
     }
 
@@ -42,10 +42,17 @@ fn folder_of(place: &Path) -> Result<PathBuf> {
     Ok(place.to_path_buf())
 }
 
+/// A precision by its name.
+pub(crate) fn precision(name: &str) -> Result<Precision, String> {
+    let known = || Precision::ALL.map(Precision::name).join(", ");
+    let found = Precision::ALL.into_iter().find(|precision| precision.name() == name);
+    found.ok_or_else(|| format!("must be one of {}", known()))
+}
+
 /// Each task of a folder, judged on the test images of the task of that name.
-fn judge(tasks: &[Task], place: &Path) -> Result<Vec<TaskResult>> {
+fn judge(tasks: &[Task], place: &Path, precision: Precision) -> Result<Vec<TaskResult>> {
     let described = Described::read(&folder_of(place)?)?;
-    let runner = Runner::open(place)?;
+    let runner = Runner::open(place, precision)?;
     let mut results = Vec::new();
     for (index, told) in described.tasks.iter().enumerate() {
         let Some(task) = tasks.iter().find(|task| task.config.name == told.name) else {
@@ -69,9 +76,14 @@ fn judge(tasks: &[Task], place: &Path) -> Result<Vec<TaskResult>> {
     Ok(results)
 }
 
-pub(crate) fn eval(run: &Path, place: &Path, as_json: bool) -> Result<ExitCode> {
+pub(crate) fn eval(
+    run: &Path,
+    place: &Path,
+    precision: Precision,
+    as_json: bool,
+) -> Result<ExitCode> {
     let tasks = open_tasks(&RunConfig::read(&run.join("config.toml"), &[])?)?;
-    let results = judge(&tasks, place)?;
+    let results = judge(&tasks, place, precision)?;
     if as_json {
         let rows: Vec<_> = results.iter().map(|result| json!({"result": result})).collect();
         println!("{}", serde_json::to_string_pretty(&rows)?);
@@ -88,17 +100,21 @@ pub(crate) fn eval(run: &Path, place: &Path, as_json: bool) -> Result<ExitCode> 
 /// What 8-bit weights cost: the folder's ONNX files on the test images.
 pub(crate) fn drop_table(run: &Run, folder: &Path) -> Result<Table> {
     let files = [ONNX, ONNX_INT8].map(|file| folder.join(file));
-    let judged: Vec<_> = files.iter().map(|file| judge(&run.tasks, file)).collect::<Result<_>>()?;
-    let mut table = plain(["task", "metric", "f32", "int8", "points lost"]);
-    for (whole, bytes) in judged[0].iter().zip(&judged[1]) {
-        let lost = 100.0 * (whole.value - bytes.value);
-        let (name, metric) = (whole.name.clone(), whole.metric.clone());
+    let whole = judge(&run.tasks, &files[0], Precision::F32)?;
+    let bytes = judge(&run.tasks, &files[1], Precision::F32)?;
+    let own = judge(&run.tasks, folder, Precision::Int8)?;
+    let mut table = plain(["task", "metric", "f32", "int8 ONNX", "int8 of `ufo predict`"]);
+    for (index, whole) in whole.iter().enumerate() {
+        let lost = |int8: &TaskResult| {
+            let lost = 100.0 * (whole.value - int8.value);
+            format!("{} ({lost:.1} points lost)", percent(int8.value))
+        };
         table.add_row([
-            name,
-            metric,
+            whole.name.clone(),
+            whole.metric.clone(),
             percent(whole.value),
-            percent(bytes.value),
-            format!("{lost:.1}"),
+            lost(&bytes[index]),
+            lost(&own[index]),
         ]);
     }
     Ok(table)

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use ufo_data::decode;
 use ufo_nas::HeadShape;
-use ufo_runtime::{DescribedTask, Model};
+use ufo_runtime::{DescribedTask, Model, Precision};
 
 /// Images of a batch.
 const BATCH: usize = 32;
@@ -22,6 +22,9 @@ pub(crate) struct Args {
     /// Print JSON, with the raw outputs of every task.
     #[arg(long)]
     json: bool,
+    /// Numbers that layers multiply in.
+    #[arg(long, default_value = "f32", value_parser = crate::folder::precision)]
+    precision: Precision,
     /// Classes shown for an image.
     #[arg(long, default_value_t = 3)]
     top: usize,
@@ -31,7 +34,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let model = Model::open(&args.model)?;
+    let model = Model::open(&args.model, args.precision)?;
     let mut rows = Vec::new();
     let mut failed = false;
     for paths in args.images.chunks(BATCH) {

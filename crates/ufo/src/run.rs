@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ufo_data::eval_batches;
 use ufo_model::{Supernet, state_of};
 use ufo_nas::Slice;
+use ufo_runtime::Precision;
 use ufo_train::effect::{Candidate, by_effect};
 use ufo_train::extract::{Choice, Extracted, Place, Probe};
 use ufo_train::{
@@ -48,6 +49,9 @@ pub(crate) struct EvalArgs {
     /// Judge this extracted folder, or an ONNX file of one, in place of the supernet.
     #[arg(long)]
     model: Option<PathBuf>,
+    /// Numbers that the folder's layers multiply in.
+    #[arg(long, default_value = "f32", requires = "model", value_parser = folder::precision)]
+    precision: Precision,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -302,7 +306,7 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
 
 pub(crate) fn eval(args: &EvalArgs) -> Result<ExitCode> {
     if let Some(model) = &args.model {
-        return folder::eval(&args.folder.run, model, args.json);
+        return folder::eval(&args.folder.run, model, args.precision, args.json);
     }
     let run = Run::open(&args.folder.run)?;
     let results = run.evaluate()?;

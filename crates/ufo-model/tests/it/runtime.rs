@@ -5,7 +5,7 @@ use crate::{images, rng, supernet};
 use ufo_data::Preprocess;
 use ufo_model::{Named, Supernet, state_of, values};
 use ufo_nas::{Path, Slice};
-use ufo_runtime::{Described, DescribedTask, Model};
+use ufo_runtime::{Described, DescribedTask, Model, Precision};
 use ufo_weights::State;
 
 /// Tasks of a supernet along their paths, described and as named tensors.
@@ -45,7 +45,7 @@ fn outputs_and_features_are_the_networks_bit_for_bit_on_any_number_of_threads() 
         let paths = [0, 1].map(|index| (index, random_path(&arch, &mut rng)));
         for chosen in [&paths[..1], &paths[1..], &paths[..]] {
             let (described, state) = folder(&net, &slice, chosen);
-            let model = Model::new(described, &state, "memory").unwrap();
+            let model = Model::new(described, &state, "memory", Precision::F32).unwrap();
             for (position, (index, path)) in chosen.iter().enumerate() {
                 let vit = net.subnet(*index, path, &slice).unwrap();
                 for count in [1, 2, 7] {
@@ -68,6 +68,32 @@ fn outputs_and_features_are_the_networks_bit_for_bit_on_any_number_of_threads() 
 }
 
 #[test]
+fn lower_precisions_stay_near_and_do_not_depend_on_threads() {
+    for seed in 0..8 {
+        let mut rng = rng(seed);
+        let arch = random_arch(&mut rng);
+        let (net, slice) = (supernet(&arch, seed), Slice::full(&arch));
+        let chosen = [(0, random_path(&arch, &mut rng)), (1, random_path(&arch, &mut rng))];
+        let x = values(&images(9, &arch, seed));
+        let outputs = |precision: Precision, threads: usize| {
+            let (described, state) = folder(&net, &slice, &chosen);
+            let model = Model::new(described, &state, "memory", precision).unwrap();
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| [0, 1].map(|task| model.outputs(task, &x).unwrap()).concat())
+        };
+        let exact = outputs(Precision::F32, 1);
+        let largest = exact.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
+        for (precision, allowed) in [(Precision::Bf16, 0.05), (Precision::Int8, 0.1)] {
+            let rounded = outputs(precision, 1);
+            let gaps = rounded.iter().zip(&exact).map(|(a, b)| (a - b).abs() / largest);
+            let worst = gaps.fold(0.0_f32, f32::max);
+            assert!(worst > 1e-5 && worst < allowed, "seed {seed}, {precision:?}: {worst}");
+            assert_eq!(outputs(precision, 3), rounded, "seed {seed}, {precision:?}");
+        }
+    }
+}
+
+#[test]
 fn tensors_and_images_that_do_not_fit_are_named() {
     let mut rng = rng(1);
     let arch = random_arch(&mut rng);
@@ -75,7 +101,9 @@ fn tensors_and_images_that_do_not_fit_are_named() {
     let (slice, path) = (Slice::full(&arch), random_path(&arch, &mut rng));
     let (described, state) = folder(&net, &slice, &[(0, path)]);
     let refused = |state: &State| {
-        Model::new(described.clone(), state, "here").expect_err("it does not fit").to_string()
+        Model::new(described.clone(), state, "here", Precision::F32)
+            .expect_err("it does not fit")
+            .to_string()
     };
     let name = "blocks.1.mlp.fc2.weight";
     let without: State = state.clone().into_iter().filter(|(key, _)| key != name).collect();
@@ -86,7 +114,7 @@ fn tensors_and_images_that_do_not_fit_are_named() {
     let mut more = state.clone();
     more.insert("extra".to_string(), state[name].clone());
     assert_eq!(refused(&more), "here: unexpected tensor `extra`");
-    let model = Model::new(described, &state, "here").unwrap();
+    let model = Model::new(described, &state, "here", Precision::F32).unwrap();
     let said = model.outputs(0, &[0.0; 100]).unwrap_err().to_string();
     assert!(said.contains("100 values are no whole images of [3, 8, 8]"), "{said}");
     assert!(model.outputs(0, &[]).unwrap().is_empty());

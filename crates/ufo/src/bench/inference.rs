@@ -6,7 +6,7 @@ use anyhow::Result;
 use ufo_data::Preprocess;
 use ufo_model::{Named, state_of};
 use ufo_nas::{Keys, Slice};
-use ufo_runtime::{Described, DescribedTask, Model};
+use ufo_runtime::{Described, DescribedTask, Model, Precision};
 use ufo_train::Workers;
 
 const CLASSES: usize = 1000;
@@ -18,7 +18,12 @@ pub(crate) struct Forward {
 }
 
 impl Forward {
-    pub(crate) fn new(size: Size, count: usize, threads: usize) -> Result<Self> {
+    pub(crate) fn new(
+        size: Size,
+        count: usize,
+        precision: Precision,
+        threads: usize,
+    ) -> Result<Self> {
         let (_, supernet) = supernet(size, 1, CLASSES)?;
         let (path, slice) = (own_path(&supernet.arch)?, Slice::full(&supernet.arch));
         let (task, keys) = (&supernet.tasks[0], Keys::plain(slice.blocks.len()));
@@ -38,7 +43,7 @@ impl Forward {
             }],
         };
         Ok(Self {
-            model: Model::new(described, &state, "memory")?,
+            model: Model::new(described, &state, "memory", precision)?,
             images: batch(&supernet.arch, count, CLASSES as u32, 0).images,
             workers: Workers::new(threads, 1)?,
         })
