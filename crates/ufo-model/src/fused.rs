@@ -15,7 +15,7 @@ use burn_tensor::{Bytes, Shape, Tensor};
 use std::cell::RefCell;
 use std::fmt::Debug;
 use std::marker::PhantomData;
-use ufo_kernels::{Level, Mat, Scratch};
+use ufo_kernels::{Mat, Scratch};
 
 mod attention;
 mod conv;
@@ -194,11 +194,6 @@ pub(crate) fn with_scratch<T>(f: impl FnOnce(&mut Scratch) -> T) -> T {
     let result = f(&mut scratch);
     SCRATCH.replace(scratch);
     result
-}
-
-/// The widest vectors of this machine.
-pub(crate) fn level() -> Level {
-    Level::detect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use crate::fused::{self, Input, Product};
 use crate::param::{Visit, Visitor, from_values, key, truncated_normal, values};
 use burn_tensor::{Device, Tensor, module};
 use rand::Rng;
+use ufo_kernels::Level;
 use ufo_onnx::{Graph, INT8_RANGE, Value};
 
 /// Shape legend of this crate: b batch, t tokens, d width, h heads, i inputs, o outputs, c classes.
@@ -45,7 +46,7 @@ impl Linear {
         let zeros = || Tensor::zeros([outputs], &x.device().inner());
         let bias = Input::new(&self.bias.clone().unwrap_or_else(zeros));
         let inputs = fused::inputs([Input::new(x), Input::new(&self.weight_io), bias])?;
-        Some(fused::apply(&Product { level: fused::level() }, inputs))
+        Some(fused::apply(&Product { level: Level::detect() }, inputs))
     }
 
     pub(crate) fn composed<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {

@@ -7,6 +7,7 @@ use burn_tensor::ops::ConvOptions;
 use burn_tensor::{Device, Tensor, activation, module};
 use rand::Rng;
 use rand_distr::{Distribution, Uniform};
+use ufo_kernels::Level;
 use ufo_kernels::conv::{Activation, Layout};
 use ufo_nas::{Arch, Stem as StemShape};
 use ufo_onnx::{Graph, Value};
@@ -40,11 +41,16 @@ impl Conv {
     }
 
     /// The fused form, from and to channels last but for the images themselves.
-    fn fused(&self, x: &Tensor<4>, layout: Layout, activation: Activation) -> Option<Tensor<4>> {
+    fn fused(
+        &self,
+        x: &Tensor<4>,
+        (level, layout): (Level, Layout),
+        activation: Activation,
+    ) -> Option<Tensor<4>> {
         let inputs =
             fused::inputs([Input::new(x), Input::new(&self.weight), Input::new(&self.bias)])?;
         let (stride, padding) = (self.stride, self.padding);
-        let op = Convolution { level: fused::level(), layout, stride, padding, activation };
+        let op = Convolution { level, layout, stride, padding, activation };
         Some(fused::apply(&op, inputs))
     }
 
@@ -110,8 +116,8 @@ impl Stem {
 
     /// # Shapes
     /// `[b, channels, height, width]` to `[b, 1 + rows * columns, d]`, patches row by row.
-    pub fn forward(&self, images_bchw: Tensor<4>) -> Tensor<3> {
-        let patches_btd = match self.fused(&images_bchw) {
+    pub fn forward(&self, images_bchw: Tensor<4>, level: Level) -> Tensor<3> {
+        let patches_btd = match self.fused(&images_bchw, level) {
             Some(patches) => patches,
             None => self.composed(images_bchw),
         };
@@ -120,13 +126,13 @@ impl Stem {
         Tensor::cat(vec![cls, patches_btd], 1) + self.pos_embed.clone()
     }
 
-    fn fused(&self, images_bchw: &Tensor<4>) -> Option<Tensor<3>> {
+    fn fused(&self, images_bchw: &Tensor<4>, level: Level) -> Option<Tensor<3>> {
         let (mut x, mut layout) = (images_bchw.clone(), Layout::Nchw);
         for conv in &self.convs {
-            x = conv.fused(&x, layout, Activation::Gelu)?;
+            x = conv.fused(&x, (level, layout), Activation::Gelu)?;
             layout = Layout::Nhwc;
         }
-        let map_brcd = self.proj.fused(&x, layout, Activation::None)?;
+        let map_brcd = self.proj.fused(&x, (level, layout), Activation::None)?;
         let [b, rows, columns, d] = map_brcd.dims();
         Some(map_brcd.reshape([b, rows * columns, d]))
     }
@@ -242,7 +248,7 @@ mod tests {
                 let images = random([2, 3, 32, 32], 3);
                 let images = if tracked { images.autodiff().require_grad() } else { images };
                 gradients(&stem, (images, tracked), |stem, x| {
-                    if fused { stem.fused(&x).unwrap() } else { stem.composed(x) }
+                    if fused { stem.fused(&x, Level::detect()).unwrap() } else { stem.composed(x) }
                 })
             };
             for tracked in [true, false] {

@@ -11,6 +11,7 @@ use crate::{Attention, Error, Ffn, Head, HeadConfig, LayerNorm, Result, Stem, Vi
 use burn_tensor::{Device, Tensor};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
+use ufo_kernels::Level;
 use ufo_nas::{
     Arch, Expert, Keys, Layout, Names, Path, SHARED, Slice, SupernetSpec, TaskShape, task_key,
 };
@@ -178,6 +179,7 @@ impl Supernet {
             stem: task.stem.clone(),
             blocks: blocks.collect(),
             norm: Site::Fixed(norm.clone()),
+            level: Level::detect(),
         })
     }
 
@@ -200,7 +202,7 @@ impl Supernet {
             Some(own) => draw.site(next(), &self.shared.norm, own),
             None => Site::Fixed(self.shared.norm.clone()),
         };
-        Vit { stem: task.stem.clone(), blocks, norm }
+        Vit { stem: task.stem.clone(), blocks, norm, level: Level::detect() }
     }
 
     /// A task's FFN expert, with the norm that it runs behind.

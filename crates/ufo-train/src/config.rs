@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use ufo_data::{Augment, DatasetConfig, Preprocess, SamplerConfig};
 use ufo_eval::{ClassificationMetric, Distance, Protocol};
+use ufo_kernels::Level;
 use ufo_model::losses::Triplet;
 use ufo_model::{HeadConfig, RouterConfig};
 use ufo_nas::{Arch, Layout, Preset, Stem};
@@ -113,6 +114,8 @@ pub struct TrainConfig {
     pub drop_path: f32,
     /// Decay of the moving average of the weights, 0 to below 1; 0 keeps none.
     pub ema: f32,
+    /// Numbers that linear layers and convolutions multiply in; sums and weights are f32 in all.
+    pub precision: Precision,
     /// Threads that compute, sharing a step's tasks; 0 is one a core. Results do not depend on it.
     pub threads: usize,
     /// Loader threads a task, at least 1.
@@ -123,6 +126,40 @@ pub struct TrainConfig {
     pub checkpoint_every: u64,
     /// Evaluations during training, evenly spread, on at most 500 held-out images a task.
     pub evaluations: u32,
+}
+
+/// Numbers that training multiplies in. Evaluation and extraction are f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32-bit floats.
+    F32,
+    /// bf16, rounded in software where the CPU has no such instruction: slower, the same results but
+    /// for last bits.
+    Bf16,
+    /// bf16 where the CPU has it (AVX-512-BF16), else f32.
+    Auto,
+}
+
+impl Precision {
+    /// The instructions and precision of kernels on this machine.
+    pub fn level(self) -> Level {
+        let level = Level::detect();
+        match self {
+            Self::Auto if level.has_fast_bf16() => level.bf16(),
+            Self::Bf16 => level.bf16(),
+            Self::F32 | Self::Auto => level,
+        }
+    }
+
+    /// What [`Precision::level`] comes to, in words.
+    pub fn describe(self) -> String {
+        let level = self.level();
+        let products = if level == level.bf16() { "bf16" } else { "f32" };
+        let fast = products == "f32" || level.has_fast_bf16();
+        let how = if fast { "" } else { ", rounded in software (this CPU has no AVX-512-BF16)" };
+        format!("{:?}, products in {products}{how}", level.vectors())
+    }
 }
 
 impl Default for TrainConfig {
@@ -139,6 +176,7 @@ impl Default for TrainConfig {
             clip: 5.0,
             drop_path: 0.0,
             ema: 0.0,
+            precision: Precision::F32,
             threads: 0,
             workers: 1,
             log_every: 20,

@@ -106,7 +106,8 @@ pub fn task_step(
     let mut rng = stream(config.seed, Purpose::DropPath, &key);
     let depth = leaves.arch.depth;
     let drop = DropPath::draw(config.train.drop_path, depth, n, &mut rng, &Device::flex());
-    let vit = leaves.routed(index, &draw);
+    let mut vit = leaves.routed(index, &draw);
+    vit.level = config.train.precision.level();
     learn(leaves, &vit, (index, task), batch, drop.as_ref())
 }
 
@@ -122,7 +123,8 @@ pub fn path_step(
     batch: &Batch,
 ) -> Result<TaskStep> {
     let leaves = supernet.leaves(index);
-    let vit = leaves.subnet(index, path, &Slice::full(&supernet.arch))?;
+    let mut vit = leaves.subnet(index, path, &Slice::full(&supernet.arch))?;
+    vit.level = config.train.precision.level();
     Ok(learn(leaves, &vit, (index, &config.tasks[index]), batch, None))
 }
 

@@ -112,6 +112,7 @@ pub fn identity(config: &RunConfig, tasks: &[Task]) -> Identity {
         ("mean, std".to_string(), format!("{:?}, {:?}", config.mean, config.std)),
         ("seed".to_string(), config.seed.to_string()),
         ("train.optimizer".to_string(), json!(config.train.optimizer).to_string()),
+        ("train.precision".to_string(), json!(config.train.precision).to_string()),
     ];
     for task in tasks {
         let classes = task.train.classes();

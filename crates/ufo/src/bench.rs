@@ -10,6 +10,7 @@ use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 use std::time::Instant;
 use ufo_runtime::Precision;
+use ufo_train::Precision as Train;
 
 mod inference;
 mod loading;
@@ -48,10 +49,17 @@ const UNKNOWN: u8 = 3;
 /// Makes a workload for so many threads.
 type Make = fn(usize) -> Result<Box<dyn Workload>>;
 
-const WORKLOADS: [(&str, Make); 13] = [
-    ("train-step-S-f32", |threads| Ok(Box::new(training::Plain::new(training::S, 64, threads)?))),
-    ("train-step-L-f32", |threads| Ok(Box::new(training::Plain::new(training::L, 8, threads)?))),
-    ("supernet-step", |threads| Ok(Box::new(training::TaskMoe::new(16, threads)?))),
+const WORKLOADS: [(&str, Make); 20] = [
+    ("train-step-S-f32", |threads| plain(training::S, 64, Train::F32, threads)),
+    ("train-step-S-bf16", |threads| plain(training::S, 64, Train::Bf16, threads)),
+    ("train-step-L-f32", |threads| plain(training::L, 8, Train::F32, threads)),
+    ("train-step-L-bf16", |threads| plain(training::L, 8, Train::Bf16, threads)),
+    ("supernet-step", |threads| routed([4, 16], Train::F32, threads)),
+    ("supernet-step-bf16", |threads| routed([4, 16], Train::Bf16, threads)),
+    ("supernet-step-1-tasks", |threads| routed([1, 16], Train::F32, threads)),
+    ("supernet-step-2-tasks", |threads| routed([2, 16], Train::F32, threads)),
+    ("supernet-step-8-tasks", |threads| routed([8, 16], Train::F32, threads)),
+    ("supernet-step-16-tasks", |threads| routed([16, 16], Train::F32, threads)),
     ("infer-S-b1-f32", |threads| forward(training::S, 1, Precision::F32, threads)),
     ("infer-S-b1-bf16", |threads| forward(training::S, 1, Precision::Bf16, threads)),
     ("infer-S-b1-int8", |threads| forward(training::S, 1, Precision::Int8, threads)),
@@ -63,6 +71,19 @@ const WORKLOADS: [(&str, Make); 13] = [
     ("infer-L-b1-int8", |threads| forward(training::L, 1, Precision::Int8, threads)),
     ("loader-jpeg", |threads| Ok(Box::new(loading::Epoch::new(threads)?))),
 ];
+
+fn plain(
+    size: training::Size,
+    count: usize,
+    precision: Train,
+    threads: usize,
+) -> Result<Box<dyn Workload>> {
+    Ok(Box::new(training::Plain::new(size, count, precision, threads)?))
+}
+
+fn routed(sizes: [usize; 2], precision: Train, threads: usize) -> Result<Box<dyn Workload>> {
+    Ok(Box::new(training::TaskMoe::new(sizes, precision, threads)?))
+}
 
 fn forward(
     size: training::Size,

@@ -148,6 +148,7 @@ impl Run {
 
     /// Trains to the end, the budget, or Ctrl-C.
     pub(crate) fn train(&mut self, limits: &Limits) -> Result<Summary> {
+        eprintln!("computing with {}", self.config.train.precision.describe());
         let result =
             ufo_train::train(&self.folder, &self.config, &self.tasks, &mut self.supernet, limits);
         // From here on Ctrl-C ends the program at once: there is nothing left to save.

@@ -6,7 +6,9 @@ use rand::RngExt;
 use ufo_data::{Batch, Purpose, stream};
 use ufo_model::{HeadConfig, Supernet, TaskSpec};
 use ufo_nas::{Arch, Expert, Path};
-use ufo_train::{Optimizer, Rates, Rule, RunConfig, Workers, fresh_supernet, path_step, step_on};
+use ufo_train::{
+    Optimizer, Precision, Rates, Rule, RunConfig, Workers, fresh_supernet, path_step, step_on,
+};
 
 /// A ViT of the comparison: side and patch in pixels, width, heads; 12 blocks of FFN ratio 4.
 #[derive(Debug, Clone, Copy)]
@@ -96,8 +98,14 @@ pub(crate) struct Plain {
 }
 
 impl Plain {
-    pub(crate) fn new(size: Size, count: usize, threads: usize) -> Result<Self> {
-        let (config, supernet) = supernet(size, 1, 1000)?;
+    pub(crate) fn new(
+        size: Size,
+        count: usize,
+        precision: Precision,
+        threads: usize,
+    ) -> Result<Self> {
+        let (mut config, supernet) = supernet(size, 1, 1000)?;
+        config.train.precision = precision;
         Ok(Self {
             path: own_path(&supernet.arch)?,
             batch: batch(&supernet.arch, count, 1000, 0),
@@ -119,7 +127,7 @@ impl Workload for Plain {
     }
 }
 
-/// One step of a supernet with four tasks of ten classes, as `ufo train` takes it.
+/// One step of a supernet of tasks with ten classes each, as `ufo train` takes it.
 pub(crate) struct TaskMoe {
     config: RunConfig,
     supernet: Supernet,
@@ -130,10 +138,17 @@ pub(crate) struct TaskMoe {
 }
 
 impl TaskMoe {
-    pub(crate) fn new(count: usize, threads: usize) -> Result<Self> {
-        let (config, supernet) = supernet(S, 4, 10)?;
-        let batches = (0..4).map(|task| batch(&supernet.arch, count, 10, task)).collect();
-        let workers = Workers::new(threads, 4)?;
+    /// With `count` images for each of `tasks` tasks.
+    pub(crate) fn new(
+        [tasks, count]: [usize; 2],
+        precision: Precision,
+        threads: usize,
+    ) -> Result<Self> {
+        let (mut config, supernet) = supernet(S, tasks, 10)?;
+        config.train.precision = precision;
+        let drawn = |task: usize| batch(&supernet.arch, count, 10, task as u64);
+        let batches = (0..tasks).map(drawn).collect();
+        let workers = Workers::new(threads, tasks)?;
         Ok(Self { config, supernet, batches, optimizer: Optimizer::default(), workers, at: 0 })
     }
 }

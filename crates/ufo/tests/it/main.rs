@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 mod bad_input;
 mod figures;
 mod models;
+mod precision;
 mod resume;
 
 const FILES: [&str; 2] = ["supernet.safetensors", "optimizer.safetensors"];
