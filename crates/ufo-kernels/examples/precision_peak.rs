@@ -34,7 +34,9 @@ fn main() {
         if !level.has_fast_bf16() {
             println!("bf16 is emulated");
         }
-        SHAPES.into_iter().for_each(|shape| report(level, shape));
+        for shape in SHAPES {
+            report(level, shape);
+        }
     });
 }
 

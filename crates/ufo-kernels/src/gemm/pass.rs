@@ -186,6 +186,7 @@ impl<W: Word> Pass<'_, W> {
 }
 
 /// The sums of a tile and their place.
+#[derive(Clone, Copy)]
 struct Part {
     at: [usize; 2],
     size: [usize; 2],
