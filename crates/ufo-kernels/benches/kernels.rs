@@ -7,9 +7,11 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use ufo_kernels::{
     Level, Mat, MatMut, Scratch,
     attention::{self, Attention, LinearGrads},
+    conv::{self, Activation, Conv, Groups, Layout, Saving, Shape},
     cross_entropy::{self, CrossEntropy, Targets},
     ffn::{self, FfnGrads, FfnWeights},
     gemm::{Epilogue, Packed, gemm},
+    int8::{self, Quantized},
     layer_norm::{self, LayerNorm, RowStats},
     linear::LinearWeights,
     optimizer::{self, AdamW, AdamWState, Sgd, SgdState},
@@ -51,6 +53,61 @@ fn products(criterion: &mut Criterion) {
         let dw = MatMut::row_major(&mut dw, D, HIDDEN);
         gemm(level, (x.transposed(), dy), dw, Epilogue::Store, &mut scratch);
     });
+}
+
+fn low_precision_products(criterion: &mut Criterion) {
+    let (x, w) = (filled(ROWS * D), filled(D * HIDDEN));
+    let (x, w) = (Mat::row_major(&x, ROWS, D), Mat::row_major(&w, D, HIDDEN));
+    let packed = Packed::new(Level::detect().bf16(), w);
+    let quantized = Quantized::new(Level::detect(), w);
+    let (mut y, mut scratch) = (filled(ROWS * HIDDEN), Scratch::new());
+    bench(criterion, "gemm forward bf16", |level| {
+        let y = MatMut::row_major(&mut y, ROWS, HIDDEN);
+        gemm(level.bf16(), (x, &packed), y, Epilogue::Store, &mut scratch);
+    });
+    bench(criterion, "gemm forward int8", |level| {
+        let y = MatMut::row_major(&mut y, ROWS, HIDDEN);
+        int8::gemm(level, (x, &quantized), y, Epilogue::Store, &mut scratch);
+    });
+}
+
+/// Kernels of 3x3 on 64 images of 32x32, dense from 32 to 64 channels and depthwise of 64.
+fn convolutions(criterion: &mut Criterion) {
+    let dense = Shape {
+        images: 64,
+        channels: 32,
+        outputs: 64,
+        size: [32, 32],
+        kernel: [3, 3],
+        stride: [1, 1],
+        padding: [1, 1],
+        layout: Layout::Nhwc,
+        groups: Groups::One,
+    };
+    let depthwise = Shape { channels: 64, groups: Groups::Depthwise, ..dense };
+    for (name, shape) in [("dense", dense), ("depthwise", depthwise)] {
+        let pixels = shape.images * 32 * 32;
+        let input = filled(pixels * shape.channels);
+        let inputs = if shape.groups == Groups::One { shape.channels } else { 1 };
+        let (weight, bias) = (filled(9 * inputs * shape.outputs), filled(shape.outputs));
+        let layer =
+            Conv { weight: &weight, bias: Some(&bias), shape, activation: Activation::Gelu };
+        let [mut out, mut pre] = [(); 2].map(|()| filled(pixels * shape.outputs));
+        let dy = filled(out.len());
+        let mut scratch = Scratch::new();
+        bench(criterion, &format!("convolution {name} forward"), |level| {
+            let saving = Saving { out: &mut out, pre: &mut pre };
+            conv::forward_saving(level, &layer, &input, saving, &mut scratch);
+        });
+        let (mut dx, mut dweight, mut dbias) =
+            (filled(input.len()), filled(weight.len()), filled(bias.len()));
+        bench(criterion, &format!("convolution {name} backward"), |level| {
+            let given = conv::Backward { input: &input, pre: &pre, dy: &dy };
+            let grads =
+                conv::Grads { dx: Some(&mut dx), dweight: &mut dweight, dbias: Some(&mut dbias) };
+            conv::backward(level, &layer, &given, grads, &mut scratch);
+        });
+    }
 }
 
 fn norms(criterion: &mut Criterion) {
@@ -174,6 +231,7 @@ fn feed_forwards(criterion: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(10).without_plots();
-    targets = products, norms, losses, optimizers, attentions, feed_forwards
+    targets = products, low_precision_products, convolutions, norms, losses, optimizers, attentions,
+        feed_forwards
 }
 criterion_main!(benches);

@@ -93,9 +93,10 @@ fn split(level: Level, product: Product<'_>, scratches: &mut [Scratch]) {
 /// Computes the product in this thread.
 pub(crate) fn compute(level: Level, product: Product<'_>, scratch: &mut Scratch) {
     if let Some((Integers { scales, offsets, .. }, col)) = product.integers() {
-        let ([rows], inner) = scratch.lend([product.rows()], 1);
+        let ([row_scales, inverses], inner) = scratch.lend([product.rows(); 2], 1);
+        let rows = [row_scales, inverses].map(<[f32]>::as_mut_ptr);
         let [cols, offsets] = [scales, offsets].map(|values| values[col..].as_ptr());
-        let word = Int8 { rows: rows.as_mut_ptr(), cols, offsets };
+        let word = Int8 { rows, cols, offsets };
         return Int8::run(level, Compute { product, word, scratch: &mut inner[0] });
     }
     match level.precision() {

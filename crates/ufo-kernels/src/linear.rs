@@ -127,7 +127,8 @@ mod tests {
 
     use super::*;
     use crate::testing::{
-        assert_close, assert_same_for_any_threads, differences, doubles, fixed_cases, values,
+        assert_bf16_is_close, assert_close, assert_same_for_any_threads, differences, doubles,
+        fixed_cases, values,
     };
 
     /// `y = x W + b` in double precision, of row-major `[m, i]` and `[i, o]`.
@@ -190,6 +191,11 @@ mod tests {
     #[test]
     fn the_bits_do_not_depend_on_the_number_of_threads() {
         assert_same_for_any_threads(|level| run(level, [700, 65, 530]).concat());
+    }
+
+    #[test]
+    fn products_in_bf16_are_close_to_those_in_f32() {
+        assert_bf16_is_close(|level| run(level, [333, 65, 130]).to_vec());
     }
 
     #[test]

@@ -114,8 +114,7 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// Adds to `sum` the products of the two bf16 that a lane of `a` and of `b` holds.
     #[inline(always)]
     fn dot_bf16(self, a: Self::V, b: Self::V, sum: Self::V) -> Self::V {
-        let ([a_low, a_high], [b_low, b_high]) = (self.halves(a), self.halves(b));
-        self.fma(a_low, b_low, self.fma(a_high, b_high, sum))
+        bf16::dot(self, a, b, sum)
     }
     /// The lower and the upper 16 bits of each lane as bf16, in f32.
     fn halves(self, v: Self::V) -> [Self::V; 2];

@@ -70,3 +70,16 @@ pub(crate) fn assert_same_for_any_threads(f: impl Fn(Level) -> Vec<f32> + Sync) 
         assert!(one == two && one == three, "{level:?}: bits depend on the number of threads");
     }
 }
+
+/// Panics unless the results of `f` with products in bf16 are within 2% of the largest magnitude of
+/// those in f32, not just the same, and have the same bits in pools of 1, 2 and 3 threads.
+pub(crate) fn assert_bf16_is_close(f: impl Fn(Level) -> Vec<Vec<f32>> + Sync) {
+    for level in Level::available() {
+        let (precise, rounded) = (f(level), f(level.bf16()));
+        for (i, (rounded, precise)) in rounded.iter().zip(&precise).enumerate() {
+            assert_close(&format!("{i} at {level:?}"), rounded, &doubles(precise), 2e-2);
+        }
+        assert!(precise.concat() != rounded.concat(), "{level:?}: nothing is rounded");
+    }
+    assert_same_for_any_threads(|level| f(level.bf16()).concat());
+}

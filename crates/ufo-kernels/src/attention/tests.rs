@@ -4,7 +4,8 @@ use super::*;
 use crate::{
     Vectors,
     testing::{
-        assert_close, assert_same_for_any_threads, differences, doubles, fixed_cases, values,
+        assert_bf16_is_close, assert_close, assert_same_for_any_threads, differences, doubles,
+        fixed_cases, values,
     },
 };
 
@@ -262,6 +263,12 @@ fn gradients_of_many_tokens_agree_with_a_difference() {
 fn threads_do_not_change_a_bit() {
     let case = Case::new(Sizes { batch: 5, tokens: 65, d: 33, heads: 3, head_dim: 16 });
     assert_same_for_any_threads(|level| case.run(level).concat());
+}
+
+#[test]
+fn projections_in_bf16_are_close_to_those_in_f32() {
+    let case = Case::new(Sizes { batch: 3, tokens: 35, d: 48, heads: 3, head_dim: 16 });
+    assert_bf16_is_close(|level| case.run(level).to_vec());
 }
 
 #[test]

@@ -4,8 +4,8 @@ use super::*;
 use crate::{
     Vectors,
     testing::{
-        assert_close, assert_same_for_any_threads, assert_within, differences, doubles,
-        fixed_cases, values,
+        assert_bf16_is_close, assert_close, assert_same_for_any_threads, assert_within,
+        differences, doubles, fixed_cases, values,
     },
 };
 
@@ -336,6 +336,19 @@ fn threads_do_not_change_a_bit() {
         assert_same_for_any_threads(|level| {
             let Results { out, pre, dx, dweight, dbias } = case.run(level);
             [out, pre, dx, dweight, dbias].concat()
+        });
+    }
+}
+
+#[test]
+fn products_in_bf16_are_close_to_those_in_f32() {
+    let full = Shape { images: 3, channels: 17, outputs: 33, size: [19, 18], ..plain() };
+    let one = Shape { kernel: [1, 1], padding: [0, 0], channels: 64, ..full };
+    for shape in [full, Shape { layout: Layout::Nchw, ..full }, one] {
+        let case = Case::new(shape, Activation::Gelu, true);
+        assert_bf16_is_close(|level| {
+            let Results { out, pre, dx, dweight, dbias } = case.run(level);
+            vec![out, pre, dx, dweight, dbias]
         });
     }
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::testing::{
-    assert_close, assert_same_for_any_threads, assert_within, differences, doubles, values,
+    assert_bf16_is_close, assert_close, assert_same_for_any_threads, assert_within, differences,
+    doubles, values,
 };
 
 /// A feed-forward whose weights lie in the corner of larger ones, in some precision.
@@ -171,6 +172,13 @@ fn the_bits_do_not_depend_on_the_number_of_threads() {
     let case = case([1000, 40, 130]);
     let dy = values(99, 1000 * 40);
     assert_same_for_any_threads(|level| run(level, &case, &dy).concat());
+}
+
+#[test]
+fn products_in_bf16_are_close_to_those_in_f32() {
+    let case = case([300, 40, 130]);
+    let dy = values(99, 300 * 40);
+    assert_bf16_is_close(|level| run(level, &case, &dy));
 }
 
 #[test]

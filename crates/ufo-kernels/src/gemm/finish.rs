@@ -225,27 +225,41 @@ impl<W: Word, F: Finisher> Kernel for FinishTile<W, F> {
     fn run<S: Simd>(self, s: S) {
         let Self { at: [row, col], size: [rows, width], .. } = self;
         // Constant strides where they can be, so that the usual case does without other accesses.
-        let contiguous = self.c.contiguous().zip(self.finisher.contiguous());
+        let Some((c, finisher)) = self.c.contiguous().zip(self.finisher.contiguous()) else {
+            return s.call(FinishStrided(self));
+        };
+        let tile = FinishTile { finisher, c, ..self };
         for i in 0..rows {
             let mut j = 0;
-            if let Some((c, finisher)) = contiguous {
-                let tile = FinishTile { finisher, c, ..self };
-                while width - j >= 2 * S::LANES {
-                    // SAFETY: a part of the tile, inside by the promise of its maker.
-                    unsafe { tile.apply(Twice(s), [i, j], [row + i, col + j, 2 * S::LANES]) };
-                    j += 2 * S::LANES;
-                }
-                while width - j >= S::LANES {
-                    // SAFETY: as above.
-                    unsafe { tile.apply(s, [i, j], [row + i, col + j, S::LANES]) };
-                    j += S::LANES;
-                }
+            while width - j >= 2 * S::LANES {
+                // SAFETY: a part of the tile, inside by the promise of its maker.
+                unsafe { tile.apply(Twice(s), [i, j], [row + i, col + j, 2 * S::LANES]) };
+                j += 2 * S::LANES;
             }
             while j < width {
                 let n = S::LANES.min(width - j);
                 // SAFETY: as above.
-                unsafe { self.apply(s, [i, j], [row + i, col + j, n]) };
+                unsafe { tile.apply(s, [i, j], [row + i, col + j, n]) };
                 j += n;
+            }
+        }
+    }
+}
+
+/// The same for columns that are not contiguous, in a function of its own.
+struct FinishStrided<W, F>(FinishTile<W, F>);
+
+impl<W: Word, F: Finisher> Kernel for FinishStrided<W, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let FinishTile { at: [row, col], size: [rows, width], .. } = self.0;
+        for i in 0..rows {
+            for j in (0..width).step_by(S::LANES) {
+                let n = S::LANES.min(width - j);
+                // SAFETY: a part of the tile, inside by the promise of its maker.
+                unsafe { self.0.apply(s, [i, j], [row + i, col + j, n]) };
             }
         }
     }

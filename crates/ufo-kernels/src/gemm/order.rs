@@ -88,6 +88,18 @@ unsafe fn pack_columns<S: Simd, W: Word>(from: Strided, [rows, width]: [usize; 2
     }
 }
 
+/// Some rows and columns of A.
+#[derive(Clone, Copy)]
+pub(crate) struct LeftBlock {
+    pub(super) from: Strided,
+    /// The number of the first row.
+    pub(super) top: usize,
+    /// `[rows, columns]`
+    pub(super) shape: [usize; 2],
+    /// All columns of A, where the first of them is the first here.
+    pub(super) whole: Option<usize>,
+}
+
 /// Distances between the words of a packed left operand; each tile's words follow those of the tile
 /// before it.
 #[derive(Clone, Copy)]

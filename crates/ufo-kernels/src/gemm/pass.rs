@@ -5,6 +5,7 @@ use std::{marker::PhantomData, mem::MaybeUninit, ops::Range};
 
 use super::{
     finish::{Finish, FinishTile, Finisher, Plain, Sums},
+    order::LeftBlock,
     tile::{Destination, Factors, Strided, StridedMut, tile},
     word::Word,
 };
@@ -116,14 +117,15 @@ impl<W: Word> Pass<'_, W> {
         if !plan.pack_left {
             return from;
         }
-        let (to, shape) = (buffer.as_mut_ptr(), [rows.len(), self.elements.len()]);
-        // SAFETY: the caller's promise.
-        let left = unsafe {
-            if self.elements.start == 0 {
-                self.word.begin(s, from, [rows.start, rows.len(), self.a_cols]);
-            }
-            self.word.pack_left(s, (from, rows.start), shape, to)
+        let block = LeftBlock {
+            from,
+            top: rows.start,
+            shape: [rows.len(), self.elements.len()],
+            whole: (self.elements.start == 0).then_some(self.a_cols),
         };
+        let to = buffer.as_mut_ptr();
+        // SAFETY: the caller's promise.
+        let left = unsafe { self.word.pack_left(s, block, to) };
         Strided { start: to, row_stride: left.row_stride, col_stride: left.col_stride }
     }
 
@@ -184,6 +186,7 @@ impl<W: Word> Pass<'_, W> {
 }
 
 /// The sums of a tile and their place.
+#[derive(Clone, Copy)]
 struct Part {
     at: [usize; 2],
     size: [usize; 2],

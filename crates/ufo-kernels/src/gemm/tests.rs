@@ -213,3 +213,5 @@ fn wrong_shapes_panic_with_the_name_of_the_argument() {
     assert!(message([5, 3], [4, 2], 3).starts_with("c: [4, 2]"));
     assert!(message([5, 3], [4, 3], 2).starts_with("bias: 2 values"));
 }
+
+mod bf16;

@@ -1,7 +1,7 @@
 //! The register tile: some rows of A times one panel of B.
 #![allow(unsafe_code, reason = "elements are read and written through pointers")]
 
-use std::marker::PhantomData;
+use std::{array, marker::PhantomData};
 
 use super::word::Word;
 use crate::{
@@ -201,7 +201,8 @@ impl<W: Word, const ROWS: usize, const VECTORS: usize> Kernel for Sized<W, ROWS,
     fn run<S: Simd>(self, s: S) {
         let Factors { a, mut b, b_stride, k } = self.factors;
         let mut sums = [[s.splat(0.0); VECTORS]; ROWS];
-        let mut column = a.start;
+        let rows: [*const f32; ROWS] = array::from_fn(|i| a.start.wrapping_add(i * a.row_stride));
+        let mut column = 0;
         for _ in 0..k {
             let mut panel = [s.splat(0.0); VECTORS];
             for (j, v) in panel.iter_mut().enumerate() {
@@ -210,12 +211,12 @@ impl<W: Word, const ROWS: usize, const VECTORS: usize> Kernel for Sized<W, ROWS,
             }
             for (i, sums) in sums.iter_mut().enumerate() {
                 // SAFETY: an element of A, inside by the promise of `tile`'s caller.
-                let x = s.splat(unsafe { *column.add(i * a.row_stride) });
+                let x = s.splat(unsafe { *rows[i].add(column) });
                 for (sum, v) in sums.iter_mut().zip(panel) {
                     *sum = W::dot(s, x, v, *sum);
                 }
             }
-            column = column.wrapping_add(a.col_stride);
+            column += a.col_stride;
             b = b.wrapping_add(b_stride);
         }
         let to = self.to;

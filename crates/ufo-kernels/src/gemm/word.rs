@@ -11,7 +11,7 @@ pub(crate) use int8::{INT8_STEPS, Int8, quantize};
 
 use super::{
     finish::Finisher,
-    order::{Left, pack_rows_of_words, pack_tiles},
+    order::{Left, LeftBlock, pack_rows_of_words, pack_tiles},
     tile::{MAX_LANES, Strided},
 };
 use crate::{
@@ -62,29 +62,14 @@ pub(crate) trait Word: Copy {
         unsafe { s.load(lanes.as_ptr()) }
     }
 
-    /// Is called before the first words of some rows of A are made, with all of their elements:
-    /// `[first row, rows, columns]`.
+    /// Makes the words of some rows of A.
     ///
     /// # Safety
-    /// `from` has them.
+    /// `block` lies inside of A, and `to` has room for its rows, rounded up to tiles, times the words of
+    /// a row; the first block of a row is made before others.
     #[inline(always)]
-    unsafe fn begin<S: Simd>(self, s: S, from: Strided, place: [usize; 3]) {
-        let _ = (s, from, place);
-    }
-
-    /// Makes the words of `[rows, k]` elements of A, of which the first row is that number `top`.
-    ///
-    /// # Safety
-    /// `from` has that shape, and `to` has room for `rows`, rounded up to tiles, times the words of a
-    /// row; `begin` was called for the rows.
-    #[inline(always)]
-    unsafe fn pack_left<S: Simd>(
-        self,
-        _: S,
-        (from, _top): (Strided, usize),
-        shape: [usize; 2],
-        to: *mut f32,
-    ) -> Left {
+    unsafe fn pack_left<S: Simd>(self, _: S, block: LeftBlock, to: *mut f32) -> Left {
+        let LeftBlock { from, shape, .. } = block;
         // SAFETY: the caller's promise.
         unsafe {
             if from.col_stride == 1 && !Self::IN_PLACE {

@@ -156,7 +156,7 @@ fn epilogues_take_the_scaled_product() {
         };
         let largest = p.iter().fold(1.0_f64, |largest, p| largest.max(p.abs()));
         let close = |name: &str, got: &[f32], want: Vec<f64>| {
-            assert_within(name, got, &want, 2e-6 * largest)
+            assert_within(name, got, &want, 2e-6 * largest);
         };
         for level in Level::available() {
             let quantized = Quantized::new(level, b.mat());

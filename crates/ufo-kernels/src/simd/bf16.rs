@@ -1,4 +1,6 @@
-//! Rounding of f32 to bf16, its upper 16 bits.
+//! Rounding of f32 to bf16, its upper 16 bits, and products without an instruction for them.
+
+use super::Simd;
 
 /// The bits of the nearest bf16, of two the even one, in the upper half; NaN stays NaN.
 #[inline(always)]
@@ -12,6 +14,13 @@ pub(crate) fn round(x: f32) -> u32 {
 #[inline(always)]
 pub(crate) fn pair(low: f32, high: f32) -> f32 {
     f32::from_bits(round(low) >> 16 | round(high))
+}
+
+/// [`Simd::dot_bf16`] in f32, where products of bf16 are exact.
+#[inline(always)]
+pub(super) fn dot<S: Simd>(s: S, a: S::V, b: S::V, sum: S::V) -> S::V {
+    let ([a_low, a_high], [b_low, b_high]) = (s.halves(a), s.halves(b));
+    s.fma(a_low, b_low, s.fma(a_high, b_high, sum))
 }
 
 /// The upper half.

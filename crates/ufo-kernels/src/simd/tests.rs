@@ -290,3 +290,5 @@ fn gelu_at_the_ends() {
         }
     }
 }
+
+mod words;

@@ -9,7 +9,7 @@ use super::Word;
 use crate::{
     gemm::{
         finish::Finisher,
-        order::Left,
+        order::{Left, LeftBlock},
         tile::{Strided, load_columns},
     },
     level::{Kernel, Level},
@@ -33,9 +33,9 @@ pub(crate) fn quantize(largest: f32) -> [f32; 2] {
 /// Rows of A times the integers of a `Quantized` B, with a scale for each row of A and column of B.
 #[derive(Clone, Copy)]
 pub(crate) struct Int8 {
-    /// A row's largest magnitude in steps, which [`Word::begin`] writes.
-    pub(crate) rows: *mut f32,
-    /// One a column.
+    /// The scale of each row of A and its reciprocal, which [`Word::pack_left`] writes.
+    pub(crate) rows: [*mut f32; 2],
+    /// The scale of each column of B.
     pub(crate) cols: *const f32,
     /// 128 times the sum of each column, in integers of 32 bits.
     pub(crate) offsets: *const f32,
@@ -79,56 +79,75 @@ impl Word for Int8 {
     }
 
     #[inline(always)]
-    unsafe fn begin<S: Simd>(self, s: S, from: Strided, [top, rows, k]: [usize; 3]) {
-        let s = Twice(s);
-        for row in 0..rows {
-            let (mut largest, mut spoiled) = (s.splat(0.0), s.splat(0.0));
-            for col in (0..k).step_by(Twice::<S>::LANES) {
-                // SAFETY: the caller's promise.
-                let v = unsafe { from.read(s, [row, col, Twice::<S>::LANES.min(k - col)]) };
-                largest = s.max(s.abs(v), largest);
-                // Zero, or NaN of a NaN or an infinity.
-                spoiled = s.fma(v, s.splat(0.0), spoiled);
-            }
-            let largest = s.reduce_max(largest) + s.reduce_sum(spoiled);
-            // SAFETY: a place for each row.
-            unsafe { *self.rows.add(top + row) = largest };
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn pack_left<S: Simd>(
-        self,
-        _: S,
-        (from, top): (Strided, usize),
-        [rows, k]: [usize; 2],
-        to: *mut f32,
-    ) -> Left {
-        let words = k.div_ceil(S::INT8_DEPTH);
-        for row in 0..rows {
-            let (from, to) = (from.at(row, 0), to.wrapping_add(row * words));
-            // SAFETY: `begin` wrote the place; the caller promised the row's elements and words.
-            unsafe {
-                let [_, inverse] = quantize(*self.rows.add(top + row));
-                let steps = |col: usize| {
-                    let x = *from.start.add(col * from.col_stride);
-                    (x * inverse + INTEGERS).to_bits()
-                };
-                let contiguous = |col: usize| (*from.start.add(col) * inverse + INTEGERS).to_bits();
-                if from.col_stride == 1 {
-                    write_words::<S>([k, words], contiguous, to);
-                } else {
-                    write_words::<S>([k, words], steps, to);
-                }
-            }
-        }
-        Left { row_stride: words, col_stride: 1 }
+    unsafe fn pack_left<S: Simd>(self, s: S, block: LeftBlock, to: *mut f32) -> Left {
+        s.call(QuantizeRows { scales: self.rows, block, to });
+        Left { row_stride: block.shape[1].div_ceil(S::INT8_DEPTH), col_stride: 1 }
     }
 
     #[inline(always)]
     fn finisher<F: Finisher>(self, inner: F) -> Scaled<F> {
         Scaled { inner, word: self }
     }
+}
+
+/// Makes left words of rows; made only by [`Word::pack_left`].
+struct QuantizeRows {
+    scales: [*mut f32; 2],
+    block: LeftBlock,
+    to: *mut f32,
+}
+
+impl Kernel for QuantizeRows {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let LeftBlock { from, top, shape: [rows, k], whole } = self.block;
+        let words = k.div_ceil(S::INT8_DEPTH);
+        for row in 0..rows {
+            let (from, to) = (from.at(row, 0), self.to.wrapping_add(row * words));
+            // SAFETY: there is a place for each row, its elements and its words.
+            unsafe {
+                let [scale, inverse] = self.scales.map(|scales| scales.wrapping_add(top + row));
+                if let Some(cols) = whole {
+                    [*scale, *inverse] = quantize(largest(Twice(s), from, cols));
+                }
+                let inverse = *inverse;
+                let steps = |x: f32| (x * inverse + INTEGERS).to_bits();
+                if from.col_stride == 1 {
+                    write_words::<S>([k, words], |col| steps(*from.start.add(col)), to);
+                } else {
+                    let element = |col: usize| *from.start.add(col * from.col_stride);
+                    write_words::<S>([k, words], |col| steps(element(col)), to);
+                }
+            }
+        }
+    }
+}
+
+/// The largest magnitude of the first row of a matrix of `cols` columns; NaN if there is a NaN or an
+/// infinity.
+///
+/// # Safety
+/// There is such a row.
+#[inline(always)]
+unsafe fn largest<S: Simd>(s: S, from: Strided, cols: usize) -> f32 {
+    let (mut largest, mut spoiled) = (s.splat(0.0), s.splat(0.0));
+    let mut add = |v: S::V| {
+        largest = s.max(s.abs(v), largest);
+        // Zero, or NaN of a NaN or an infinity.
+        spoiled = s.fma(v, s.splat(0.0), spoiled);
+    };
+    let full = if from.col_stride == 1 { cols - cols % S::LANES } else { 0 };
+    for col in (0..full).step_by(S::LANES) {
+        // SAFETY: the caller's promise.
+        add(unsafe { s.load(from.start.add(col)) });
+    }
+    for col in (full..cols).step_by(S::LANES) {
+        // SAFETY: the caller's promise.
+        add(unsafe { from.read(s, [0, col, S::LANES.min(cols - col)]) });
+    }
+    s.reduce_max(largest) + s.reduce_sum(spoiled)
 }
 
 /// Writes a row of `k` integers, the lower bits of `steps`, as left words.
@@ -179,8 +198,7 @@ impl<F: Finisher> Finisher for Scaled<F> {
             } else {
                 sum
             };
-            let [scale, _] = quantize(*rows.add(row));
-            let p = s.mul(s.float_of_int(sum), s.splat(scale));
+            let p = s.mul(s.float_of_int(sum), s.splat(*rows[0].add(row)));
             self.inner.apply(s, place, s.mul(p, load_columns(s, cols, [col, n])))
         }
     }

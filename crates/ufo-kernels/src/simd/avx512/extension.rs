@@ -5,7 +5,10 @@
 use std::{arch::x86_64::*, mem::transmute};
 
 use super::Extended;
-use crate::{level::Kernel, simd::Simd};
+use crate::{
+    level::Kernel,
+    simd::{Simd, bf16},
+};
 
 /// Instructions beside those of AVX-512F.
 pub(crate) trait Extension: Copy + Send + Sync {
@@ -18,8 +21,7 @@ pub(crate) trait Extension: Copy + Send + Sync {
     /// [`Simd::dot_bf16`]
     #[inline(always)]
     fn dot_bf16(s: Extended<Self>, a: __m512, b: __m512, sum: __m512) -> __m512 {
-        let ([a_low, a_high], [b_low, b_high]) = (s.halves(a), s.halves(b));
-        s.fma(a_low, b_low, s.fma(a_high, b_high, sum))
+        bf16::dot(s, a, b, sum)
     }
 
     /// [`Simd::dot_int8`], here of 16 bits, which AVX-512F can only multiply in 32.
@@ -61,7 +63,7 @@ macro_rules! called {
 
 called! {
     foundation: Foundation, "avx512f";
-    bf16: Bf16, "avx512f,avx512bf16";
+    pairs: Bf16, "avx512f,avx512bf16";
     vnni: Vnni, "avx512f,avx512vnni";
 }
 
@@ -77,7 +79,7 @@ impl Extension for Bf16 {
     #[inline(always)]
     fn call<K: Kernel>(s: Extended<Self>, kernel: K) -> K::Output {
         // SAFETY: the token proves the features.
-        unsafe { bf16(s, kernel) }
+        unsafe { pairs(s, kernel) }
     }
 
     #[inline(always)]
