@@ -1,7 +1,7 @@
 //! The passes compiled for AVX2; the horizontal one, which no compiler vectorizes, by hand.
 
 use std::arch::x86_64::{
-    __m128i, __m256i, _mm_extract_epi32, _mm_loadu_si128, _mm256_add_epi32, _mm256_castsi256_si128,
+    __m256i, _mm_extract_epi32, _mm_loadu_si128, _mm256_add_epi32, _mm256_castsi256_si128,
     _mm256_extracti128_si256, _mm256_mullo_epi32, _mm256_packs_epi32, _mm256_packus_epi16,
     _mm256_set_m128i, _mm256_set1_epi32, _mm256_shuffle_epi8, _mm256_srai_epi32,
 };
@@ -40,70 +40,109 @@ pub(super) fn scaled(values: &[u8], affine: [f32; 2], out: &mut [f32]) {
 /// green, blue and nothing.
 #[target_feature(enable = "avx2")]
 pub(super) fn horizontal(rows: [&[u8]; 2], columns: &Weights, out: &mut [u8]) {
+    match columns.taps {
+        1 => horizontal_of::<1>(rows, columns, out),
+        2 => horizontal_of::<2>(rows, columns, out),
+        3 => horizontal_of::<3>(rows, columns, out),
+        4 => horizontal_of::<4>(rows, columns, out),
+        _ => horizontal_of::<TAPS>(rows, columns, out),
+    }
+}
+
+/// [`horizontal`] with a first load of `N` taps; there are more only when `N` is `TAPS`.
+#[target_feature(enable = "avx2")]
+fn horizontal_of<const N: usize>(rows: [&[u8]; 2], columns: &Weights, out: &mut [u8]) {
     let pitch = out.len() / 6;
-    let taps = columns.taps;
-    let channels = CHANNELS.each_ref().map(|bytes| both_halves(bytes));
-    let planes_of = both_halves(&PLANES);
-    for (at, firsts) in columns.first.chunks(PIXELS).enumerate() {
+    let mut planes = out.chunks_exact_mut(pitch).map(|plane| plane.as_chunks_mut::<PIXELS>().0);
+    let planes: [_; 6] = std::array::from_fn(|_| planes.next().expect("six planes"));
+    let source = Source::new(rows, columns);
+    let to_planes = both_halves(&PLANES);
+    let last = columns.first.len() - 1;
+    for four in 0..=last / PIXELS {
         let mut sums = [_mm256_set1_epi32(0); PIXELS];
-        for (ahead, (&first, sum)) in firsts.iter().zip(&mut sums).enumerate() {
-            let weights = &columns.values[(at * PIXELS + ahead) * taps..][..taps];
-            *sum = _mm256_srai_epi32::<{ FRACTION_BITS as i32 }>(weighted(
-                rows, first, weights, &channels,
-            ));
+        for (ahead, sum) in sums.iter_mut().enumerate() {
+            // What is after the last pixel is never looked at.
+            let pixel = (four * PIXELS + ahead).min(last);
+            let weights = &columns.values[pixel * columns.taps..][..columns.taps];
+            *sum = weighted::<N>(&source, columns.first[pixel], weights);
         }
         let [a, b, c, d] = sums;
         // Both packs saturate, which is the clamp to 0..=255.
         let pixels = _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
-        let planes = _mm256_shuffle_epi8(pixels, planes_of);
-        let halves = [_mm256_castsi256_si128(planes), _mm256_extracti128_si256::<1>(planes)];
-        for (half, out) in halves.into_iter().zip(out.chunks_exact_mut(3 * pitch)) {
-            let fours = [
-                _mm_extract_epi32::<0>(half),
-                _mm_extract_epi32::<1>(half),
-                _mm_extract_epi32::<2>(half),
-            ];
-            for (four, plane) in fours.into_iter().zip(out.chunks_exact_mut(pitch)) {
-                plane[at * PIXELS..][..PIXELS].copy_from_slice(&four.to_le_bytes());
-            }
-        }
+        let pixels = _mm256_shuffle_epi8(pixels, to_planes);
+        let above = _mm256_castsi256_si128(pixels);
+        let below = _mm256_extracti128_si256::<1>(pixels);
+        planes[0][four] = _mm_extract_epi32::<0>(above).to_le_bytes();
+        planes[1][four] = _mm_extract_epi32::<1>(above).to_le_bytes();
+        planes[2][four] = _mm_extract_epi32::<2>(above).to_le_bytes();
+        planes[3][four] = _mm_extract_epi32::<0>(below).to_le_bytes();
+        planes[4][four] = _mm_extract_epi32::<1>(below).to_le_bytes();
+        planes[5][four] = _mm_extract_epi32::<2>(below).to_le_bytes();
     }
 }
 
-/// The weighted sums of one output pixel.
+/// The sums of one output pixel, without their fractions.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn weighted(
-    rows: [&[u8]; 2],
-    first: usize,
-    weights: &[i32],
-    channels: &[__m256i; TAPS],
-) -> __m256i {
+fn weighted<const N: usize>(source: &Source, first: usize, weights: &[i32]) -> __m256i {
+    let (head, rest) = weights.split_first_chunk::<N>().expect("at least N taps");
     let mut sum = _mm256_set1_epi32(HALF);
-    for (load, weights) in weights.chunks(TAPS).enumerate() {
-        let at = (first + load * TAPS) * 3;
-        let pixels = _mm256_set_m128i(sixteen(rows[1], at), sixteen(rows[0], at));
-        for (&weight, &channels) in weights.iter().zip(channels) {
-            let pixel = _mm256_shuffle_epi8(pixels, channels);
-            let product = _mm256_mullo_epi32(pixel, _mm256_set1_epi32(weight));
-            sum = _mm256_add_epi32(sum, product);
+    // SAFETY: there is a tap at `first`.
+    let pixels = unsafe { source.pixels(first) };
+    for (&weight, channels) in head.iter().zip(&CHANNELS) {
+        sum = add_tap(sum, pixels, both_halves(channels), weight);
+    }
+    for (load, weights) in (1..).zip(rest.chunks(TAPS)) {
+        // SAFETY: the chunk is not empty, so that its first tap is there.
+        let pixels = unsafe { source.pixels(first + load * TAPS) };
+        for (&weight, channels) in weights.iter().zip(&CHANNELS) {
+            sum = add_tap(sum, pixels, both_halves(channels), weight);
         }
     }
-    sum
+    _mm256_srai_epi32::<{ FRACTION_BITS as i32 }>(sum)
 }
 
 #[target_feature(enable = "avx2")]
 #[inline]
-fn sixteen(row: &[u8], at: usize) -> __m128i {
-    let bytes = &row[at..][..SLACK];
-    // SAFETY: the slice is of the 16 bytes that are read.
-    unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
+fn add_tap(sum: __m256i, pixels: __m256i, channels: __m256i, weight: i32) -> __m256i {
+    let pixel = _mm256_shuffle_epi8(pixels, channels);
+    _mm256_add_epi32(sum, _mm256_mullo_epi32(pixel, _mm256_set1_epi32(weight)))
+}
+
+/// Two rows that are long enough for every tap.
+struct Source<'a> {
+    rows: [&'a [u8]; 2],
+}
+
+impl<'a> Source<'a> {
+    fn new(rows: [&'a [u8]; 2], columns: &Weights) -> Self {
+        let furthest = columns.first.iter().copied().max().unwrap_or(0) + columns.taps - 1;
+        let length = furthest * 3 + SLACK;
+        assert!(rows.iter().all(|row| row.len() >= length), "rows have slack after the last pixel");
+        Self { rows }
+    }
+
+    /// 16 bytes of each row from pixel `at` on.
+    ///
+    /// # Safety
+    /// A tap of the weights that `new` was given must begin at `at`.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    unsafe fn pixels(&self, at: usize) -> __m256i {
+        let [above, below] = self.rows.map(|row| {
+            debug_assert!(at * 3 + SLACK <= row.len());
+            // SAFETY: `new` has seen that `SLACK` bytes follow the start of every tap.
+            unsafe { _mm_loadu_si128(row.as_ptr().add(at * 3).cast()) }
+        });
+        _mm256_set_m128i(below, above)
+    }
 }
 
 /// The same 16 bytes in both halves.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn both_halves(bytes: &[u8; 16]) -> __m256i {
-    let half = sixteen(bytes, 0);
+    // SAFETY: the array is of the 16 bytes that are read.
+    let half = unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) };
     _mm256_set_m128i(half, half)
 }
