@@ -13,8 +13,10 @@ use std::{
     thread,
 };
 
+mod memory;
 mod pipeline;
 
+use memory::zeros;
 use pipeline::{Delivery, Pipeline};
 
 use crate::{Augment, Dataset, Error, Image, Preprocess, Purpose, Sampler, stream};
@@ -227,7 +229,7 @@ impl Recipe {
         closed: &AtomicBool,
     ) -> Result<Option<Batch>, Error> {
         let [height, width] = self.preprocess.size;
-        let mut images = vec![0.0; indices.len() * 3 * height * width];
+        let mut images = zeros(indices.len() * 3 * height * width);
         let mut skipped = 0;
         let outs = images.chunks_exact_mut(3 * height * width);
         for ((position, index), out) in indices.iter_mut().enumerate().zip(outs) {
@@ -283,7 +285,7 @@ fn build_eval(
     closed: &AtomicBool,
 ) -> Option<Built> {
     let [height, width] = preprocess.size;
-    let mut images = vec![0.0; indices.len() * 3 * height * width];
+    let mut images = zeros(indices.len() * 3 * height * width);
     for (&index, out) in indices.iter().zip(images.chunks_exact_mut(3 * height * width)) {
         if closed.load(Ordering::Relaxed) {
             return None;
