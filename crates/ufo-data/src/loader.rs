@@ -19,7 +19,9 @@ mod pipeline;
 use memory::zeros;
 use pipeline::{Delivery, Pipeline};
 
-use crate::{Augment, Dataset, Error, Image, Preprocess, Purpose, Sampler, stream};
+use crate::{
+    Augment, Dataset, Error, Image, Preprocess, Purpose, Sampler, stream, transform::Scratch,
+};
 
 /// How many following samples are tried in the place of a broken one.
 const TRIES: usize = 10;
@@ -230,7 +232,7 @@ impl Recipe {
     ) -> Result<Option<Batch>, Error> {
         let [height, width] = self.preprocess.size;
         let mut images = zeros(indices.len() * 3 * height * width);
-        let mut skipped = 0;
+        let (mut skipped, mut scratch) = (0, Scratch::default());
         let outs = images.chunks_exact_mut(3 * height * width);
         for ((position, index), out) in indices.iter_mut().enumerate().zip(outs) {
             if closed.load(Ordering::Relaxed) {
@@ -241,7 +243,7 @@ impl Recipe {
             *index = used;
             let counters = [self.task, step, position as u64];
             let mut rng = stream(self.seed, Purpose::Augment, &counters);
-            self.augment.apply_into(&image, &self.preprocess, &mut rng, out);
+            self.augment.apply_with(&image, &self.preprocess, &mut rng, (&mut scratch, out));
         }
         let labels: Vec<u32> = indices.iter().map(|&index| self.dataset.label(index)).collect();
         let mut rng = stream(self.seed, Purpose::Mix, &[self.task, step]);
@@ -286,12 +288,15 @@ fn build_eval(
 ) -> Option<Built> {
     let [height, width] = preprocess.size;
     let mut images = zeros(indices.len() * 3 * height * width);
+    let mut scratch = Scratch::default();
     for (&index, out) in indices.iter().zip(images.chunks_exact_mut(3 * height * width)) {
         if closed.load(Ordering::Relaxed) {
             return None;
         }
         match dataset.image(index) {
-            Ok(image) => preprocess.normalize_into(&preprocess.resized(&image), out),
+            Ok(image) => {
+                preprocess.write(image.view(), preprocess.target(&image), &mut scratch, out);
+            }
             Err(error) => return Some(Built { batch: Err(error), broken: Vec::new() }),
         }
     }
