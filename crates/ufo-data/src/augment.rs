@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Image, Preprocess,
-    transform::{crop, resize},
+    transform::{Scratch, Target, View, resize},
 };
 
 mod affine;
@@ -120,20 +120,10 @@ impl Augment {
 
     /// The steps on the 8-bit image; the result has the size of `preprocess`.
     pub fn image(&self, image: &Image, preprocess: &Preprocess, rng: &mut impl Rng) -> Image {
-        let mut policy = None;
-        if happens(self.auto_augment, rng) {
-            policy = Some(auto_augment::apply(image, rng));
-        }
+        let policy = self.policy(image, rng);
         let image = policy.as_ref().unwrap_or(image);
-        let mut image = match self.random_resized_crop {
-            None => preprocess.resized(image),
-            Some(range) => {
-                let [width, height, left, top] = range.draw(image, rng);
-                let part = crop(image, [left, top], [width, height]);
-                let [height, width] = preprocess.size;
-                resize(&part, None, [width, height], preprocess.interpolation)
-            }
-        };
+        let (view, target) = self.part(image, preprocess, rng);
+        let mut image = resize(view, target);
         if self.pad_crop > 0 {
             image = pad_crop(&image, self.pad_crop, rng);
         }
@@ -154,10 +144,49 @@ impl Augment {
         rng: &mut impl Rng,
         out: &mut [f32],
     ) {
-        preprocess.normalize_into(&self.image(image, preprocess, rng), out);
+        self.apply_with(image, preprocess, rng, (&mut Scratch::default(), out));
+    }
+
+    /// [`apply_into`](Self::apply_into) with memory from earlier samples.
+    pub(crate) fn apply_with(
+        &self,
+        image: &Image,
+        preprocess: &Preprocess,
+        rng: &mut impl Rng,
+        (scratch, out): (&mut Scratch, &mut [f32]),
+    ) {
+        if self.pad_crop > 0 {
+            preprocess.normalize_into(&self.image(image, preprocess, rng), out);
+        } else {
+            // The same draws in the same order; the flip comes with the resize.
+            let policy = self.policy(image, rng);
+            let image = policy.as_ref().unwrap_or(image);
+            let (view, target) = self.part(image, preprocess, rng);
+            let target = Target { mirrored: happens(self.flip, rng), ..target };
+            preprocess.write(view, target, scratch, out);
+        }
         if happens(self.erase, rng) {
             erase::apply(out, preprocess.size, rng);
         }
+    }
+
+    /// The image after a policy of AutoAugment, when there is one.
+    fn policy(&self, image: &Image, rng: &mut impl Rng) -> Option<Image> {
+        happens(self.auto_augment, rng).then(|| auto_augment::apply(image, rng))
+    }
+
+    /// What is resized, and how.
+    fn part<'a>(
+        &self,
+        image: &'a Image,
+        preprocess: &Preprocess,
+        rng: &mut impl Rng,
+    ) -> (View<'a>, Target) {
+        let target = preprocess.target(image);
+        let Some(range) = self.random_resized_crop else { return (image.view(), target) };
+        let [width, height, left, top] = range.draw(image, rng);
+        let view = image.view().part([left, top], [width, height]);
+        (view, Target { part: None, ..target })
     }
 
     /// MixUp or CutMix over a batch: changes `images` and gives the soft targets, or leaves the

@@ -4,6 +4,8 @@
 //! up, 16 bits are rounded to 8, transparency is composited on white, and the EXIF orientation is
 //! applied. The bytes are foreign: sizes are checked before memory is taken.
 
+mod jpeg;
+
 use std::{io::Cursor, panic::catch_unwind};
 
 use image::{
@@ -55,6 +57,9 @@ pub fn decode(bytes: &[u8]) -> Result<Image, Error> {
 }
 
 fn decode_unguarded(bytes: &[u8]) -> Result<Image, Error> {
+    if bytes.starts_with(&jpeg::MAGIC) {
+        return jpeg::decode(bytes).map(on_white);
+    }
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_DECODER_BYTES);
     let mut reader = ImageReader::new(Cursor::new(bytes))
@@ -66,14 +71,7 @@ fn decode_unguarded(bytes: &[u8]) -> Result<Image, Error> {
     }
     reader.limits(limits.clone());
     let mut decoder = reader.into_decoder().map_err(reason_of)?;
-    let (width, height) = decoder.dimensions();
-    let pixels = u64::from(width) * u64::from(height);
-    if width > MAX_SIDE || height > MAX_SIDE || pixels > MAX_PIXELS {
-        return Err(Error::TooLarge { width, height, max_side: MAX_SIDE, max_pixels: MAX_PIXELS });
-    }
-    if pixels == 0 {
-        return Err(Error::Decode { reason: format!("image of {width} x {height} pixels") });
-    }
+    check_size(decoder.dimensions())?;
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
     limits.reserve(decoder.total_bytes()).map_err(reason_of)?;
@@ -82,6 +80,18 @@ fn decode_unguarded(bytes: &[u8]) -> Result<Image, Error> {
     let mut image = DynamicImage::from_decoder(decoder).map_err(reason_of)?;
     image.apply_orientation(orientation);
     Ok(on_white(image))
+}
+
+/// Refuses what is too large, or has no pixels.
+fn check_size((width, height): (u32, u32)) -> Result<(), Error> {
+    let pixels = u64::from(width) * u64::from(height);
+    if width > MAX_SIDE || height > MAX_SIDE || pixels > MAX_PIXELS {
+        return Err(Error::TooLarge { width, height, max_side: MAX_SIDE, max_pixels: MAX_PIXELS });
+    }
+    if pixels == 0 {
+        return Err(Error::Decode { reason: format!("image of {width} x {height} pixels") });
+    }
+    Ok(())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the argument of map_err")]

@@ -3,13 +3,25 @@
 //! Each random draw is keyed by (seed, task, step, position), so any number of workers and any first
 //! step give the same batches bit for bit.
 
-use std::{collections::BTreeMap, num::NonZero, sync::Arc, thread};
+use std::{
+    collections::BTreeMap,
+    num::NonZero,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
 
+mod memory;
 mod pipeline;
 
+use memory::zeros;
 use pipeline::{Delivery, Pipeline};
 
-use crate::{Augment, Dataset, Error, Image, Preprocess, Purpose, Sampler, stream};
+use crate::{
+    Augment, Dataset, Error, Image, Preprocess, Purpose, Sampler, stream, transform::Scratch,
+};
 
 /// How many following samples are tried in the place of a broken one.
 const TRIES: usize = 10;
@@ -89,7 +101,7 @@ impl Loader {
             seed: config.seed,
             task: config.task,
         };
-        let build = move |step, indices| recipe.build(step, indices);
+        let build = move |step, indices, closed: &AtomicBool| recipe.build(step, indices, closed);
         let sizes = [config.workers.max(1), config.queue];
         Ok(Self {
             pipeline: Pipeline::start(sizes, config.first_step, plan, build),
@@ -165,7 +177,9 @@ fn eval_batches_on(
         let start = (step as usize).checked_mul(batch).filter(|&start| start < count)?;
         Some((start..count.min(start + batch)).collect())
     };
-    let build = move |step, indices| build_eval(&dataset, &preprocess, step, indices);
+    let build = move |step, indices, closed: &AtomicBool| {
+        build_eval(&dataset, &preprocess, (step, indices), closed)
+    };
     let mut pipeline = Pipeline::start([workers, 2 * workers], 0, plan, build);
     let mut done = false;
     std::iter::from_fn(move || {
@@ -202,10 +216,11 @@ struct Recipe {
 }
 
 impl Recipe {
-    fn build(&self, step: u64, mut indices: Vec<usize>) -> Built {
+    /// The batch of a step; none when it was `closed` meanwhile.
+    fn build(&self, step: u64, mut indices: Vec<usize>, closed: &AtomicBool) -> Option<Built> {
         let mut broken = Vec::new();
-        let batch = self.batch(step, &mut indices, &mut broken);
-        Built { batch, broken }
+        let batch = self.batch(step, &mut indices, &mut broken, closed).transpose()?;
+        Some(Built { batch, broken })
     }
 
     fn batch(
@@ -213,18 +228,22 @@ impl Recipe {
         step: u64,
         indices: &mut Vec<usize>,
         broken: &mut Vec<(usize, String)>,
-    ) -> Result<Batch, Error> {
+        closed: &AtomicBool,
+    ) -> Result<Option<Batch>, Error> {
         let [height, width] = self.preprocess.size;
-        let mut images = vec![0.0; indices.len() * 3 * height * width];
-        let mut skipped = 0;
+        let mut images = zeros(indices.len() * 3 * height * width);
+        let (mut skipped, mut scratch) = (0, Scratch::default());
         let outs = images.chunks_exact_mut(3 * height * width);
         for ((position, index), out) in indices.iter_mut().enumerate().zip(outs) {
+            if closed.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
             let (used, image) = self.readable(*index, broken)?;
             skipped += usize::from(used != *index);
             *index = used;
             let counters = [self.task, step, position as u64];
             let mut rng = stream(self.seed, Purpose::Augment, &counters);
-            self.augment.apply_into(&image, &self.preprocess, &mut rng, out);
+            self.augment.apply_with(&image, &self.preprocess, &mut rng, (&mut scratch, out));
         }
         let labels: Vec<u32> = indices.iter().map(|&index| self.dataset.label(index)).collect();
         let mut rng = stream(self.seed, Purpose::Mix, &[self.task, step]);
@@ -232,7 +251,7 @@ impl Recipe {
         let soft = self.augment.mix(&mut images, [height, width], targets, &mut rng);
         let size = [labels.len(), 3, height, width];
         let indices = std::mem::take(indices);
-        Ok(Batch { step, size, images, labels, soft, indices, skipped })
+        Ok(Some(Batch { step, size, images, labels, soft, indices, skipped }))
     }
 
     /// The image at `index`, or the first readable one of those that follow.
@@ -261,19 +280,30 @@ impl Recipe {
     }
 }
 
-fn build_eval(dataset: &Dataset, preprocess: &Preprocess, step: u64, indices: Vec<usize>) -> Built {
+fn build_eval(
+    dataset: &Dataset,
+    preprocess: &Preprocess,
+    (step, indices): (u64, Vec<usize>),
+    closed: &AtomicBool,
+) -> Option<Built> {
     let [height, width] = preprocess.size;
-    let mut images = vec![0.0; indices.len() * 3 * height * width];
+    let mut images = zeros(indices.len() * 3 * height * width);
+    let mut scratch = Scratch::default();
     for (&index, out) in indices.iter().zip(images.chunks_exact_mut(3 * height * width)) {
+        if closed.load(Ordering::Relaxed) {
+            return None;
+        }
         match dataset.image(index) {
-            Ok(image) => preprocess.normalize_into(&preprocess.resized(&image), out),
-            Err(error) => return Built { batch: Err(error), broken: Vec::new() },
+            Ok(image) => {
+                preprocess.write(image.view(), preprocess.target(&image), &mut scratch, out);
+            }
+            Err(error) => return Some(Built { batch: Err(error), broken: Vec::new() }),
         }
     }
     let labels: Vec<u32> = indices.iter().map(|&index| dataset.label(index)).collect();
     let size = [labels.len(), 3, height, width];
     let batch = Batch { step, size, images, labels, soft: None, indices, skipped: 0 };
-    Built { batch: Ok(batch), broken: Vec::new() }
+    Some(Built { batch: Ok(batch), broken: Vec::new() })
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@ mod resize;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use resize::resize;
+pub(crate) use resize::{Scratch, Target, View, resize};
+
+use resize::resize_into;
 
 use crate::{Error, Image};
 
@@ -90,21 +92,29 @@ impl Preprocess {
 
     /// The image at the network's size, still 8-bit.
     pub fn resized(&self, image: &Image) -> Image {
+        resize(image.view(), self.target(image))
+    }
+
+    /// What [`resized`](Self::resized) stretches, and how.
+    pub(crate) fn target(&self, image: &Image) -> Target {
+        let part = match self.resize {
+            ResizeMode::Squash => None,
+            ResizeMode::ShortestCrop { crop_pct } => Some(self.center(image, crop_pct)),
+        };
         let [height, width] = self.size;
-        match self.resize {
-            ResizeMode::Squash => resize(image, None, [width, height], self.interpolation),
-            ResizeMode::ShortestCrop { crop_pct } => {
-                // The center is cut out in source coordinates: a long thin image would be
-                // enormous when scaled as a whole.
-                let [scaled_height, scaled_width] = self.covering(image, crop_pct);
-                let step_x = image.width as f64 / scaled_width as f64;
-                let step_y = image.height as f64 / scaled_height as f64;
-                let left = round_half_even(scaled_width - width) as f64 * step_x;
-                let top = round_half_even(scaled_height - height) as f64 * step_y;
-                let part = [left, top, width as f64 * step_x, height as f64 * step_y];
-                resize(image, Some(part), [width, height], self.interpolation)
-            }
-        }
+        Target { part, size: [width, height], filter: self.interpolation, mirrored: false }
+    }
+
+    /// Left, top, width and height in the image of what is left when the center of `size` is cut out
+    /// of the scaled image: a long thin image would be enormous when scaled as a whole.
+    fn center(&self, image: &Image, crop_pct: f32) -> [f64; 4] {
+        let [height, width] = self.size;
+        let [scaled_height, scaled_width] = self.covering(image, crop_pct);
+        let step_x = image.width as f64 / scaled_width as f64;
+        let step_y = image.height as f64 / scaled_height as f64;
+        let left = round_half_even(scaled_width - width) as f64 * step_x;
+        let top = round_half_even(scaled_height - height) as f64 * step_y;
+        [left, top, width as f64 * step_x, height as f64 * step_y]
     }
 
     /// Height and width of the image scaled to just cover `size / crop_pct`.
@@ -121,6 +131,18 @@ impl Preprocess {
         }
     }
 
+    /// Stretches a view and normalizes it.
+    ///
+    /// # Shapes
+    /// `out` is `3 * height * width` values of the target: planes of red, green, blue.
+    pub(crate) fn write(&self, view: View, target: Target, scratch: &mut Scratch, out: &mut [f32]) {
+        let affine = std::array::from_fn(|channel| {
+            let scale = 1.0 / (255.0 * self.std[channel]);
+            [scale, -self.mean[channel] / self.std[channel]]
+        });
+        resize_into(view, target, affine, scratch, out);
+    }
+
     /// Writes a resized image as normalized floats.
     ///
     /// # Shapes
@@ -129,16 +151,10 @@ impl Preprocess {
     /// # Panics
     /// When a length differs.
     pub fn normalize_into(&self, image: &Image, out: &mut [f32]) {
-        let area = image.width * image.height;
-        assert_eq!(out.len(), 3 * area, "one float for each channel value");
-        for (channel, plane) in out.chunks_exact_mut(area).enumerate() {
-            let scale = 1.0 / (255.0 * self.std[channel]);
-            let offset = -self.mean[channel] / self.std[channel];
-            let values = image.rgb.iter().skip(channel).step_by(3);
-            for (value, &pixel) in plane.iter_mut().zip(values) {
-                *value = f32::from(pixel) * scale + offset;
-            }
-        }
+        let size = [image.width, image.height];
+        assert_eq!(out.len(), 3 * size[0] * size[1], "one float for each channel value");
+        let target = Target { part: None, size, filter: self.interpolation, mirrored: false };
+        self.write(image.view(), target, &mut Scratch::default(), out);
     }
 
     /// Resizes and normalizes.
@@ -146,21 +162,10 @@ impl Preprocess {
     /// # Shapes
     /// The result is `3 * height * width` values: planes of red, green, blue.
     pub fn apply(&self, image: &Image) -> Vec<f32> {
-        let resized = self.resized(image);
-        let mut out = vec![0.0; resized.rgb.len()];
-        self.normalize_into(&resized, &mut out);
+        let mut out = vec![0.0; 3 * self.size[0] * self.size[1]];
+        self.write(image.view(), self.target(image), &mut Scratch::default(), &mut out);
         out
     }
-}
-
-/// The rectangle of `width` x `height` whose corner is at (`left`, `top`).
-pub(crate) fn crop(image: &Image, [left, top]: [usize; 2], [width, height]: [usize; 2]) -> Image {
-    let mut rgb = Vec::with_capacity(width * height * 3);
-    for y in top..top + height {
-        let start = image.at(left, y);
-        rgb.extend_from_slice(&image.rgb[start..start + width * 3]);
-    }
-    Image { width, height, rgb }
 }
 
 /// Half of `n`, ties to the even number, as `round(n / 2)` in Python.

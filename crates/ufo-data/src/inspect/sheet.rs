@@ -1,6 +1,9 @@
 //! A grid of samples in one image.
 
-use crate::{Dataset, Image, Interpolation, transform::resize};
+use crate::{
+    Dataset, Image, Interpolation,
+    transform::{Target, resize},
+};
 
 /// The color of a cell whose image is broken.
 const BROKEN: [u8; 3] = [255, 0, 255];
@@ -31,5 +34,7 @@ pub fn contact_sheet(dataset: &Dataset, columns: usize, rows: usize, cell_px: us
 fn fitted(image: &Image, cell_px: usize) -> Image {
     let longest = image.width.max(image.height);
     let side = |side: usize| (side * cell_px / longest).max(1);
-    resize(image, None, [side(image.width), side(image.height)], Interpolation::Bicubic)
+    let size = [side(image.width), side(image.height)];
+    let filter = Interpolation::Bicubic;
+    resize(image.view(), Target { part: None, size, filter, mirrored: false })
 }

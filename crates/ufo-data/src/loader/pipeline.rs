@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{self, JoinHandle},
 };
 
@@ -34,6 +37,8 @@ struct Shared {
     /// Told when a step is built.
     ready: Condvar,
     queue: u64,
+    /// Nobody waits for a batch any more, so the ones in the making may be given up.
+    closed: AtomicBool,
 }
 
 struct State {
@@ -44,16 +49,16 @@ struct State {
     deliver: u64,
     built: BTreeMap<u64, Built>,
     ended: bool,
-    closed: bool,
     died: bool,
 }
 
 impl Pipeline {
+    /// Starts the workers; `build` gives none when the flag that it is given was raised meanwhile.
     pub(super) fn start(
         [workers, queue]: [usize; 2],
         first_step: u64,
         plan: impl FnMut(u64) -> Option<Vec<usize>> + Send + 'static,
-        build: impl Fn(u64, Vec<usize>) -> Built + Send + Sync + 'static,
+        build: impl Fn(u64, Vec<usize>, &AtomicBool) -> Option<Built> + Send + Sync + 'static,
     ) -> Self {
         let state = State {
             plan: Box::new(plan),
@@ -61,7 +66,6 @@ impl Pipeline {
             deliver: first_step,
             built: BTreeMap::new(),
             ended: false,
-            closed: false,
             died: false,
         };
         let shared = Arc::new(Shared {
@@ -69,6 +73,7 @@ impl Pipeline {
             room: Condvar::new(),
             ready: Condvar::new(),
             queue: queue.max(workers) as u64,
+            closed: AtomicBool::new(false),
         });
         let build = Arc::new(build);
         let workers = (0..workers)
@@ -107,7 +112,11 @@ impl Pipeline {
 
 impl Drop for Pipeline {
     fn drop(&mut self) {
-        self.shared.lock().closed = true;
+        {
+            // Under the lock: a worker that has read the flag is waiting already.
+            let _state = self.shared.lock();
+            self.shared.closed.store(true, Ordering::Relaxed);
+        }
         self.shared.room.notify_all();
         for worker in self.workers.drain(..) {
             // A panic was reported by `receive`.
@@ -125,10 +134,11 @@ impl Shared {
     /// Waits for room and takes the next step; none when the worker shall end.
     fn take(&self) -> Option<(u64, Vec<usize>)> {
         let mut state = self.lock();
-        while !state.closed && !state.ended && state.next >= state.deliver + self.queue {
+        let closed = || self.closed.load(Ordering::Relaxed);
+        while !closed() && !state.ended && state.next >= state.deliver + self.queue {
             state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        if state.closed || state.ended {
+        if closed() || state.ended {
             return None;
         }
         let step = state.next;
@@ -143,10 +153,10 @@ impl Shared {
     }
 }
 
-fn work(shared: &Shared, build: &dyn Fn(u64, Vec<usize>) -> Built) {
+fn work(shared: &Shared, build: &dyn Fn(u64, Vec<usize>, &AtomicBool) -> Option<Built>) {
     let _report = ReportPanic(shared);
     while let Some((step, indices)) = shared.take() {
-        let built = build(step, indices);
+        let Some(built) = build(step, indices, &shared.closed) else { return };
         shared.lock().built.insert(step, built);
         shared.ready.notify_all();
     }
@@ -175,13 +185,14 @@ mod tests {
     use super::*;
     use crate::Error;
 
-    fn built(step: u64) -> Built {
-        Built { batch: Err(Error::config("step", step, "")), broken: Vec::new() }
+    fn built(step: u64) -> Option<Built> {
+        Some(Built { batch: Err(Error::config("step", step, "")), broken: Vec::new() })
     }
 
     #[test]
     fn a_panic_of_a_worker_reaches_the_receiver() {
-        let build = |step, _| if step == 2 { panic!("on purpose") } else { built(step) };
+        let build =
+            |step, _, _: &AtomicBool| if step == 2 { panic!("on purpose") } else { built(step) };
         let mut pipeline = Pipeline::start([1, 1], 0, |_| Some(Vec::new()), build);
         assert!(matches!(pipeline.receive(), Delivery::Built(_)));
         assert!(matches!(pipeline.receive(), Delivery::Built(_)));
@@ -191,7 +202,7 @@ mod tests {
     #[test]
     fn steps_come_in_order_to_the_end() {
         let plan = |step| (step < 20).then(Vec::new);
-        let mut pipeline = Pipeline::start([3, 5], 4, plan, |step, _| built(step));
+        let mut pipeline = Pipeline::start([3, 5], 4, plan, |step, _, _| built(step));
         for step in 4..20 {
             assert_eq!(pipeline.step(), step);
             let Delivery::Built(built) = pipeline.receive() else { panic!("step {step}") };
@@ -204,7 +215,7 @@ mod tests {
     fn no_more_steps_are_begun_than_the_queue_holds() {
         let begun = Arc::new(Mutex::new(0));
         let count = Arc::clone(&begun);
-        let build = move |step: u64, _| {
+        let build = move |step: u64, _, _: &AtomicBool| {
             let mut begun = count.lock().unwrap();
             *begun = step.max(*begun);
             built(step)
@@ -215,5 +226,23 @@ mod tests {
             assert!(*begun.lock().unwrap() <= step + 2);
             pipeline.receive();
         }
+    }
+    #[test]
+    fn dropping_gives_up_the_step_in_the_making() {
+        let begun = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&begun);
+        let build = move |_, _, closed: &AtomicBool| {
+            told.store(true, Ordering::Relaxed);
+            while !closed.load(Ordering::Relaxed) {
+                thread::yield_now();
+            }
+            None
+        };
+        let pipeline = Pipeline::start([1, 1], 0, |_| Some(Vec::new()), build);
+        while !begun.load(Ordering::Relaxed) {
+            thread::yield_now();
+        }
+        // Returns although the step would never be done.
+        drop(pipeline);
     }
 }
