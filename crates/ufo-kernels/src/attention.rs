@@ -155,7 +155,7 @@ pub fn forward(
     let ([qkv, o, largest, inverse], inner) = scratch.lend(lens, 1);
     let stats = &mut vec![RowStats::default(); shape.rows];
     let buffers = Buffers { stats, qkv, o, largest, inverse };
-    run(level, attention, (x, y), buffers, &mut inner[0]);
+    run(level, attention, (x, Some(y)), buffers, &mut inner[0]);
 }
 
 /// Computes y of x, both `[batch * tokens, d]`, and keeps in `saved` what [`backward`] needs.
@@ -167,14 +167,33 @@ pub fn forward_saving(
     scratch: &mut Scratch,
 ) {
     let shape = attention.shape(x.len(), y.len());
-    let queries = shape.rows * shape.heads;
-    let Saved { stats, qkv, o, largest, inverse } = saved;
-    stats.resize(shape.rows, RowStats::default());
-    qkv.resize(shape.rows * 3 * shape.e, 0.0);
-    o.resize(shape.rows * shape.e, 0.0);
-    largest.resize(queries, 0.0);
-    inverse.resize(queries, 0.0);
-    run(level, attention, (x, y), Buffers { stats, qkv, o, largest, inverse }, scratch);
+    run(level, attention, (x, Some(y)), saved.buffers(shape), scratch);
+}
+
+impl Saved {
+    /// Its memory, made to fit.
+    fn buffers(&mut self, shape: Shape) -> Buffers<'_> {
+        let queries = shape.rows * shape.heads;
+        let Saved { stats, qkv, o, largest, inverse } = self;
+        stats.resize(shape.rows, RowStats::default());
+        qkv.resize(shape.rows * 3 * shape.e, 0.0);
+        o.resize(shape.rows * shape.e, 0.0);
+        largest.resize(queries, 0.0);
+        inverse.resize(queries, 0.0);
+        Buffers { stats, qkv, o, largest, inverse }
+    }
+}
+
+/// What [`forward_saving`] keeps of `x` `[batch * tokens, d]`, bit for bit, without the output.
+pub fn save(
+    level: Level,
+    attention: &Attention,
+    x: &[f32],
+    saved: &mut Saved,
+    scratch: &mut Scratch,
+) {
+    let shape = attention.shape(x.len(), x.len());
+    run(level, attention, (x, None), saved.buffers(shape), scratch);
 }
 
 /// The sizes of [`attend`].
@@ -211,11 +230,11 @@ pub fn attend(level: Level, sizes: &Heads, qkv: &[f32], o: &mut [f32], scratch: 
 fn run(
     level: Level,
     attention: &Attention,
-    (x, y): (&[f32], &mut [f32]),
+    (x, y): (&[f32], Option<&mut [f32]>),
     buffers: Buffers,
     scratch: &mut Scratch,
 ) {
-    let shape = attention.shape(x.len(), y.len());
+    let shape = attention.shape(x.len(), y.as_ref().map_or(x.len(), |y| y.len()));
     let Shape { rows, d, e, .. } = shape;
     let Buffers { stats, qkv, o, largest, inverse } = buffers;
     let ([norm], inner) = scratch.lend([rows * d], 1);
@@ -227,8 +246,10 @@ fn run(
         linear::forward(level, weights, norm, part, inner);
     }
     mix(level, shape, qkv, Mixed { o, largest, inverse }, inner);
-    let (o, y) = (Mat::row_major(o, rows, e), MatMut::row_major(y, rows, d));
-    linear::forward(level, &attention.proj, o, y, inner);
+    if let Some(y) = y {
+        let (o, y) = (Mat::row_major(o, rows, e), MatMut::row_major(y, rows, d));
+        linear::forward(level, &attention.proj, o, y, inner);
+    }
 }
 
 /// The three column blocks of `e` columns.

@@ -13,7 +13,7 @@ use crate::{
     gemm::{self, Epilogue, Panels, Product, panels_len},
     layer_norm::{self, LayerNorm, RowStats},
     level::Level,
-    linear::LinearWeights,
+    linear::{self, LinearWeights},
     mat::{Mat, MatMut},
     scratch::Scratch,
 };
@@ -107,6 +107,30 @@ pub fn forward_saving(
     saved.pre.resize(rows * weights.fc1.weight.cols(), 0.0);
     let Saved { stats, pre } = saved;
     through(level, weights, Rows { x, y, stats, pre: Some(pre) }, scratch);
+}
+
+/// What [`forward_saving`] keeps of `x` `[m, d]`, bit for bit, without the output.
+///
+/// # Panics
+/// If lengths do not fit.
+pub fn save(
+    level: Level,
+    weights: &FfnWeights<'_>,
+    x: &[f32],
+    saved: &mut Saved,
+    scratch: &mut Scratch,
+) {
+    let rows = check(weights, x, x);
+    let (d, f) = (weights.norm_weight.len(), weights.fc1.weight.cols());
+    saved.stats.resize(rows, RowStats::default());
+    saved.pre.resize(rows * f, 0.0);
+    let FfnWeights { norm_weight, norm_bias, fc1, .. } = *weights;
+    let norm = LayerNorm { weight: norm_weight, bias: norm_bias, eps: EPS };
+    let ([normed], inner) = scratch.lend([rows * d], 1);
+    layer_norm::forward(level, &norm, x, normed, &mut saved.stats);
+    let (normed, pre) =
+        (Mat::row_major(normed, rows, d), MatMut::row_major(&mut saved.pre, rows, f));
+    linear::forward(level, &fc1, normed, pre, &mut inner[0]);
 }
 
 /// Number of rows; panics unless all lengths fit.

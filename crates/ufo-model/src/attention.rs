@@ -4,12 +4,11 @@
 //! each ordered by head; a slice keeps the first heads of each (spec 2.3).
 
 use crate::branch::Branch;
-use crate::fused::{self, Input, SelfAttention};
+use crate::fused::{self, Input, Mode, SelfAttention};
 use crate::param::{Visit, Visitor, key};
 use crate::{LayerNorm, Linear};
 use burn_tensor::{Device, Tensor, activation, s};
 use rand::Rng;
-use ufo_kernels::Level;
 use ufo_nas::{Arch, Names};
 use ufo_onnx::{Attribute, Graph, Value};
 
@@ -67,7 +66,7 @@ impl Attention {
         }
     }
 
-    fn fused(&self, x_btd: &Tensor<3>, level: Level) -> Option<Tensor<3>> {
+    fn fused(&self, x_btd: &Tensor<3>, mode: Mode) -> Option<Tensor<3>> {
         let [norm_weight, norm_bias] = [&self.norm.weight, &self.norm.bias].map(Input::new);
         let [qkv, proj] = [&self.qkv.weight_io, &self.proj.weight_io].map(Input::new);
         let zeros = || Tensor::zeros([3 * self.heads * self.head_dim], &x_btd.device().inner());
@@ -75,7 +74,7 @@ impl Attention {
         let proj_bias = self.proj.bias.as_ref().and_then(Input::new);
         let x = Input::new(x_btd);
         let inputs = fused::inputs([x, norm_weight, norm_bias, qkv, qkv_bias, proj, proj_bias])?;
-        let op = SelfAttention { level, heads: self.heads, eps: LayerNorm::EPSILON };
+        let op = SelfAttention { mode, heads: self.heads, eps: LayerNorm::EPSILON };
         Some(fused::apply(&op, inputs))
     }
 
@@ -97,8 +96,8 @@ impl Attention {
 }
 
 impl Branch for Attention {
-    fn forward(&self, x_btd: Tensor<3>, level: Level) -> Tensor<3> {
-        self.fused(&x_btd, level).unwrap_or_else(|| self.composed(x_btd))
+    fn forward(&self, x_btd: Tensor<3>, mode: Mode) -> Tensor<3> {
+        self.fused(&x_btd, mode).unwrap_or_else(|| self.composed(x_btd))
     }
 
     fn to_onnx(&self, graph: &mut Graph, names: &Names, x: &Value) -> crate::Result<Value> {
@@ -152,17 +151,18 @@ mod tests {
                 head_dim,
             };
             for kept in [3, 2, 1] {
-                let run = |fused: bool| {
+                let run = |mode: Option<Mode>| {
                     outputs_and_grads(&whole, random([3, 7, d], 7), |attention, x| {
                         let attention = attention.slice(kept);
-                        if fused {
-                            attention.fused(&x, Level::detect()).unwrap()
-                        } else {
-                            attention.composed(x)
+                        match mode {
+                            Some(mode) => attention.fused(&x, mode).unwrap(),
+                            None => attention.composed(x),
                         }
                     })
                 };
-                assert_all_same(&run(true), &run(false));
+                let fused = run(Some(Mode::default()));
+                assert_all_same(&fused, &run(None));
+                assert_eq!(run(Some(Mode { recompute: true, ..Mode::default() })), fused);
             }
         }
     }

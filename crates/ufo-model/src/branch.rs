@@ -8,21 +8,20 @@
 //! `F_chosen(x) + (y_chosen - stopgrad(y_chosen)) * stopgrad(F_chosen(x) - F_other(x))`,
 //! which needs the other expert forward only.
 
-use crate::fused::{self, Input, StraightThrough};
+use crate::fused::{self, Input, Mode, StraightThrough};
 use crate::param::Visitor;
 use crate::{Error, Result};
 use burn_tensor::Tensor;
-use ufo_kernels::Level;
 use ufo_nas::Names;
 use ufo_onnx::{Graph, Value};
 
 /// A function of a token sequence: an expert's body.
 pub trait Branch {
-    /// Fused operations run at `level`.
+    /// Fused operations compute in `mode`.
     ///
     /// # Shapes
     /// `[b, t, d]` to `[b, t, d]`.
-    fn forward(&self, x_btd: Tensor<3>, level: Level) -> Tensor<3>;
+    fn forward(&self, x_btd: Tensor<3>, mode: Mode) -> Tensor<3>;
 
     /// Adds the branch to an ONNX graph; weights are named under `names`.
     fn to_onnx(&self, graph: &mut Graph, names: &Names, x: &Value) -> Result<Value>;
@@ -82,15 +81,15 @@ impl<B: Branch + Clone> Site<B> {
 
     /// # Shapes
     /// `[b, t, d]` to `[b, t, d]`.
-    pub fn forward(&self, x_btd: Tensor<3>, level: Level) -> Tensor<3> {
+    pub fn forward(&self, x_btd: Tensor<3>, mode: Mode) -> Tensor<3> {
         match self {
-            Self::Fixed(expert) => expert.forward(x_btd, level),
-            Self::Routed(site) => site.forward(x_btd, level),
+            Self::Fixed(expert) => expert.forward(x_btd, mode),
+            Self::Routed(site) => site.forward(x_btd, mode),
             Self::PerImage(site) => {
                 let [b, _, _] = x_btd.dims();
                 let share = site.share_b.clone().reshape([b, 1, 1]);
-                let task = site.task.forward(x_btd.clone(), level);
-                let shared = site.shared.forward(x_btd, level);
+                let task = site.task.forward(x_btd.clone(), mode);
+                let shared = site.shared.forward(x_btd, mode);
                 shared * share.clone() + task * (-share + 1.0)
             }
         }
@@ -128,12 +127,12 @@ fn constant<B: Branch + Clone>(expert: &B) -> B {
 }
 
 impl<B: Branch> Routed<B> {
-    fn forward(&self, x_btd: Tensor<3>, level: Level) -> Tensor<3> {
+    fn forward(&self, x_btd: Tensor<3>, mode: Mode) -> Tensor<3> {
         let [b, _, _] = x_btd.dims();
         let seen = ((b as f32 * self.fraction).ceil() as usize).clamp(1, b);
         let x_seen = x_btd.clone().inner().slice([0..seen]);
-        let out = self.chosen.forward(x_btd, level);
-        let gap = out.clone().inner().slice([0..seen]) - self.other.forward(x_seen, level);
+        let out = self.chosen.forward(x_btd, mode);
+        let gap = out.clone().inner().slice([0..seen]) - self.other.forward(x_seen, mode);
         let scale = b as f32 / seen as f32;
         let fused = self.fused(&out, &gap, scale);
         fused.unwrap_or_else(|| self.composed(out, gap * scale))
@@ -175,12 +174,12 @@ mod tests {
                 let x = random([5, 3, 6], 9).autodiff().require_grad();
                 let site = Routed { chosen: norm(1), other: norm(3), weight, fraction };
                 let seen = ((5.0 * fraction).ceil() as usize).max(1);
-                let out = site.chosen.forward(x.clone(), Level::detect());
+                let out = site.chosen.forward(x.clone(), Mode::default());
                 let part = x.clone().inner().slice([0..seen]);
                 let gap = out.clone().inner().slice([0..seen])
-                    - site.other.forward(part, Level::detect());
+                    - site.other.forward(part, Mode::default());
                 let y = if fused {
-                    site.forward(x.clone(), Level::detect())
+                    site.forward(x.clone(), Mode::default())
                 } else {
                     site.composed(out, gap * (5.0 / seen as f32))
                 };

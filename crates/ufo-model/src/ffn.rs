@@ -1,12 +1,11 @@
 //! Feed-forward network with its norm: one expert of a block's second half (spec 1.1).
 
 use crate::branch::Branch;
-use crate::fused::{self, FeedForward, Input};
+use crate::fused::{self, FeedForward, Input, Mode};
 use crate::param::{Visit, Visitor, key};
 use crate::{LayerNorm, Linear};
 use burn_tensor::{Device, Tensor, activation};
 use rand::Rng;
-use ufo_kernels::Level;
 use ufo_nas::{Arch, Names};
 use ufo_onnx::{Graph, Value};
 
@@ -42,14 +41,14 @@ impl Ffn {
         }
     }
 
-    fn fused(&self, x_btd: &Tensor<3>, level: Level) -> Option<Tensor<3>> {
+    fn fused(&self, x_btd: &Tensor<3>, mode: Mode) -> Option<Tensor<3>> {
         let [norm_weight, norm_bias] = [&self.norm.weight, &self.norm.bias].map(Input::new);
         let [fc1, fc2] = [&self.fc1.weight_io, &self.fc2.weight_io].map(Input::new);
         let [bias1, bias2] =
             [&self.fc1.bias, &self.fc2.bias].map(|b| b.as_ref().and_then(Input::new));
         let x = Input::new(x_btd);
         let inputs = fused::inputs([x, norm_weight, norm_bias, fc1, bias1, fc2, bias2])?;
-        Some(fused::apply(&FeedForward { level }, inputs))
+        Some(fused::apply(&FeedForward { mode }, inputs))
     }
 
     fn composed(&self, x_btd: Tensor<3>) -> Tensor<3> {
@@ -64,8 +63,8 @@ impl Ffn {
 }
 
 impl Branch for Ffn {
-    fn forward(&self, x_btd: Tensor<3>, level: Level) -> Tensor<3> {
-        self.fused(&x_btd, level).unwrap_or_else(|| self.composed(x_btd))
+    fn forward(&self, x_btd: Tensor<3>, mode: Mode) -> Tensor<3> {
+        self.fused(&x_btd, mode).unwrap_or_else(|| self.composed(x_btd))
     }
 
     fn to_onnx(&self, graph: &mut Graph, names: &Names, x: &Value) -> crate::Result<Value> {
@@ -95,13 +94,18 @@ mod tests {
             fc2: Linear { weight_io: random([40, 12], 5), bias: Some(random([12], 6)) },
         };
         for hidden in [40, 17] {
-            let run = |fused: bool| {
+            let run = |mode: Option<Mode>| {
                 outputs_and_grads(&whole, random([3, 7, 12], 7), |ffn, x| {
                     let ffn = ffn.slice(hidden);
-                    if fused { ffn.fused(&x, Level::detect()).unwrap() } else { ffn.composed(x) }
+                    match mode {
+                        Some(mode) => ffn.fused(&x, mode).unwrap(),
+                        None => ffn.composed(x),
+                    }
                 })
             };
-            assert_all_same(&run(true), &run(false));
+            let fused = run(Some(Mode::default()));
+            assert_all_same(&fused, &run(None));
+            assert_eq!(run(Some(Mode { recompute: true, ..Mode::default() })), fused);
         }
     }
 }

@@ -15,7 +15,7 @@ use burn_tensor::{Bytes, Shape, Tensor};
 use std::cell::RefCell;
 use std::fmt::Debug;
 use std::marker::PhantomData;
-use ufo_kernels::{Mat, Scratch};
+use ufo_kernels::{Level, Mat, Scratch};
 
 mod attention;
 mod conv;
@@ -33,6 +33,23 @@ pub(crate) use routed::StraightThrough;
 
 type Graph = Autodiff<Flex>;
 
+/// How fused operations compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mode {
+    /// Instructions and precision.
+    pub level: Level,
+    /// Whether what lies inside of an operation is computed again in the backward pass and not kept:
+    /// the same gradients bit for bit, for less memory and more time.
+    pub recompute: bool,
+}
+
+impl Default for Mode {
+    /// The widest instructions, f32, everything kept.
+    fn default() -> Self {
+        Self { level: Level::detect(), recompute: false }
+    }
+}
+
 /// A function of N tensors with its gradients.
 pub(crate) trait Op<const N: usize>: Debug + Clone + Send + 'static {
     /// What the backward pass needs beside the inputs.
@@ -43,6 +60,11 @@ pub(crate) trait Op<const N: usize>: Debug + Clone + Send + 'static {
 
     /// The value, and what backward needs.
     fn forward_saving(&self, inputs: &[FlexTensor; N]) -> (FlexTensor, Self::Saved);
+
+    /// What of the inputs stays in memory for [`Op::backward`].
+    fn kept(inputs: [FlexTensor; N]) -> [FlexTensor; N] {
+        inputs
+    }
 
     /// Gradients of the inputs, at least of those `wanted`, from that of the value.
     fn backward(
@@ -106,7 +128,7 @@ pub(crate) fn apply<O: Op<N>, const N: usize, const D: usize>(
     {
         OpsKind::Tracked(prep) => {
             let (value, saved) = op.forward_saving(&tensors);
-            prep.finish((tensors, saved), value)
+            prep.finish((O::kept(tensors), saved), value)
         }
         OpsKind::UnTracked(prep) => prep.finish(op.forward(&tensors)),
     };

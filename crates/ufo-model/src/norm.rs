@@ -1,10 +1,9 @@
 //! Layer normalization over the last dimension, epsilon 1e-6 (spec 1.1; arXiv 1607.06450).
 
 use crate::branch::Branch;
-use crate::fused::{self, Input, Norm};
+use crate::fused::{self, Input, Mode, Norm};
 use crate::param::{Visit, Visitor, key, values};
 use burn_tensor::{Device, Tensor, module};
-use ufo_kernels::Level;
 use ufo_nas::Names;
 use ufo_onnx::{Graph, Value};
 
@@ -26,10 +25,10 @@ impl LayerNorm {
         Self { weight: Tensor::ones([dim], device), bias: Tensor::zeros([dim], device) }
     }
 
-    fn fused(&self, x_btd: &Tensor<3>, level: Level) -> Option<Tensor<3>> {
+    fn fused(&self, x_btd: &Tensor<3>, mode: Mode) -> Option<Tensor<3>> {
         let [weight, bias] = [&self.weight, &self.bias].map(Input::new);
         let inputs = fused::inputs([Input::new(x_btd), weight, bias])?;
-        Some(fused::apply(&Norm { level, eps: Self::EPSILON }, inputs))
+        Some(fused::apply(&Norm { level: mode.level, eps: Self::EPSILON }, inputs))
     }
 
     pub(crate) fn composed(&self, x_btd: Tensor<3>) -> Tensor<3> {
@@ -50,8 +49,8 @@ impl LayerNorm {
 }
 
 impl Branch for LayerNorm {
-    fn forward(&self, x_btd: Tensor<3>, level: Level) -> Tensor<3> {
-        self.fused(&x_btd, level).unwrap_or_else(|| self.composed(x_btd))
+    fn forward(&self, x_btd: Tensor<3>, mode: Mode) -> Tensor<3> {
+        self.fused(&x_btd, mode).unwrap_or_else(|| self.composed(x_btd))
     }
 
     fn to_onnx(&self, graph: &mut Graph, names: &Names, x: &Value) -> crate::Result<Value> {
@@ -81,7 +80,7 @@ mod tests {
         let x = random([3, 5, 24], 3);
         let run = |fused: bool| {
             outputs_and_grads(&norm, x.clone(), |norm, x| {
-                if fused { norm.fused(&x, Level::detect()).unwrap() } else { norm.composed(x) }
+                if fused { norm.fused(&x, Mode::default()).unwrap() } else { norm.composed(x) }
             })
         };
         assert_all_same(&run(true), &run(false));

@@ -1,13 +1,12 @@
 //! From an image to patch tokens: a patch convolution, alone or after small strided convolutions
 //! (arXiv 2106.14881).
 
-use crate::fused::{self, Convolution, Input};
+use crate::fused::{self, Convolution, Input, Mode};
 use crate::param::{Visit, Visitor, from_values, key, truncated_normal, values};
 use burn_tensor::ops::ConvOptions;
 use burn_tensor::{Device, Tensor, activation, module};
 use rand::Rng;
 use rand_distr::{Distribution, Uniform};
-use ufo_kernels::Level;
 use ufo_kernels::conv::{Activation, Layout};
 use ufo_nas::{Arch, Stem as StemShape};
 use ufo_onnx::{Graph, Value};
@@ -44,13 +43,13 @@ impl Conv {
     fn fused(
         &self,
         x: &Tensor<4>,
-        (level, layout): (Level, Layout),
+        (mode, layout): (Mode, Layout),
         activation: Activation,
     ) -> Option<Tensor<4>> {
         let inputs =
             fused::inputs([Input::new(x), Input::new(&self.weight), Input::new(&self.bias)])?;
         let (stride, padding) = (self.stride, self.padding);
-        let op = Convolution { level, layout, stride, padding, activation };
+        let op = Convolution { level: mode.level, layout, stride, padding, activation };
         Some(fused::apply(&op, inputs))
     }
 
@@ -116,8 +115,8 @@ impl Stem {
 
     /// # Shapes
     /// `[b, channels, height, width]` to `[b, 1 + rows * columns, d]`, patches row by row.
-    pub fn forward(&self, images_bchw: Tensor<4>, level: Level) -> Tensor<3> {
-        let patches_btd = match self.fused(&images_bchw, level) {
+    pub fn forward(&self, images_bchw: Tensor<4>, mode: Mode) -> Tensor<3> {
+        let patches_btd = match self.fused(&images_bchw, mode) {
             Some(patches) => patches,
             None => self.composed(images_bchw),
         };
@@ -126,13 +125,13 @@ impl Stem {
         Tensor::cat(vec![cls, patches_btd], 1) + self.pos_embed.clone()
     }
 
-    fn fused(&self, images_bchw: &Tensor<4>, level: Level) -> Option<Tensor<3>> {
+    fn fused(&self, images_bchw: &Tensor<4>, mode: Mode) -> Option<Tensor<3>> {
         let (mut x, mut layout) = (images_bchw.clone(), Layout::Nchw);
         for conv in &self.convs {
-            x = conv.fused(&x, (level, layout), Activation::Gelu)?;
+            x = conv.fused(&x, (mode, layout), Activation::Gelu)?;
             layout = Layout::Nhwc;
         }
-        let map_brcd = self.proj.fused(&x, (level, layout), Activation::None)?;
+        let map_brcd = self.proj.fused(&x, (mode, layout), Activation::None)?;
         let [b, rows, columns, d] = map_brcd.dims();
         Some(map_brcd.reshape([b, rows * columns, d]))
     }
@@ -248,7 +247,7 @@ mod tests {
                 let images = random([2, 3, 32, 32], 3);
                 let images = if tracked { images.autodiff().require_grad() } else { images };
                 gradients(&stem, (images, tracked), |stem, x| {
-                    if fused { stem.fused(&x, Level::detect()).unwrap() } else { stem.composed(x) }
+                    if fused { stem.fused(&x, Mode::default()).unwrap() } else { stem.composed(x) }
                 })
             };
             for tracked in [true, false] {

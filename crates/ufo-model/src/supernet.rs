@@ -7,11 +7,10 @@ use crate::branch::{Branch, Site};
 use crate::param::{Visit, Visitor, key, require_grad};
 use crate::router::{self, Draw};
 use crate::vit::Block;
-use crate::{Attention, Error, Ffn, Head, HeadConfig, LayerNorm, Result, Stem, Vit};
+use crate::{Attention, Error, Ffn, Head, HeadConfig, LayerNorm, Mode, Result, Stem, Vit};
 use burn_tensor::{Device, Tensor};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
-use ufo_kernels::Level;
 use ufo_nas::{
     Arch, Expert, Keys, Layout, Names, Path, SHARED, Slice, SupernetSpec, TaskShape, task_key,
 };
@@ -179,7 +178,7 @@ impl Supernet {
             stem: task.stem.clone(),
             blocks: blocks.collect(),
             norm: Site::Fixed(norm.clone()),
-            level: Level::detect(),
+            mode: Mode::default(),
         })
     }
 
@@ -202,7 +201,7 @@ impl Supernet {
             Some(own) => draw.site(next(), &self.shared.norm, own),
             None => Site::Fixed(self.shared.norm.clone()),
         };
-        Vit { stem: task.stem.clone(), blocks, norm, level: Level::detect() }
+        Vit { stem: task.stem.clone(), blocks, norm, mode: Mode::default() }
     }
 
     /// A task's FFN expert, with the norm that it runs behind.

@@ -6,10 +6,9 @@
 
 use crate::branch::Site;
 use crate::param::{Visit, Visitor, from_values};
-use crate::{Attention, Ffn, LayerNorm, Result, Stem};
+use crate::{Attention, Ffn, LayerNorm, Mode, Result, Stem};
 use burn_tensor::{Device, Tensor};
 use rand::{Rng, RngExt};
-use ufo_kernels::Level;
 use ufo_nas::{Arch, BlockSlice, Keys, Names, Slice};
 use ufo_onnx::{Attribute, Graph, Value};
 
@@ -31,9 +30,8 @@ pub struct Vit {
     pub blocks: Vec<Block>,
     /// Final norm.
     pub norm: Site<LayerNorm>,
-    /// Instructions and precision of fused operations on the CPU; the widest instructions in f32 unless
-    /// set.
-    pub level: Level,
+    /// How fused operations compute on the CPU.
+    pub mode: Mode,
 }
 
 /// Stochastic depth of one pass (arXiv 1603.09382): a factor an image for each residual branch.
@@ -94,27 +92,27 @@ impl Vit {
         let blocks = slice.blocks.iter().map(block).collect();
         let norm = Site::Fixed(LayerNorm::init(arch.dim, device));
         let stem = Stem::init(arch, rng, device);
-        Ok(Self { stem, blocks, norm, level: Level::detect() })
+        Ok(Self { stem, blocks, norm, mode: Mode::default() })
     }
 
     /// # Shapes
     /// `[b, channels, height, width]` to features `[b, d]`.
     pub fn forward(&self, images_bchw: Tensor<4>, drop_path: Option<&DropPath>) -> Tensor<2> {
-        let mut x = self.stem.forward(images_bchw, self.level);
+        let mut x = self.stem.forward(images_bchw, self.mode);
         let [b, ..] = x.dims();
         let residual = |x: Tensor<3>, branch: Tensor<3>, index: usize| match drop_path {
             Some(drop) => x + branch * drop.factors[index].clone(),
             None => x + branch,
         };
         for (index, block) in self.blocks.iter().enumerate() {
-            x = residual(x.clone(), block.attn.forward(x, self.level), 2 * index);
+            x = residual(x.clone(), block.attn.forward(x, self.mode), 2 * index);
             if index + 1 == self.blocks.len() {
                 x = x.slice([0..b, 0..1]);
             }
-            x = residual(x.clone(), block.ffn.forward(x, self.level), 2 * index + 1);
+            x = residual(x.clone(), block.ffn.forward(x, self.mode), 2 * index + 1);
         }
         let [_, _, d] = x.dims();
-        self.norm.forward(x, self.level).reshape([b, d])
+        self.norm.forward(x, self.mode).reshape([b, d])
     }
 
     /// Adds the network to an ONNX graph and returns its features, `[batch, d]`.

@@ -8,7 +8,7 @@ use ufo_data::{Augment, DatasetConfig, Preprocess, SamplerConfig};
 use ufo_eval::{ClassificationMetric, Distance, Protocol};
 use ufo_kernels::Level;
 use ufo_model::losses::Triplet;
-use ufo_model::{HeadConfig, RouterConfig};
+use ufo_model::{HeadConfig, Mode, RouterConfig};
 use ufo_nas::{Arch, Layout, Preset, Stem};
 
 mod overrides;
@@ -116,6 +116,9 @@ pub struct TrainConfig {
     pub ema: f32,
     /// Numbers that linear layers and convolutions multiply in; sums and weights are f32 in all.
     pub precision: Precision,
+    /// Compute again in the backward pass what blocks would keep from the forward one: the same bits for
+    /// less memory and more time.
+    pub recompute: bool,
     /// Threads that compute, sharing a step's tasks; 0 is one a core. Results do not depend on it.
     pub threads: usize,
     /// Loader threads a task, at least 1.
@@ -162,6 +165,13 @@ impl Precision {
     }
 }
 
+impl TrainConfig {
+    /// How fused operations compute.
+    pub fn mode(&self) -> Mode {
+        Mode { level: self.precision.level(), recompute: self.recompute }
+    }
+}
+
 impl Default for TrainConfig {
     fn default() -> Self {
         Self {
@@ -177,6 +187,7 @@ impl Default for TrainConfig {
             drop_path: 0.0,
             ema: 0.0,
             precision: Precision::F32,
+            recompute: false,
             threads: 0,
             workers: 1,
             log_every: 20,

@@ -8,6 +8,7 @@ pub mod evaluate;
 pub mod events;
 pub mod extract;
 mod log;
+pub mod memory;
 mod onnx;
 mod optimizer;
 mod step;

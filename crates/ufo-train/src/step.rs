@@ -107,7 +107,7 @@ pub fn task_step(
     let depth = leaves.arch.depth;
     let drop = DropPath::draw(config.train.drop_path, depth, n, &mut rng, &Device::flex());
     let mut vit = leaves.routed(index, &draw);
-    vit.level = config.train.precision.level();
+    vit.mode = config.train.mode();
     learn(leaves, &vit, (index, task), batch, drop.as_ref())
 }
 
@@ -124,7 +124,7 @@ pub fn path_step(
 ) -> Result<TaskStep> {
     let leaves = supernet.leaves(index);
     let mut vit = leaves.subnet(index, path, &Slice::full(&supernet.arch))?;
-    vit.level = config.train.precision.level();
+    vit.mode = config.train.mode();
     Ok(learn(leaves, &vit, (index, &config.tasks[index]), batch, None))
 }
 

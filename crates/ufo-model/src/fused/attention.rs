@@ -1,17 +1,17 @@
 //! Self-attention with its norm as one operation.
 
-use super::{Op, contiguous, gradients_of, matrix, slice, tensor, with_scratch};
+use super::{Mode, Op, contiguous, gradients_of, matrix, slice, tensor, with_scratch};
 use burn_flex::FlexTensor;
 use std::sync::Arc;
+use ufo_kernels::MatMut;
 use ufo_kernels::attention::{self, Attention, Backward, Grads, LinearGrads, Saved};
 use ufo_kernels::layer_norm::LayerNorm;
 use ufo_kernels::linear::LinearWeights;
-use ufo_kernels::{Level, MatMut};
 
 /// Of inputs `[x, norm weight, norm bias, qkv weight, qkv bias, proj weight, proj bias]`, x `[b, t, d]`.
 #[derive(Debug, Clone)]
 pub(crate) struct SelfAttention {
-    pub(crate) level: Level,
+    pub(crate) mode: Mode,
     pub(crate) heads: usize,
     pub(crate) eps: f32,
 }
@@ -34,29 +34,42 @@ impl SelfAttention {
             tokens,
         }
     }
+
+    fn save(&self, inputs: &[FlexTensor; 7]) -> Arc<Saved> {
+        let x = contiguous(&inputs[0]);
+        let mut saved = Saved::default();
+        with_scratch(|scratch| {
+            attention::save(self.mode.level, &self.of(inputs), slice(&x), &mut saved, scratch);
+        });
+        Arc::new(saved)
+    }
 }
 
 impl Op<7> for SelfAttention {
-    type Saved = Arc<Saved>;
+    /// Nothing where it is computed again.
+    type Saved = Option<Arc<Saved>>;
 
     fn forward(&self, inputs: &[FlexTensor; 7]) -> FlexTensor {
         let x = contiguous(&inputs[0]);
         let mut y = vec![0.0; slice(&x).len()];
         with_scratch(|scratch| {
-            attention::forward(self.level, &self.of(inputs), slice(&x), &mut y, scratch);
+            attention::forward(self.mode.level, &self.of(inputs), slice(&x), &mut y, scratch);
         });
         tensor(y, x.layout().shape().clone())
     }
 
     fn forward_saving(&self, inputs: &[FlexTensor; 7]) -> (FlexTensor, Self::Saved) {
+        if self.mode.recompute {
+            return (self.forward(inputs), None);
+        }
         let x = contiguous(&inputs[0]);
         let mut y = vec![0.0; slice(&x).len()];
         let mut saved = Saved::default();
         with_scratch(|scratch| {
             let rows = (slice(&x), &mut y[..]);
-            attention::forward_saving(self.level, &self.of(inputs), rows, &mut saved, scratch);
+            attention::forward_saving(self.mode.level, &self.of(inputs), rows, &mut saved, scratch);
         });
-        (tensor(y, x.layout().shape().clone()), Arc::new(saved))
+        (tensor(y, x.layout().shape().clone()), Some(Arc::new(saved)))
     }
 
     fn backward(
@@ -67,6 +80,7 @@ impl Op<7> for SelfAttention {
         _wanted: [bool; 7],
     ) -> [Option<FlexTensor>; 7] {
         let x = contiguous(&inputs[0]);
+        let saved = saved.unwrap_or_else(|| self.save(inputs));
         let of = self.of(inputs);
         let (d, e) = (of.proj.weight.cols(), of.proj.weight.rows());
         gradients_of(inputs, |grads| {
@@ -84,7 +98,9 @@ impl Op<7> for SelfAttention {
                 proj: linear(MatMut::row_major(proj, e, d), proj_bias),
             };
             let given = Backward { saved: &saved, x: slice(&x), dy: slice(gradient) };
-            with_scratch(|scratch| attention::backward(self.level, &of, &given, into, scratch));
+            with_scratch(|scratch| {
+                attention::backward(self.mode.level, &of, &given, into, scratch)
+            });
         })
     }
 }

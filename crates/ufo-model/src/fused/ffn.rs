@@ -1,16 +1,15 @@
 //! A feed-forward with its norm as one operation.
 
-use super::{Op, contiguous, gradients_of, matrix, slice, tensor, with_scratch};
+use super::{Mode, Op, contiguous, gradients_of, matrix, slice, tensor, with_scratch};
 use burn_flex::FlexTensor;
 use std::sync::Arc;
-use ufo_kernels::Level;
 use ufo_kernels::ffn::{self, Backward, FfnGrads, FfnWeights, Saved};
 use ufo_kernels::linear::LinearWeights;
 
 /// Of inputs `[x, norm weight, norm bias, fc1 weight, fc1 bias, fc2 weight, fc2 bias]`.
 #[derive(Debug, Clone)]
 pub(crate) struct FeedForward {
-    pub(crate) level: Level,
+    pub(crate) mode: Mode,
 }
 
 fn weights(inputs: &[FlexTensor; 7]) -> FfnWeights<'_> {
@@ -23,27 +22,42 @@ fn weights(inputs: &[FlexTensor; 7]) -> FfnWeights<'_> {
     }
 }
 
+impl FeedForward {
+    fn save(&self, inputs: &[FlexTensor; 7]) -> Arc<Saved> {
+        let x = contiguous(&inputs[0]);
+        let mut saved = Saved::default();
+        with_scratch(|scratch| {
+            ffn::save(self.mode.level, &weights(inputs), slice(&x), &mut saved, scratch);
+        });
+        Arc::new(saved)
+    }
+}
+
 impl Op<7> for FeedForward {
-    type Saved = Arc<Saved>;
+    /// Nothing where it is computed again.
+    type Saved = Option<Arc<Saved>>;
 
     fn forward(&self, inputs: &[FlexTensor; 7]) -> FlexTensor {
         let x = contiguous(&inputs[0]);
         let mut y = vec![0.0; slice(&x).len()];
         with_scratch(|scratch| {
-            ffn::forward(self.level, &weights(inputs), slice(&x), &mut y, scratch);
+            ffn::forward(self.mode.level, &weights(inputs), slice(&x), &mut y, scratch);
         });
         tensor(y, x.layout().shape().clone())
     }
 
     fn forward_saving(&self, inputs: &[FlexTensor; 7]) -> (FlexTensor, Self::Saved) {
+        if self.mode.recompute {
+            return (self.forward(inputs), None);
+        }
         let x = contiguous(&inputs[0]);
         let mut y = vec![0.0; slice(&x).len()];
         let mut saved = Saved::default();
         with_scratch(|scratch| {
             let rows = (slice(&x), &mut y[..]);
-            ffn::forward_saving(self.level, &weights(inputs), rows, &mut saved, scratch);
+            ffn::forward_saving(self.mode.level, &weights(inputs), rows, &mut saved, scratch);
         });
-        (tensor(y, x.layout().shape().clone()), Arc::new(saved))
+        (tensor(y, x.layout().shape().clone()), Some(Arc::new(saved)))
     }
 
     fn backward(
@@ -54,6 +68,7 @@ impl Op<7> for FeedForward {
         _wanted: [bool; 7],
     ) -> [Option<FlexTensor>; 7] {
         let x = contiguous(&inputs[0]);
+        let saved = saved.unwrap_or_else(|| self.save(inputs));
         gradients_of(inputs, |grads| {
             let [dx, norm_weight, norm_bias, fc1, bias1, fc2, bias2] = grads;
             let given = Backward { saved: &saved, x: slice(&x), dy: slice(gradient) };
@@ -67,7 +82,7 @@ impl Op<7> for FeedForward {
                 fc2_bias: Some(bias2),
             };
             with_scratch(|scratch| {
-                ffn::backward(self.level, &weights(inputs), given, into, scratch);
+                ffn::backward(self.mode.level, &weights(inputs), given, into, scratch);
             });
         })
     }

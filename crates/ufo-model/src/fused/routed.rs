@@ -22,6 +22,10 @@ impl Op<2> for StraightThrough {
         (inputs[0].clone(), ())
     }
 
+    fn kept(inputs: [FlexTensor; 2]) -> [FlexTensor; 2] {
+        inputs.map(|_| tensor(Vec::new(), [0].into()))
+    }
+
     fn backward(
         &self,
         _inputs: &[FlexTensor; 2],

@@ -1,0 +1,85 @@
+//! The formula of a step's memory against what the allocator sees.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use peak_alloc::PeakAlloc;
+use ufo_data::Batch;
+use ufo_model::{HeadConfig, TaskSpec};
+use ufo_nas::Arch;
+use ufo_train::memory::{Share, task_bytes};
+use ufo_train::{RunConfig, Workers, fresh_supernet, step_on};
+
+#[global_allocator]
+static HEAP: PeakAlloc = PeakAlloc;
+
+const PATCH: &str = "preset = \"tiny\"\nimage_size = 64\n[arch]\ndim = 96\nheads = 3\nhead_dim = 32\n\
+    ffn = 384\ndepth = 6\nstem = { kind = \"patch\", size = 8, stride = 8 }\n";
+const CONV: &str = "preset = \"demo\"\n";
+
+fn config(net: &str, tasks: usize, settings: &str) -> RunConfig {
+    let task = |index: usize| {
+        format!(
+            "[[task]]\nname = \"t{index}\"\nhead = {{ kind = \"linear\" }}\nbatch = 1\n\
+             data = {{ format = \"idx\", train = \"-\", test = \"-\" }}\n"
+        )
+    };
+    let tasks: String = (0..tasks).map(task).collect();
+    RunConfig::parse(&format!("{net}{settings}{tasks}"), &[]).unwrap()
+}
+
+fn batch(arch: &Arch, count: usize) -> Batch {
+    let [height, width] = arch.image_size;
+    Batch {
+        step: 0,
+        size: [count, 3, height, width],
+        images: vec![0.1; count * 3 * height * width],
+        labels: vec![0; count],
+        soft: None,
+        indices: vec![0; count],
+        skipped: 0,
+    }
+}
+
+/// Largest heap of a step above what was there before, and bytes of its gradients.
+fn measured(config: &RunConfig, count: usize) -> (f64, f64, Arch) {
+    let spec = |task: &ufo_train::TaskConfig| TaskSpec {
+        name: task.name.clone(),
+        head: HeadConfig::Linear,
+        classes: 10,
+    };
+    let specs: Vec<TaskSpec> = config.tasks.iter().map(spec).collect();
+    let net = fresh_supernet(config, &specs).unwrap();
+    let batches: Vec<Batch> = config.tasks.iter().map(|_| batch(&net.arch, count)).collect();
+    // Threads of their own, whose working memory is not there yet.
+    let workers = Workers::new(1, config.tasks.len()).unwrap();
+    let before = HEAP.current_usage();
+    HEAP.reset_peak_usage();
+    let step = step_on(config, &workers, &net, &batches, (0, 0.5));
+    let grads: usize = step.grads.values().map(|grad| grad.len() * size_of::<f32>()).sum();
+    ((HEAP.peak_usage() - before) as f64, grads as f64, net.arch.clone())
+}
+
+/// One test, since the heap is of the whole process.
+#[test]
+fn the_formula_is_what_the_allocator_sees() {
+    for net in [PATCH, CONV] {
+        for (recompute, fraction) in [(false, 1.0), (false, 0.25), (true, 0.25)] {
+            let settings = format!(
+                "[train]\nrecompute = {recompute}\n[router]\nother_fraction = {fraction}\n"
+            );
+            let config = config(net, 1, &settings);
+            for count in [16, 64] {
+                let (peak, _, arch) = measured(&config, count);
+                let share = Share::new(count, config.router.other_fraction, config.train.mode());
+                let ratio = peak / task_bytes(&arch, share) as f64;
+                println!(
+                    "{recompute} {fraction} {count}: {peak:.0} bytes, {ratio:.3} of the formula"
+                );
+                assert!((0.85..1.15).contains(&ratio), "{settings} {count}: {peak} bytes, {ratio}");
+            }
+        }
+        // Tasks one after the other: of the first only its gradients stay, and less than all.
+        let [one, two] = [1, 2].map(|tasks| measured(&config(net, tasks, "[train]\n"), 32));
+        assert!(two.0 - one.0 < 1.3 * two.1, "{} and {} bytes", one.0, two.0);
+    }
+}
