@@ -7,6 +7,8 @@
 //! The weights are views. A supernet's are the leading heads of three column blocks of one matrix,
 //! and their gradients may be written into such blocks. For the backward pass the forward one keeps
 //! q, k, v, o and two numbers a row, a query and a head; no matrix of tokens by tokens is ever kept.
+//! At a level of bf16 the products with weights and for their gradients are in bf16; those of q, k, v
+//! and the probabilities stay in f32.
 #![allow(unsafe_code, reason = "heads write their columns of one matrix from several threads")]
 
 mod core;

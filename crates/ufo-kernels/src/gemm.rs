@@ -6,6 +6,10 @@
 //! only where its rows are not contiguous. Goto and van de Geijn, "Anatomy of High-Performance Matrix
 //! Multiplication" (ACM TOMS 34, 2008).
 //!
+//! Factors are f32, or rounded to bf16 in pairs where the [`Level`] says so, or 8-bit integers
+//! ([`int8`](crate::int8)): the tiles multiply words of 32 bits, and all else is shared. Factors that are
+//! not f32 are always packed.
+//!
 //! Every element of C is summed over the inner dimension in blocks of a size that depends on that
 //! dimension only, so the bits do not depend on the number of threads.
 
@@ -41,7 +45,8 @@ const SHARED_LEN: usize = 1 << 20;
 /// `C = epilogue(A B)`.
 ///
 /// # Shapes
-/// `a` `[m, k]`, `b` `[k, n]` (a [`Mat`], or a [`Packed`] one made at the same level), `c` `[m, n]`.
+/// `a` `[m, k]`, `b` `[k, n]` (a [`Mat`], or a [`Packed`] one made at the same level and precision), `c`
+/// `[m, n]`.
 ///
 /// # Panics
 /// If shapes do not fit, or the level is not that of the packed operand or of this machine.

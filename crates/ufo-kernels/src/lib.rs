@@ -1,9 +1,9 @@
 //! CPU kernels of a vision transformer on slices with strides, with no tensor library.
 //!
-//! Every kernel has a forward, a backward and a plain reference in its tests, takes the SIMD
-//! [`Level`] to run at and its working memory ([`Scratch`]), splits its work over the current rayon
-//! pool, and gives the same bits for any number of threads. A wrong length is a bug of the caller
-//! and panics with the name of the argument.
+//! Every kernel has a forward, a backward (but for [`int8`]) and a plain reference in its tests, takes
+//! the SIMD [`Level`] to run at (instructions, and the precision of products) and its working memory
+//! ([`Scratch`]), splits its work over the current rayon pool, and gives the same bits for any number
+//! of threads. A wrong length is a bug of the caller and panics with the name of the argument.
 #![allow(clippy::inline_always, reason = "vector code must be inlined into its level's entry")]
 
 pub mod attention;

@@ -1,8 +1,13 @@
 //! Operands copied, as words, into the order in which tiles read them.
 #![allow(unsafe_code, reason = "elements are read and written through pointers")]
 
+use std::ptr::copy_nonoverlapping;
+
 use super::{tile::Strided, word::Word};
 use crate::simd::Simd;
+
+/// Rows that are asked for ahead, since rows far apart come as a surprise to the machine.
+const ROWS_AHEAD: usize = 16;
 
 /// Words of all panels of a right operand.
 pub(crate) fn packed_len<S: Simd, W: Word>(rows: usize, cols: usize) -> usize {
@@ -50,6 +55,7 @@ unsafe fn pack_rows<S: Simd, W: Word>(
     let (padded, depth) = (width.next_multiple_of(S::LANES), W::depth::<S>());
     for word in 0..rows.div_ceil(depth) {
         let row = word * depth;
+        from.at(row + ROWS_AHEAD, 0).prefetch(s, [depth, width]);
         for col in (0..width).step_by(S::LANES) {
             // SAFETY: the caller's promise.
             unsafe {
@@ -114,6 +120,7 @@ pub(crate) struct Left {
 /// `from` has that shape, and `to` has room for `rows`, rounded up to tiles, times the words of a row.
 #[inline(always)]
 pub(super) unsafe fn pack_tiles<S: Simd, W: Word>(
+    s: S,
     from: Strided,
     [rows, k]: [usize; 2],
     to: *mut f32,
@@ -124,9 +131,9 @@ pub(super) unsafe fn pack_tiles<S: Simd, W: Word>(
         // SAFETY: the caller's promise; the full tile is the usual case with a constant size.
         unsafe {
             if rows - row >= S::TILE_ROWS {
-                pack_tile::<S, W>(tile, [S::TILE_ROWS, k], to);
+                pack_tile::<S, W>(s, tile, [S::TILE_ROWS, k], to);
             } else {
-                pack_tile::<S, W>(tile, [rows - row, k], to);
+                pack_tile::<S, W>(s, tile, [rows - row, k], to);
             }
         }
     }
@@ -136,18 +143,18 @@ pub(super) unsafe fn pack_tiles<S: Simd, W: Word>(
 /// # Safety
 /// As [`pack_tiles`], for a tile.
 #[inline(always)]
-unsafe fn pack_tile<S: Simd, W: Word>(from: Strided, [rows, k]: [usize; 2], to: *mut f32) {
+unsafe fn pack_tile<S: Simd, W: Word>(s: S, from: Strided, [rows, k]: [usize; 2], to: *mut f32) {
     let depth = W::depth::<S>();
     for word in 0..k / depth {
         let (from, to) = (from.at(0, word * depth), to.wrapping_add(word * S::TILE_ROWS));
         // SAFETY: the caller's promise.
-        unsafe { pack_tile_column::<S, W>(from, [rows, depth], to) };
+        unsafe { pack_tile_column::<S, W>(s, from, [rows, depth], to) };
     }
     if !k.is_multiple_of(depth) {
         let word = k / depth;
         let (from, to) = (from.at(0, word * depth), to.wrapping_add(word * S::TILE_ROWS));
         // SAFETY: the caller's promise.
-        unsafe { pack_tile_column::<S, W>(from, [rows, k % depth], to) };
+        unsafe { pack_tile_column::<S, W>(s, from, [rows, k % depth], to) };
     }
 }
 
@@ -156,18 +163,24 @@ unsafe fn pack_tile<S: Simd, W: Word>(from: Strided, [rows, k]: [usize; 2], to: 
 /// # Safety
 /// As [`pack_tiles`], for a column of words of a tile.
 #[inline(always)]
-unsafe fn pack_tile_column<S: Simd, W: Word>(from: Strided, [rows, n]: [usize; 2], to: *mut f32) {
+unsafe fn pack_tile_column<S: Simd, W: Word>(
+    s: S,
+    from: Strided,
+    [rows, n]: [usize; 2],
+    to: *mut f32,
+) {
     let Strided { start, row_stride, col_stride } = from;
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; a tile has no more rows than a vector lanes.
     unsafe {
-        if row_stride == 1 {
-            for row in 0..rows {
-                *to.add(row) = W::gather::<S>(start.add(row), col_stride, n);
-            }
-        } else {
+        if row_stride != 1 {
             for row in 0..rows {
                 *to.add(row) = W::gather::<S>(start.add(row * row_stride), col_stride, n);
             }
+        } else if W::IN_PLACE {
+            copy_nonoverlapping(start, to, rows);
+        } else {
+            let column = Strided { start, row_stride: col_stride, col_stride: 1 };
+            s.store_first(to, rows, W::read(s, column, n, rows));
         }
     }
 }

@@ -68,14 +68,14 @@ pub(crate) trait Word: Copy {
     /// `block` lies inside of A, and `to` has room for its rows, rounded up to tiles, times the words of
     /// a row; the first block of a row is made before others.
     #[inline(always)]
-    unsafe fn pack_left<S: Simd>(self, _: S, block: LeftBlock, to: *mut f32) -> Left {
+    unsafe fn pack_left<S: Simd>(self, s: S, block: LeftBlock, to: *mut f32) -> Left {
         let LeftBlock { from, shape, .. } = block;
         // SAFETY: the caller's promise.
         unsafe {
             if from.col_stride == 1 && !Self::IN_PLACE {
                 pack_rows_of_words::<S, Self>(from, shape, to)
             } else {
-                pack_tiles::<S, Self>(from, shape, to)
+                pack_tiles::<S, Self>(s, from, shape, to)
             }
         }
     }

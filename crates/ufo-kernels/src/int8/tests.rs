@@ -1,7 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{assert_same_for_any_threads, assert_within, doubles, fixed_cases, values};
+use crate::{
+    Vectors,
+    testing::{assert_same_for_any_threads, assert_within, doubles, fixed_cases, values},
+};
 
 /// The integers of a row or column and its scale, by the definition.
 fn integers(values: &[f32]) -> (Vec<i64>, f32) {
@@ -251,4 +254,13 @@ fn empty_matrices_are_taken() {
 fn too_many_rows_are_refused() {
     let data = vec![0.0; MAX_ROWS + 1];
     let _ = Quantized::new(Level::detect(), Mat::row_major(&data, MAX_ROWS + 1, 1));
+}
+
+#[test]
+#[should_panic(expected = "b: for Level")]
+fn weights_for_other_vectors_are_refused() {
+    let quantized = Quantized::new(Vectors::Wide.into(), Mat::row_major(&[1.0; 6], 2, 3));
+    let (a, mut c) = ([1.0; 2], [0.0; 3]);
+    let (a, c) = (Mat::row_major(&a, 1, 2), MatMut::row_major(&mut c, 1, 3));
+    gemm(Vectors::Portable.into(), (a, &quantized), c, Epilogue::Store, &mut Scratch::new());
 }
