@@ -60,6 +60,10 @@ fn decode_unguarded(bytes: &[u8]) -> Result<Image, Error> {
     if bytes.starts_with(&jpeg::MAGIC) {
         return jpeg::decode(bytes).map(on_white);
     }
+    decode_by_image(bytes).map(on_white)
+}
+
+fn decode_by_image(bytes: &[u8]) -> Result<DynamicImage, Error> {
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_DECODER_BYTES);
     let mut reader = ImageReader::new(Cursor::new(bytes))
@@ -79,7 +83,7 @@ fn decode_unguarded(bytes: &[u8]) -> Result<Image, Error> {
     let orientation = decoder.orientation().map_err(reason_of)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(reason_of)?;
     image.apply_orientation(orientation);
-    Ok(on_white(image))
+    Ok(image)
 }
 
 /// Refuses what is too large, or has no pixels.

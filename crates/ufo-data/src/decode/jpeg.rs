@@ -51,3 +51,61 @@ pub(super) fn decode(bytes: &[u8]) -> Result<DynamicImage, Error> {
 fn reason_of(error: DecodeErrors) -> Error {
     Error::Decode { reason: format!("JPEG: {error}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use image::{ExtendedColorType, ImageEncoder, codecs::jpeg::JpegEncoder};
+
+    use super::*;
+    use crate::decode::decode_by_image;
+
+    /// A JPEG file of noise over slopes.
+    fn file(width: u32, height: u32, color: ExtendedColorType, quality: u8) -> Vec<u8> {
+        let channels = u32::from(color.channel_count());
+        let values: Vec<u8> = (0..width * height * channels)
+            .map(|at| {
+                (at / channels % width * 3 + at / (channels * width) * 2 + at * at % 41) as u8
+            })
+            .collect();
+        let mut bytes = Vec::new();
+        let encoder = JpegEncoder::new_with_quality(&mut bytes, quality);
+        encoder.write_image(&values, width, height, color).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn the_pixels_are_those_of_image() {
+        for color in [ExtendedColorType::Rgb8, ExtendedColorType::L8] {
+            for (width, height) in [(1, 1), (8, 8), (17, 9), (64, 33), (200, 150)] {
+                for quality in [20, 75, 100] {
+                    let bytes = file(width, height, color, quality);
+                    let want = decode_by_image(&bytes).unwrap();
+                    assert_eq!(decode(&bytes).unwrap(), want, "{color:?} {width} x {height}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn attack_truncation_is_what_it_is_to_image() {
+        let bytes = file(40, 30, ExtendedColorType::Rgb8, 75);
+        for length in 3..bytes.len() {
+            let (got, want) = (decode(&bytes[..length]), decode_by_image(&bytes[..length]));
+            match (got, want) {
+                (Ok(got), Ok(want)) => assert_eq!(got, want, "{length} bytes"),
+                (Err(Error::Decode { .. }), Err(Error::Decode { .. })) => {}
+                (got, want) => panic!("{length} bytes: {:?}, {:?}", got.is_ok(), want.is_ok()),
+            }
+        }
+    }
+
+    #[test]
+    fn attack_header_claims_a_gigantic_image() {
+        let mut bytes = file(8, 8, ExtendedColorType::Rgb8, 75);
+        // After the marker of the frame: length and depth, then height and width.
+        let frame = bytes.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
+        bytes[frame + 5..frame + 9].fill(0xFF);
+        let error = decode(&bytes).unwrap_err();
+        assert!(matches!(error, Error::TooLarge { width: 65535, height: 65535, .. }), "{error}");
+    }
+}

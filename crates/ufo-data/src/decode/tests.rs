@@ -113,8 +113,9 @@ fn encode_png_is_read_back_and_refuses_a_wrong_length() {
 
 proptest::proptest! {
     #[test]
-    fn mutated_files_never_panic(position in 0usize..60, value: u8, which in 0usize..4) {
-        let format = [ImageFormat::Png, ImageFormat::Bmp, ImageFormat::Pnm, ImageFormat::WebP];
+    fn mutated_files_never_panic(position in 0usize..700, value: u8, which in 0usize..5) {
+        use ImageFormat::{Bmp, Jpeg, Png, Pnm, WebP};
+        let format = [Png, Bmp, Pnm, WebP, Jpeg];
         let mut bytes = encoded(&two_by_one(), format[which]);
         let position = position % bytes.len();
         bytes[position] = value;

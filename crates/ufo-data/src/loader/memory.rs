@@ -44,9 +44,9 @@ mod tests {
     fn zeros_of_any_length_can_be_written() {
         for len in [0, 1, HUGE / 4, HUGE, 3 * HUGE + 5] {
             let mut values = zeros(len);
-            assert!(values.len() == len && values.iter().all(|&value| value == 0.0));
+            assert_eq!(values, vec![0.0; len]);
             values.fill(1.0);
-            assert!(values.iter().all(|&value| value == 1.0));
+            assert_eq!(values, vec![1.0; len]);
         }
     }
 }

@@ -14,6 +14,8 @@ use super::Built;
 
 /// The samples of a step; none after the last.
 type Plan = Box<dyn FnMut(u64) -> Option<Vec<usize>> + Send>;
+/// Makes a step of its samples; none when the flag was raised meanwhile.
+type Build<'a> = &'a dyn Fn(u64, Vec<usize>, &AtomicBool) -> Option<Built>;
 
 pub(super) struct Pipeline {
     shared: Arc<Shared>,
@@ -153,7 +155,7 @@ impl Shared {
     }
 }
 
-fn work(shared: &Shared, build: &dyn Fn(u64, Vec<usize>, &AtomicBool) -> Option<Built>) {
+fn work(shared: &Shared, build: Build) {
     let _report = ReportPanic(shared);
     while let Some((step, indices)) = shared.take() {
         let Some(built) = build(step, indices, &shared.closed) else { return };
@@ -185,14 +187,15 @@ mod tests {
     use super::*;
     use crate::Error;
 
-    fn built(step: u64) -> Option<Built> {
-        Some(Built { batch: Err(Error::config("step", step, "")), broken: Vec::new() })
+    fn built(step: u64) -> Built {
+        Built { batch: Err(Error::config("step", step, "")), broken: Vec::new() }
     }
 
     #[test]
     fn a_panic_of_a_worker_reaches_the_receiver() {
-        let build =
-            |step, _, _: &AtomicBool| if step == 2 { panic!("on purpose") } else { built(step) };
+        let build = |step, _, _: &AtomicBool| {
+            if step == 2 { panic!("on purpose") } else { Some(built(step)) }
+        };
         let mut pipeline = Pipeline::start([1, 1], 0, |_| Some(Vec::new()), build);
         assert!(matches!(pipeline.receive(), Delivery::Built(_)));
         assert!(matches!(pipeline.receive(), Delivery::Built(_)));
@@ -202,7 +205,7 @@ mod tests {
     #[test]
     fn steps_come_in_order_to_the_end() {
         let plan = |step| (step < 20).then(Vec::new);
-        let mut pipeline = Pipeline::start([3, 5], 4, plan, |step, _, _| built(step));
+        let mut pipeline = Pipeline::start([3, 5], 4, plan, |step, _, _| Some(built(step)));
         for step in 4..20 {
             assert_eq!(pipeline.step(), step);
             let Delivery::Built(built) = pipeline.receive() else { panic!("step {step}") };
@@ -218,7 +221,7 @@ mod tests {
         let build = move |step: u64, _, _: &AtomicBool| {
             let mut begun = count.lock().unwrap();
             *begun = step.max(*begun);
-            built(step)
+            Some(built(step))
         };
         let mut pipeline = Pipeline::start([2, 3], 0, |_| Some(Vec::new()), build);
         for step in 0..50 {

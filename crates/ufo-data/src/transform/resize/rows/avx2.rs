@@ -54,7 +54,7 @@ pub(super) fn horizontal(rows: [&[u8]; 2], columns: &Weights, out: &mut [u8]) {
 fn horizontal_of<const N: usize>(rows: [&[u8]; 2], columns: &Weights, out: &mut [u8]) {
     let pitch = out.len() / 6;
     let mut planes = out.chunks_exact_mut(pitch).map(|plane| plane.as_chunks_mut::<PIXELS>().0);
-    let planes: [_; 6] = std::array::from_fn(|_| planes.next().expect("six planes"));
+    let mut planes: [_; 6] = std::array::from_fn(|_| planes.next().expect("six planes"));
     let source = Source::new(rows, columns);
     let to_planes = both_halves(&PLANES);
     let last = columns.first.len() - 1;
@@ -72,12 +72,17 @@ fn horizontal_of<const N: usize>(rows: [&[u8]; 2], columns: &Weights, out: &mut 
         let pixels = _mm256_shuffle_epi8(pixels, to_planes);
         let above = _mm256_castsi256_si128(pixels);
         let below = _mm256_extracti128_si256::<1>(pixels);
-        planes[0][four] = _mm_extract_epi32::<0>(above).to_le_bytes();
-        planes[1][four] = _mm_extract_epi32::<1>(above).to_le_bytes();
-        planes[2][four] = _mm_extract_epi32::<2>(above).to_le_bytes();
-        planes[3][four] = _mm_extract_epi32::<0>(below).to_le_bytes();
-        planes[4][four] = _mm_extract_epi32::<1>(below).to_le_bytes();
-        planes[5][four] = _mm_extract_epi32::<2>(below).to_le_bytes();
+        let channels = [
+            _mm_extract_epi32::<0>(above),
+            _mm_extract_epi32::<1>(above),
+            _mm_extract_epi32::<2>(above),
+            _mm_extract_epi32::<0>(below),
+            _mm_extract_epi32::<1>(below),
+            _mm_extract_epi32::<2>(below),
+        ];
+        for (plane, values) in planes.iter_mut().zip(channels) {
+            plane[four] = values.to_le_bytes();
+        }
     }
 }
 
