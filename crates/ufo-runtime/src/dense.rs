@@ -112,7 +112,7 @@ impl Dense {
         match &self.weight {
             Weight::Floats(weight) => gemm_alone(self.level, (x, weight), y, epilogue, scratch),
             Weight::Bytes(weight) => {
-                int8::gemm_alone(self.level, (x, weight), y, epilogue, scratch)
+                int8::gemm_alone(self.level, (x, weight), y, epilogue, scratch);
             }
         }
     }

@@ -62,7 +62,8 @@ fn measured(config: &RunConfig, count: usize) -> (f64, f64, Arch) {
 /// One test, since the heap is of the whole process.
 #[test]
 fn the_formula_is_what_the_allocator_sees() {
-    for net in [PATCH, CONV] {
+    // A convolutional stem has buffers of its own, whatever the batch.
+    for (net, stem_bytes) in [(PATCH, 0.0), (CONV, 4e6)] {
         for (recompute, fraction) in [(false, 1.0), (false, 0.25), (true, 0.25)] {
             let settings = format!(
                 "[train]\nrecompute = {recompute}\n[router]\nother_fraction = {fraction}\n"
@@ -71,15 +72,15 @@ fn the_formula_is_what_the_allocator_sees() {
             for count in [16, 64] {
                 let (peak, _, arch) = measured(&config, count);
                 let share = Share::new(count, config.router.other_fraction, config.train.mode());
-                let ratio = peak / task_bytes(&arch, share) as f64;
-                println!(
-                    "{recompute} {fraction} {count}: {peak:.0} bytes, {ratio:.3} of the formula"
+                let told = task_bytes(&arch, share) as f64;
+                assert!(
+                    (0.85 * told..1.15 * told + stem_bytes).contains(&peak),
+                    "{settings} {count}: {peak} bytes, told {told}"
                 );
-                assert!((0.85..1.15).contains(&ratio), "{settings} {count}: {peak} bytes, {ratio}");
             }
         }
-        // Tasks one after the other: of the first only its gradients stay, and less than all.
+        // Tasks one after the other: of the first only its gradients stay, besides those of the second.
         let [one, two] = [1, 2].map(|tasks| measured(&config(net, tasks, "[train]\n"), 32));
-        assert!(two.0 - one.0 < 1.3 * two.1, "{} and {} bytes", one.0, two.0);
+        assert!(two.0 - one.0 < 2.0 * two.1, "{} and {} bytes", one.0, two.0);
     }
 }

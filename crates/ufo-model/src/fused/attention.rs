@@ -99,7 +99,7 @@ impl Op<7> for SelfAttention {
             };
             let given = Backward { saved: &saved, x: slice(&x), dy: slice(gradient) };
             with_scratch(|scratch| {
-                attention::backward(self.mode.level, &of, &given, into, scratch)
+                attention::backward(self.mode.level, &of, &given, into, scratch);
             });
         })
     }
