@@ -2,9 +2,9 @@
 //!
 //! `cargo run --release -p ufo-data --example loader_speed -- PATH [side] [batches] [workers]`
 //!
-//! PATH is a folder of class folders of images or what IDX files begin with, as `data/emoji/train`. Random resized crop, flip,
-//! normalize, batches of 64. First epochs of at most 2 batches from fresh loaders, as `ufo bench` times
-//! `loader-jpeg`; then one stream of `batches`, with this process's resident memory along the way.
+//! PATH is a folder of class folders of images or what IDX files begin with, as `data/emoji/train`.
+//! Random resized crop, flip, normalize, batches of 64. First 2 batches of fresh loaders, as `ufo bench`
+//! times `loader-jpeg`; then one stream of `batches`, with this process's resident memory on the way.
 
 use std::{error::Error, fs, path::Path, sync::Arc, time::Instant};
 
