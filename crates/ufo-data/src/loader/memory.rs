@@ -17,10 +17,6 @@ pub(super) fn zeros(len: usize) -> Vec<f32> {
 
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 fn advise(values: &mut [f32]) {
-    unsafe extern "C" {
-        fn madvise(start: *mut u8, length: usize, advice: i32) -> i32;
-    }
-    const MADV_HUGEPAGE: i32 = 14;
     let bytes = std::mem::size_of_val(values);
     let start: *mut u8 = values.as_mut_ptr().cast();
     let before = start.align_offset(HUGE);
@@ -30,7 +26,7 @@ fn advise(values: &mut [f32]) {
     let length = (bytes - before) / HUGE * HUGE;
     // SAFETY: the range is inside of the slice, and the advice leaves its contents alone. A system
     // without huge pages refuses, which does no harm.
-    unsafe { madvise(start.add(before), length, MADV_HUGEPAGE) };
+    unsafe { libc::madvise(start.add(before).cast(), length, libc::MADV_HUGEPAGE) };
 }
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
