@@ -123,10 +123,10 @@ pub fn gemm<'a>(
     gemm::gemm(level, (a, b.integers()), c, epilogue, scratch);
 }
 
-/// [`gemm`] in this thread alone, for callers that split their work themselves: the same bits.
+/// [`gemm()`] in this thread alone, for callers that split their work themselves: the same bits.
 ///
 /// # Panics
-/// As [`gemm`].
+/// As [`gemm()`].
 pub fn gemm_alone<'a>(
     level: Level,
     (a, b): (Mat<'a>, &'a Quantized),
