@@ -2,7 +2,7 @@
 
 use proptest::test_runner::{Config, RngSeed};
 
-use crate::Level;
+use crate::{Level, Mat, MatMut};
 
 /// So many random cases, the same in each run.
 pub(crate) fn fixed_cases(cases: u32) -> Config {
@@ -20,6 +20,41 @@ pub(crate) fn values(seed: u64, len: usize) -> Vec<f32> {
         ((z ^ (z >> 31)) >> 40) as f32 / 8_388_608.0 - 1.0
     };
     std::iter::repeat_with(next).take(len).collect()
+}
+
+/// A matrix of values inside a larger one, row-major or column-major.
+pub(crate) struct Stored {
+    pub(crate) data: Vec<f32>,
+    pub(crate) shape: [usize; 2],
+    pub(crate) strides: [usize; 2],
+}
+
+impl Stored {
+    pub(crate) fn new(seed: u64, shape: [usize; 2], transposed: bool) -> Self {
+        let pad = (seed % 4) as usize;
+        let strides = if transposed { [1, shape[0] + pad] } else { [shape[1] + pad, 1] };
+        Self { data: values(seed, (shape[0] + pad) * (shape[1] + pad)), shape, strides }
+    }
+
+    pub(crate) fn mat(&self) -> Mat<'_> {
+        Mat::new(&self.data, self.shape, self.strides)
+    }
+
+    pub(crate) fn mat_mut(&mut self) -> MatMut<'_> {
+        MatMut::new(&mut self.data, self.shape, self.strides)
+    }
+
+    pub(crate) fn at(&self, row: usize, col: usize) -> f64 {
+        f64::from(self.mat().at(row, col))
+    }
+
+    pub(crate) fn row(&self, row: usize) -> Vec<f32> {
+        (0..self.shape[1]).map(|col| self.mat().at(row, col)).collect()
+    }
+
+    pub(crate) fn col(&self, col: usize) -> Vec<f32> {
+        (0..self.shape[0]).map(|row| self.mat().at(row, col)).collect()
+    }
 }
 
 /// The same values in double precision.

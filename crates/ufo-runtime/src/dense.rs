@@ -1,14 +1,12 @@
 //! A linear layer whose weight is packed once.
 
-use serde::{Deserialize, Serialize};
 use ufo_kernels::gemm::{Epilogue, Packed, gemm_alone};
 use ufo_kernels::int8::{self, Quantized};
 use ufo_kernels::{Level, Mat, MatMut, Scratch};
 
 /// In which numbers the layers of a model multiply. Sums, norms, softmax, GELU and what lies between
 /// layers are f32 in all of them, and so are the products of queries, keys and values.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// 32-bit floats: the supernet's outputs bit for bit.
     #[default]

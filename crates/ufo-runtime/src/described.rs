@@ -68,10 +68,15 @@ impl Described {
     }
 
     /// Refuses what no extraction writes.
-    fn validate(&self) -> Result<(), String> {
+    pub(crate) fn validate(&self) -> Result<(), String> {
         let said = |error: ufo_nas::Error| error.to_string();
+        // Before what relies on its bounds.
+        self.arch.validate().map_err(said)?;
         self.slice.validate(&self.arch).map_err(said)?;
         self.preprocess.validate().map_err(|error| error.to_string())?;
+        if self.tasks.is_empty() {
+            return Err("tasks: must be at least one".into());
+        }
         if self.preprocess.size != self.arch.image_size || self.arch.channels != 3 {
             return Err(
                 "preprocess.size and arch.image_size must agree, and arch.channels be 3".into()
@@ -138,5 +143,61 @@ impl Described {
             "mean": self.preprocess.mean, "std": self.preprocess.std,
             "first_conv": "patch_embed.proj", "classifier": "head"});
         Some((args, cfg))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ufo_nas::Preset;
+
+    fn sound() -> Value {
+        let arch = Preset::Demo.arch();
+        let task = DescribedTask {
+            name: "digits".to_string(),
+            head: HeadShape::Linear { classes: 2 },
+            classes: vec!["0".to_string(), "1".to_string()],
+            path: Path::from_sites(&arch, &vec![ufo_nas::Expert::Task; arch.routed_sites()])
+                .unwrap(),
+        };
+        let preprocess = Preprocess { size: arch.image_size, ..Preprocess::default() };
+        let slice = Slice::full(&arch);
+        Described { arch, slice, preprocess, tasks: vec![task] }.config()
+    }
+
+    /// What reading says of a `config.json`.
+    fn read(config: &str) -> Result<Described> {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(CONFIG), config).unwrap();
+        Described::read(folder.path())
+    }
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        let config = sound();
+        assert_eq!(read(&config.to_string()).unwrap().config(), config);
+    }
+
+    #[test]
+    fn wrong_descriptions_are_refused_with_file_and_key() {
+        for (key, value, said) in [
+            ("/ufo/arch/depth", json!(0), "depth = 0"),
+            ("/ufo/arch/ffn", json!(1 << 40), "ffn = 1099511627776"),
+            ("/ufo/slice/blocks", json!([]), "slice.blocks"),
+            ("/ufo/slice/blocks/0/heads", json!(9), "heads = 9"),
+            ("/ufo/preprocess/size", json!([16, 16]), "preprocess.size and arch.image_size"),
+            ("/ufo/tasks", json!([]), "at least one"),
+            ("/ufo/tasks/0/head/classes", json!(3), "head.classes is 3, but 2 classes are named"),
+            ("/ufo/tasks/0/path/attn", json!(["task"]), "attn"),
+            ("/ufo/tasks/0/head/kind", json!("none"), "section `ufo`"),
+        ] {
+            let mut config = sound();
+            *config.pointer_mut(key).unwrap() = value;
+            let message = read(&config.to_string()).unwrap_err().to_string();
+            assert!(message.contains(CONFIG) && message.contains(said), "{key}: {message}");
+        }
+        let missing = Described::read(FilePath::new("/nothing/here")).unwrap_err().to_string();
+        assert!(missing.contains("/nothing/here/config.json"), "{missing}");
+        assert!(read("{").unwrap_err().to_string().contains(CONFIG));
     }
 }

@@ -36,13 +36,15 @@ impl Model {
     /// Builds the networks from named weights that came `from` a file.
     ///
     /// # Errors
-    /// Names the tensor that is missing, unexpected or of another shape.
+    /// Names the key that is out of range, or the tensor that is missing, unexpected or of another shape.
     pub fn new(
         described: Described,
         state: &State,
         from: &str,
         precision: Precision,
     ) -> Result<Self> {
+        let wrong = |reason| Error::Config { file: from.to_string(), reason };
+        described.validate().map_err(wrong)?;
         let level = Level::detect();
         let built = Built::default();
         let mut parts = Parts { described: &described, state, from, level, precision, built };

@@ -267,9 +267,12 @@ fn card(described: &Described, extracted: &Extracted) -> String {
          multiply-accumulates a task and image, input {height}x{width}.\n\n\
          | task | output | path (attention and FFN of each block; s shared, t task) |\n|---|---|---|\n{rows}\n\
          `ufo predict FOLDER IMAGE…` runs it; `model.onnx` runs in any ONNX runtime (input `image`, \
-         an output a task, preprocessing and labels in its metadata).\n",
+         an output a task, preprocessing and labels in its metadata){}.\n",
         extracted.tasks.join(", "),
         extracted.params,
         extracted.macs as f64 / 1e6,
+        extracted
+            .int8_max_rel_err
+            .map_or("", |_| "; `model.int8.onnx` the same with 8-bit weights"),
     )
 }

@@ -20,6 +20,11 @@ enum Runner {
 impl Runner {
     fn open(place: &Path, precision: Precision) -> Result<Self> {
         match place.extension() {
+            Some(ending) if ending == "onnx" && precision != Precision::F32 => bail!(
+                "--precision {}: an ONNX file has its own; name the folder {}",
+                precision.name(),
+                folder_of(place)?.display()
+            ),
             Some(ending) if ending == "onnx" => Ok(Self::Onnx(Onnx::open(place)?)),
             _ => Ok(Self::Folder(Model::open(place, precision)?)),
         }

@@ -3,35 +3,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     Vectors,
-    testing::{fixed_cases, values},
+    testing::{Stored, fixed_cases, values},
 };
-
-/// A matrix of values inside a larger one, row-major or column-major.
-struct Stored {
-    data: Vec<f32>,
-    shape: [usize; 2],
-    strides: [usize; 2],
-}
-
-impl Stored {
-    fn new(seed: u64, shape: [usize; 2], transposed: bool) -> Self {
-        let pad = (seed % 4) as usize;
-        let strides = if transposed { [1, shape[0] + pad] } else { [shape[1] + pad, 1] };
-        Self { data: values(seed, (shape[0] + pad) * (shape[1] + pad)), shape, strides }
-    }
-
-    fn mat(&self) -> Mat<'_> {
-        Mat::new(&self.data, self.shape, self.strides)
-    }
-
-    fn mat_mut(&mut self) -> MatMut<'_> {
-        MatMut::new(&mut self.data, self.shape, self.strides)
-    }
-
-    fn at(&self, row: usize, col: usize) -> f64 {
-        f64::from(self.mat().at(row, col))
-    }
-}
 
 fn gelu_f64(x: f64) -> f64 {
     // Integral of the density by Simpson's rule: slow, but not the kernel's formula.

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     Vectors,
-    testing::{assert_same_for_any_threads, assert_within, doubles, fixed_cases, values},
+    testing::{Stored, assert_same_for_any_threads, assert_within, doubles, fixed_cases, values},
 };
 
 /// The integers of a row or column and its scale, by the definition.
@@ -14,33 +14,6 @@ fn integers(values: &[f32]) -> (Vec<i64>, f32) {
     }
     let inverse = 127.0 / largest;
     (values.iter().map(|x| (x * inverse).round_ties_even() as i64).collect(), largest / 127.0)
-}
-
-/// A matrix of values inside a larger one, row-major or column-major.
-struct Stored {
-    data: Vec<f32>,
-    shape: [usize; 2],
-    strides: [usize; 2],
-}
-
-impl Stored {
-    fn new(seed: u64, shape: [usize; 2], transposed: bool) -> Self {
-        let pad = (seed % 4) as usize;
-        let strides = if transposed { [1, shape[0] + pad] } else { [shape[1] + pad, 1] };
-        Self { data: values(seed, (shape[0] + pad) * (shape[1] + pad)), shape, strides }
-    }
-
-    fn mat(&self) -> Mat<'_> {
-        Mat::new(&self.data, self.shape, self.strides)
-    }
-
-    fn row(&self, row: usize) -> Vec<f32> {
-        (0..self.shape[1]).map(|col| self.mat().at(row, col)).collect()
-    }
-
-    fn col(&self, col: usize) -> Vec<f32> {
-        (0..self.shape[0]).map(|row| self.mat().at(row, col)).collect()
-    }
 }
 
 /// The product by plain loops, with the same roundings in f32.

@@ -106,10 +106,19 @@ fn bytes_are_judged(run: &str, folder: &Path) {
     assert!(size("model.int8.onnx") * 2 < size("model.onnx"));
     let error = json(&out.join("manifest.json"))["parity"]["int8_max_rel_err"].as_f64().unwrap();
     assert!(error > 0.0 && error < 0.2, "{error}");
+    let onnx = format!("{place}/model.int8.onnx");
+    for (model, precision, word) in [
+        (&onnx, "bf16", "an ONNX file has its own; name the folder"),
+        (&place, "f16", "must be one of f32, bf16, int8"),
+    ] {
+        let output = ufo(&["eval", "--run", run, "--model", model, "--precision", precision]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains(word), "{said}");
+    }
     let mut config = json(&out.join("config.json"));
     config["ufo"]["tasks"][1]["name"] = "cats".into();
     fs::write(out.join("config.json"), config.to_string()).unwrap();
-    let output = ufo(&["eval", "--run", run, "--model", &format!("{place}/model.int8.onnx")]);
+    let output = ufo(&["eval", "--run", run, "--model", &onnx]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("task `cats`, but the run has: digits, emoji"), "{said}");
 }
