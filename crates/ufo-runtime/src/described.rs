@@ -182,7 +182,7 @@ mod tests {
     fn wrong_descriptions_are_refused_with_file_and_key() {
         for (key, value, said) in [
             ("/ufo/arch/depth", json!(0), "depth = 0"),
-            ("/ufo/arch/ffn", json!(1 << 40), "ffn = 1099511627776"),
+            ("/ufo/arch/ffn", json!(1_u64 << 40), "ffn = 1099511627776"),
             ("/ufo/slice/blocks", json!([]), "slice.blocks"),
             ("/ufo/slice/blocks/0/heads", json!(9), "heads = 9"),
             ("/ufo/preprocess/size", json!([16, 16]), "preprocess.size and arch.image_size"),
