@@ -120,7 +120,8 @@ fn norms(criterion: &mut Criterion) {
         layer_norm::forward(level, &norm, &x, &mut y, &mut stats);
     });
     bench(criterion, "layer norm backward", |level| {
-        let given = layer_norm::Backward { weight: &weight, x: &x, stats: &stats, dy: &x };
+        let given =
+            layer_norm::Backward { weight: &weight, x: &x, stats: &stats, dy: &x, past: None };
         let grads = layer_norm::Grads { dx: &mut y, dweight: &mut dweight, dbias: &mut dbias };
         layer_norm::backward(level, &given, grads, &mut scratch);
     });
@@ -191,7 +192,7 @@ fn attentions(criterion: &mut Criterion) {
                 .map(|(weight, bias)| LinearGrads { weight, bias: Some(bias) }),
             proj: LinearGrads { weight: p, bias: Some(bp) },
         };
-        let given = attention::Backward { saved: &saved, x: &x, dy: &dy };
+        let given = attention::Backward { saved: &saved, x: &x, dy: &dy, past: &dy };
         attention::backward(level, &layer, &given, grads, &mut scratch);
     });
 }
@@ -223,7 +224,7 @@ fn feed_forwards(criterion: &mut Criterion) {
             fc2_weight: &mut fc2_weight,
             fc2_bias: Some(&mut fc2_bias),
         };
-        let given = ffn::Backward { saved: &saved, x: &x, dy: &dy };
+        let given = ffn::Backward { saved: &saved, x: &x, dy: &dy, past: &dy };
         ffn::backward(level, &weights, given, grads, &mut scratch);
     });
 }

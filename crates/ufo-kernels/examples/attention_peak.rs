@@ -127,7 +127,7 @@ impl Step {
             proj: LinearGrads { weight: MatMut::row_major(dproj, d, d), bias: Some(bp) },
         };
         let start = now();
-        let given = Backward { saved: &self.saved, x, dy };
+        let given = Backward { saved: &self.saved, x, dy, past: dy };
         attention::backward(level, layer, &given, grads, &mut self.scratch);
         [forward, now() - start]
     }

@@ -108,7 +108,7 @@ fn report_ffn(level: Level, name: &str, [m, d, f]: [usize; 3]) {
         ffn::backward(
             level,
             &weights,
-            Backward { saved: &saved, x: &x, dy: &dy },
+            Backward { saved: &saved, x: &x, dy: &dy, past: &dy },
             grads,
             &mut scratch,
         );

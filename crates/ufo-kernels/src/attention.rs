@@ -1,8 +1,8 @@
-//! Pre-norm multi-head self-attention (arXiv 1706.03762, 2010.11929), without the residual.
+//! Pre-norm multi-head self-attention (arXiv 1706.03762, 2010.11929) with its residual.
 //!
 //! ```text
 //! n = layer_norm(x)          q, k, v = n Wq + bq, n Wk + bk, n Wv + bv
-//! o = heads of softmax(q k^T / sqrt(head_dim)) v          y = o Wp + bp
+//! o = heads of softmax(q k^T / sqrt(head_dim)) v          y = x + o Wp + bp
 //! ```
 //! The weights are views. A supernet's are the leading heads of three column blocks of one matrix,
 //! and their gradients may be written into such blocks. For the backward pass the forward one keeps
@@ -56,8 +56,11 @@ pub struct Backward<'a> {
     pub saved: &'a Saved,
     /// The input of the forward pass, `[batch * tokens, d]`.
     pub x: &'a [f32],
-    /// The gradient of the output, `[batch * tokens, d]`.
+    /// The gradient of what the layers add to x, `[batch * tokens, d]`.
     pub dy: &'a [f32],
+    /// The gradient that reaches x past the layers, `[batch * tokens, d]`: `dy` again, unless what they
+    /// add was scaled.
+    pub past: &'a [f32],
 }
 
 /// A linear layer's gradients.
@@ -216,7 +219,9 @@ fn run(
     mix(level, shape, qkv, Mixed { o, largest, inverse }, inner);
     if let Some(y) = y {
         let (o, y) = (Mat::row_major(o, rows, e), MatMut::row_major(y, rows, d));
-        linear::forward(level, &attention.proj, o, y, inner);
+        let LinearWeights { weight, bias } = attention.proj;
+        let epilogue = Epilogue::Bias { bias, residual: Some(Mat::row_major(x, rows, d)) };
+        gemm(level, (o, weight), y, epilogue, inner);
     }
 }
 
@@ -238,7 +243,7 @@ pub fn backward(
     grads: Grads,
     scratch: &mut Scratch,
 ) {
-    let Backward { saved, x, dy } = *given;
+    let Backward { saved, x, dy, past } = *given;
     let shape = attention.shape(x.len(), dy.len());
     let Shape { rows, d, e, .. } = shape;
     assert!(
@@ -272,7 +277,8 @@ pub fn backward(
         gemm(level, (dy, weights.weight.transposed()), d_norm, epilogue, inner);
     }
     let weight = attention.norm.weight;
-    let given = layer_norm::Backward { weight, x, stats: &saved.stats, dy: d_norm };
+    let past = Some(past);
+    let given = layer_norm::Backward { weight, x, stats: &saved.stats, dy: d_norm, past };
     let Grads { dx, norm_weight: dweight, norm_bias: dbias, .. } = grads;
     layer_norm::backward(level, &given, layer_norm::Grads { dx, dweight, dbias }, inner);
 }

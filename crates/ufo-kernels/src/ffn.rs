@@ -1,11 +1,11 @@
-//! The pre-norm feed-forward of a transformer block, `y = fc2(gelu(fc1(layer_norm(x))))`, without its
-//! residual.
+//! The pre-norm feed-forward of a transformer block with its residual,
+//! `y = x + fc2(gelu(fc1(layer_norm(x))))`.
 //!
 //! Rows pass through the whole of it a few at a time, so that what is between the layers stays in the
 //! cache. The forward pass keeps each row's statistics and the pre-activation `p = fc1(..)`; the
 //! backward pass computes the rest again:
 //! ```text
-//! dp = (dy W2^T) gelu'(p)     dn = dp W1^T            dx = layer_norm'(dn)
+//! dp = (dy W2^T) gelu'(p)     dn = dp W1^T            dx = dy + layer_norm'(dn)
 //! dW2 = gelu(p)^T dy          dW1 = layer_norm(x)^T dp
 //! ```
 
@@ -52,8 +52,10 @@ pub struct Backward<'a> {
     pub saved: &'a Saved,
     /// The input of the forward pass, `[m, d]`.
     pub x: &'a [f32],
-    /// The gradient of the output, `[m, d]`.
+    /// The gradient of what the layers add to x, `[m, d]`.
     pub dy: &'a [f32],
+    /// The gradient that reaches x past the layers, `[m, d]`: `dy` again, unless what they add was scaled.
+    pub past: &'a [f32],
 }
 
 /// What [`backward`] overwrites, all contiguous: the gradients of the input and of every parameter.
@@ -237,6 +239,7 @@ impl Forward<'_> {
 
     fn block(&self, rows: Rows<'_>, buffers: (&mut [f32], &mut [f32]), scratch: &mut Scratch) {
         let (level, [d, f], count) = (self.level, self.widths, rows.stats.len());
+        let residual = Some(Mat::row_major(rows.x, count, d));
         let (normed, hidden) = buffers;
         layer_norm::forward(level, &self.norm, rows.x, normed, rows.stats);
         let pre = rows.pre.map(|pre| MatMut::row_major(pre, count, f));
@@ -246,7 +249,7 @@ impl Forward<'_> {
         gemm::compute(level, product, scratch);
         let ab = (Mat::row_major(hidden, count, f), self.fc2.weight.into());
         let c = MatMut::row_major(rows.y, count, d);
-        let epilogue = Epilogue::Bias { bias: self.fc2.bias, residual: None };
+        let epilogue = Epilogue::Bias { bias: self.fc2.bias, residual };
         gemm::compute(level, Product::new(level, ab, c, epilogue), scratch);
     }
 }

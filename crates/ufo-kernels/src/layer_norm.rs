@@ -4,7 +4,7 @@
 //! `r = 1 / sqrt(v + eps)`:
 //! ```text
 //! n = (x - m) r          y = n weight + bias
-//! g = dy weight          dx = r (g - mean(g) - n mean(g n))
+//! g = dy weight          dx = past + r (g - mean(g) - n mean(g n))
 //! dweight = sum of dy n over rows, dbias = sum of dy over rows
 //! ```
 #![allow(unsafe_code, reason = "pieces of rows are written from several threads")]
@@ -48,6 +48,8 @@ pub struct Backward<'a> {
     pub stats: &'a [RowStats],
     /// The gradient of the output, `[m, d]`.
     pub dy: &'a [f32],
+    /// Added to the gradient of the input, `[m, d]`: what reaches x past the norm.
+    pub past: Option<&'a [f32]>,
 }
 
 /// What [`backward`] overwrites.
@@ -90,6 +92,8 @@ pub fn backward(level: Level, given: &Backward, grads: Grads, scratch: &mut Scra
     let Grads { dx, dweight, dbias } = grads;
     let d = check_rows(given.weight.len(), given.x.len(), dx.len(), given.stats.len());
     assert_eq!(given.dy.len(), given.x.len(), "dy: not of the length of x");
+    let past = given.past.map_or(given.x.len(), <[f32]>::len);
+    assert_eq!(past, given.x.len(), "past: not of the length of x");
     assert_eq!(dweight.len(), d, "dweight: not of the length of weight");
     assert_eq!(dbias.len(), d, "dbias: not of the length of weight");
     let pieces = given.stats.len().div_ceil(PIECE_ROWS);
@@ -102,8 +106,10 @@ pub fn backward(level: Level, given: &Backward, grads: Grads, scratch: &mut Scra
             let sums = shared_sums.part(row / PIECE_ROWS * 2 * d, 2 * d);
             (shared_dx.part(row * d, x.len()), sums)
         };
-        let dy = &given.dy[row * d..][..x.len()];
-        let piece = Backward { weight: given.weight, x, stats: &given.stats[rows], dy };
+        let values = row * d..row * d + x.len();
+        let past = given.past.map(|past| &past[values.clone()]);
+        let dy = &given.dy[values];
+        let piece = Backward { weight: given.weight, x, stats: &given.stats[rows], dy, past };
         level.run(Gradients { given: piece, dx, sums });
     });
     level.run(Total { sums, dweight, dbias });
@@ -211,13 +217,14 @@ impl Kernel for Gradients<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Backward { weight, x, stats, dy } = self.given;
+        let Backward { weight, x, stats, dy, past } = self.given;
         let d = weight.len();
         let (dweight, dbias) = self.sums.split_at_mut(d);
         dweight.fill(0.0);
         dbias.fill(0.0);
         let rows = x.chunks_exact(d).zip(dy.chunks_exact(d)).zip(self.dx.chunks_exact_mut(d));
-        for (((x, dy), dx), stats) in rows.zip(stats) {
+        for (row, (((x, dy), dx), stats)) in rows.zip(stats).enumerate() {
+            let past = past.map(|past| &past[row * d..][..d]);
             let (mut sum, mut sum_n) = (s.splat(0.0), s.splat(0.0));
             for i in (0..d).step_by(S::LANES) {
                 // Lanes beyond the row have a zero dy, which makes zeros of all that follows.
@@ -234,7 +241,8 @@ impl Kernel for Gradients<'_> {
                 let n = normalized(s, &x[i..], *stats);
                 let g = s.mul(s.read(&dy[i..]), s.read(&weight[i..]));
                 let rest = s.sub(s.sub(g, mean), s.mul(n, mean_n));
-                s.write(&mut dx[i..], s.mul(rest, s.splat(stats.rstd)));
+                let past = past.map_or(s.splat(0.0), |past| s.read(&past[i..]));
+                s.write(&mut dx[i..], s.fma(rest, s.splat(stats.rstd), past));
             }
         }
     }

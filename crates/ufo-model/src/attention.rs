@@ -3,8 +3,8 @@
 //! The qkv weight is `(D, 3E)` with `E = heads * head_dim`, laid out `[all q | all k | all v]`,
 //! each ordered by head; a slice keeps the first heads of each (spec 2.3).
 
-use crate::branch::Branch;
-use crate::fused::{self, Input, Mode, SelfAttention};
+use crate::branch::{Branch, residual};
+use crate::fused::{self, Factors, Input, Mode, SelfAttention};
 use crate::param::{Visit, Visitor, key};
 use crate::{LayerNorm, Linear};
 use burn_tensor::{Device, Tensor, activation, s};
@@ -12,7 +12,7 @@ use rand::Rng;
 use ufo_nas::{Arch, Names};
 use ufo_onnx::{Attribute, Graph, Value};
 
-/// `proj(softmax(q k^T / sqrt(head_dim)) v)` of the normalized input.
+/// `x + proj(softmax(q k^T / sqrt(head_dim)) v)`, q, k and v of the normalized x.
 #[derive(Debug, Clone)]
 pub struct Attention {
     /// Norm before attention, `norm1` in timm.
@@ -66,7 +66,7 @@ impl Attention {
         }
     }
 
-    fn fused(&self, x_btd: &Tensor<3>, mode: Mode) -> Option<Tensor<3>> {
+    fn fused(&self, x_btd: &Tensor<3>, factors: Option<&Factors>, mode: Mode) -> Option<Tensor<3>> {
         let [norm_weight, norm_bias] = [&self.norm.weight, &self.norm.bias].map(Input::new);
         let [qkv, proj] = [&self.qkv.weight_io, &self.proj.weight_io].map(Input::new);
         let zeros = || Tensor::zeros([3 * self.heads * self.head_dim], &x_btd.device().inner());
@@ -74,7 +74,8 @@ impl Attention {
         let proj_bias = self.proj.bias.as_ref().and_then(Input::new);
         let x = Input::new(x_btd);
         let inputs = fused::inputs([x, norm_weight, norm_bias, qkv, qkv_bias, proj, proj_bias])?;
-        let op = SelfAttention { mode, heads: self.heads, eps: LayerNorm::EPSILON };
+        let (heads, eps) = (self.heads, LayerNorm::EPSILON);
+        let op = SelfAttention { mode, factors: factors.cloned(), heads, eps };
         Some(fused::apply(&op, inputs))
     }
 
@@ -96,8 +97,9 @@ impl Attention {
 }
 
 impl Branch for Attention {
-    fn forward(&self, x_btd: Tensor<3>, mode: Mode) -> Tensor<3> {
-        self.fused(&x_btd, mode).unwrap_or_else(|| self.composed(x_btd))
+    fn forward(&self, x_btd: Tensor<3>, factors: Option<&Factors>, mode: Mode) -> Tensor<3> {
+        let fused = self.fused(&x_btd, factors, mode);
+        fused.unwrap_or_else(|| residual(x_btd.clone(), self.composed(x_btd), factors))
     }
 
     fn to_onnx(&self, graph: &mut Graph, names: &Names, x: &Value) -> crate::Result<Value> {
@@ -120,7 +122,8 @@ impl Branch for Attention {
         let mixed = graph.node("MatMul", &[&weights, &v], &[]);
         let mixed = graph.transpose(&mixed, &[0, 2, 1, 3]);
         let mixed = graph.reshape(&mixed, &[0, 0, h * e])?;
-        self.proj.to_onnx(graph, &key(name, "attn.proj"), &mixed)
+        let added = self.proj.to_onnx(graph, &key(name, "attn.proj"), &mixed)?;
+        Ok(graph.node("Add", &[x, &added], &[]))
     }
 
     fn visit_named(&mut self, names: &Names, visitor: &mut impl Visitor) {
@@ -150,13 +153,14 @@ mod tests {
                 heads,
                 head_dim,
             };
-            for kept in [3, 2, 1] {
+            let some: Factors = [1.25, 0.0, 0.5].into();
+            for (kept, factors) in [(3, None), (2, None), (2, Some(&some)), (1, None)] {
                 let run = |mode: Option<Mode>| {
                     outputs_and_grads(&whole, random([3, 7, d], 7), |attention, x| {
                         let attention = attention.slice(kept);
                         match mode {
-                            Some(mode) => attention.fused(&x, mode).unwrap(),
-                            None => attention.composed(x),
+                            Some(mode) => attention.fused(&x, factors, mode).unwrap(),
+                            None => residual(x.clone(), attention.composed(x), factors),
                         }
                     })
                 };

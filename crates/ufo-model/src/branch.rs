@@ -6,22 +6,22 @@
 //! flows through the chosen one alone, and the router gets `<dL/dout, F_k(x)>` for each k. As
 //! `y_other = 1 - y_chosen`, the same value and gradients are
 //! `F_chosen(x) + (y_chosen - stopgrad(y_chosen)) * stopgrad(F_chosen(x) - F_other(x))`,
-//! which needs the other expert forward only.
+//! which needs the other expert forward only. A residual in both experts changes nothing of it.
 
-use crate::fused::{self, Input, Mode, StraightThrough};
-use crate::param::Visitor;
+use crate::fused::{self, Factors, Input, Mode, StraightThrough};
+use crate::param::{Visitor, from_values};
 use crate::{Error, Result};
 use burn_tensor::Tensor;
 use ufo_nas::Names;
 use ufo_onnx::{Graph, Value};
 
-/// A function of a token sequence: an expert's body.
+/// A function of a token sequence with its residual, where it has one: an expert's body.
 pub trait Branch {
-    /// Fused operations compute in `mode`.
+    /// Fused operations compute in `mode`; what is added to x is multiplied by `factors`, one an image.
     ///
     /// # Shapes
     /// `[b, t, d]` to `[b, t, d]`.
-    fn forward(&self, x_btd: Tensor<3>, mode: Mode) -> Tensor<3>;
+    fn forward(&self, x_btd: Tensor<3>, factors: Option<&Factors>, mode: Mode) -> Tensor<3>;
 
     /// Adds the branch to an ONNX graph; weights are named under `names`.
     fn to_onnx(&self, graph: &mut Graph, names: &Names, x: &Value) -> Result<Value>;
@@ -81,15 +81,15 @@ impl<B: Branch + Clone> Site<B> {
 
     /// # Shapes
     /// `[b, t, d]` to `[b, t, d]`.
-    pub fn forward(&self, x_btd: Tensor<3>, mode: Mode) -> Tensor<3> {
+    pub fn forward(&self, x_btd: Tensor<3>, factors: Option<&Factors>, mode: Mode) -> Tensor<3> {
         match self {
-            Self::Fixed(expert) => expert.forward(x_btd, mode),
-            Self::Routed(site) => site.forward(x_btd, mode),
+            Self::Fixed(expert) => expert.forward(x_btd, factors, mode),
+            Self::Routed(site) => site.forward(x_btd, factors, mode),
             Self::PerImage(site) => {
                 let [b, _, _] = x_btd.dims();
                 let share = site.share_b.clone().reshape([b, 1, 1]);
-                let task = site.task.forward(x_btd.clone(), mode);
-                let shared = site.shared.forward(x_btd, mode);
+                let task = site.task.forward(x_btd.clone(), factors, mode);
+                let shared = site.shared.forward(x_btd, factors, mode);
                 shared * share.clone() + task * (-share + 1.0)
             }
         }
@@ -113,6 +113,18 @@ impl<B: Branch + Clone> Site<B> {
     }
 }
 
+/// `x + factors * added`, a factor an image.
+pub(crate) fn residual(
+    x_btd: Tensor<3>,
+    added_btd: Tensor<3>,
+    factors: Option<&Factors>,
+) -> Tensor<3> {
+    let Some(factors) = factors else { return x_btd + added_btd };
+    let [b, ..] = x_btd.dims();
+    let factors = from_values(factors[..b].to_vec(), [b, 1, 1], &x_btd.device());
+    x_btd + added_btd * factors
+}
+
 /// The same expert computing without a graph; storage is shared.
 fn constant<B: Branch + Clone>(expert: &B) -> B {
     struct Constants;
@@ -127,25 +139,26 @@ fn constant<B: Branch + Clone>(expert: &B) -> B {
 }
 
 impl<B: Branch> Routed<B> {
-    fn forward(&self, x_btd: Tensor<3>, mode: Mode) -> Tensor<3> {
+    fn forward(&self, x_btd: Tensor<3>, factors: Option<&Factors>, mode: Mode) -> Tensor<3> {
         let [b, _, _] = x_btd.dims();
         let seen = ((b as f32 * self.fraction).ceil() as usize).clamp(1, b);
         let x_seen = x_btd.clone().inner().slice([0..seen]);
-        let out = self.chosen.forward(x_btd, mode);
-        let gap = out.clone().inner().slice([0..seen]) - self.other.forward(x_seen, mode);
+        let out = self.chosen.forward(x_btd, factors, mode);
+        let other = self.other.forward(x_seen, factors, mode);
         let scale = b as f32 / seen as f32;
-        let fused = self.fused(&out, &gap, scale);
-        fused.unwrap_or_else(|| self.composed(out, gap * scale))
+        let fused = self.fused(&out, &other, scale);
+        fused.unwrap_or_else(|| self.composed(out, other, scale))
     }
 
-    fn fused(&self, out: &Tensor<3>, gap: &Tensor<3>, scale: f32) -> Option<Tensor<3>> {
+    fn fused(&self, out: &Tensor<3>, other: &Tensor<3>, scale: f32) -> Option<Tensor<3>> {
         let inputs = fused::inputs([Input::new(out), Input::new(&self.weight)])?;
-        let op = StraightThrough { gap: fused::constant(gap)?, scale };
+        let op = StraightThrough { other: fused::constant(other)?, scale };
         Some(fused::apply(&op, inputs))
     }
 
-    fn composed(&self, out: Tensor<3>, gap: Tensor<3>) -> Tensor<3> {
-        let ([b, t, d], [seen, ..]) = (out.dims(), gap.dims());
+    fn composed(&self, out: Tensor<3>, other: Tensor<3>, scale: f32) -> Tensor<3> {
+        let ([b, t, d], [seen, ..]) = (out.dims(), other.dims());
+        let gap = (out.clone().inner().slice([0..seen]) - other) * scale;
         let gap = if seen == b {
             gap
         } else {
@@ -174,14 +187,13 @@ mod tests {
                 let x = random([5, 3, 6], 9).autodiff().require_grad();
                 let site = Routed { chosen: norm(1), other: norm(3), weight, fraction };
                 let seen = ((5.0 * fraction).ceil() as usize).max(1);
-                let out = site.chosen.forward(x.clone(), Mode::default());
-                let part = x.clone().inner().slice([0..seen]);
-                let gap = out.clone().inner().slice([0..seen])
-                    - site.other.forward(part, Mode::default());
                 let y = if fused {
-                    site.forward(x.clone(), Mode::default())
+                    site.forward(x.clone(), None, Mode::default())
                 } else {
-                    site.composed(out, gap * (5.0 / seen as f32))
+                    let out = site.chosen.forward(x.clone(), None, Mode::default());
+                    let part = x.clone().inner().slice([0..seen]);
+                    let other = site.other.forward(part, None, Mode::default());
+                    site.composed(out, other, 5.0 / seen as f32)
                 };
                 let mut grads = (y.clone() * random([5, 3, 6], 4).autodiff()).sum().backward();
                 let weight = values(&site.weight.grad_remove(&mut grads).unwrap());

@@ -1,7 +1,7 @@
 //! Feed-forward network with its norm: one expert of a block's second half (spec 1.1).
 
-use crate::branch::Branch;
-use crate::fused::{self, FeedForward, Input, Mode};
+use crate::branch::{Branch, residual};
+use crate::fused::{self, Factors, FeedForward, Input, Mode};
 use crate::param::{Visit, Visitor, key};
 use crate::{LayerNorm, Linear};
 use burn_tensor::{Device, Tensor, activation};
@@ -9,7 +9,7 @@ use rand::Rng;
 use ufo_nas::{Arch, Names};
 use ufo_onnx::{Graph, Value};
 
-/// `fc2(gelu(fc1(norm(x))))` with the exact (erf) GELU.
+/// `x + fc2(gelu(fc1(norm(x))))` with the exact (erf) GELU.
 #[derive(Debug, Clone)]
 pub struct Ffn {
     /// Norm before the FFN, `norm2` in timm.
@@ -41,14 +41,14 @@ impl Ffn {
         }
     }
 
-    fn fused(&self, x_btd: &Tensor<3>, mode: Mode) -> Option<Tensor<3>> {
+    fn fused(&self, x_btd: &Tensor<3>, factors: Option<&Factors>, mode: Mode) -> Option<Tensor<3>> {
         let [norm_weight, norm_bias] = [&self.norm.weight, &self.norm.bias].map(Input::new);
         let [fc1, fc2] = [&self.fc1.weight_io, &self.fc2.weight_io].map(Input::new);
         let [bias1, bias2] =
             [&self.fc1.bias, &self.fc2.bias].map(|b| b.as_ref().and_then(Input::new));
         let x = Input::new(x_btd);
         let inputs = fused::inputs([x, norm_weight, norm_bias, fc1, bias1, fc2, bias2])?;
-        Some(fused::apply(&FeedForward { mode }, inputs))
+        Some(fused::apply(&FeedForward { mode, factors: factors.cloned() }, inputs))
     }
 
     fn composed(&self, x_btd: Tensor<3>) -> Tensor<3> {
@@ -63,8 +63,9 @@ impl Ffn {
 }
 
 impl Branch for Ffn {
-    fn forward(&self, x_btd: Tensor<3>, mode: Mode) -> Tensor<3> {
-        self.fused(&x_btd, mode).unwrap_or_else(|| self.composed(x_btd))
+    fn forward(&self, x_btd: Tensor<3>, factors: Option<&Factors>, mode: Mode) -> Tensor<3> {
+        let fused = self.fused(&x_btd, factors, mode);
+        fused.unwrap_or_else(|| residual(x_btd.clone(), self.composed(x_btd), factors))
     }
 
     fn to_onnx(&self, graph: &mut Graph, names: &Names, x: &Value) -> crate::Result<Value> {
@@ -72,7 +73,8 @@ impl Branch for Ffn {
         let normed = self.norm.onnx(graph, &key(&names.norm, "norm2"), x)?;
         let hidden = self.fc1.to_onnx(graph, &key(name, "mlp.fc1"), &normed)?;
         let active = graph.gelu(&hidden)?;
-        self.fc2.to_onnx(graph, &key(name, "mlp.fc2"), &active)
+        let added = self.fc2.to_onnx(graph, &key(name, "mlp.fc2"), &active)?;
+        Ok(graph.node("Add", &[x, &added], &[]))
     }
 
     fn visit_named(&mut self, names: &Names, visitor: &mut impl Visitor) {
@@ -93,13 +95,14 @@ mod tests {
             fc1: Linear { weight_io: random([12, 40], 3), bias: Some(random([40], 4)) },
             fc2: Linear { weight_io: random([40, 12], 5), bias: Some(random([12], 6)) },
         };
-        for hidden in [40, 17] {
+        let some: Factors = [1.25, 0.0, 0.5].into();
+        for (hidden, factors) in [(40, None), (17, None), (17, Some(&some))] {
             let run = |mode: Option<Mode>| {
                 outputs_and_grads(&whole, random([3, 7, 12], 7), |ffn, x| {
                     let ffn = ffn.slice(hidden);
                     match mode {
-                        Some(mode) => ffn.fused(&x, mode).unwrap(),
-                        None => ffn.composed(x),
+                        Some(mode) => ffn.fused(&x, factors, mode).unwrap(),
+                        None => residual(x.clone(), ffn.composed(x), factors),
                     }
                 })
             };

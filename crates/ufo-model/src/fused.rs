@@ -22,14 +22,18 @@ mod conv;
 mod ffn;
 mod layer_norm;
 mod linear;
+mod residual;
 mod routed;
+mod tokens;
 
 pub(crate) use attention::SelfAttention;
 pub(crate) use conv::Convolution;
 pub(crate) use ffn::FeedForward;
 pub(crate) use layer_norm::Norm;
 pub(crate) use linear::Product;
+pub use residual::Factors;
 pub(crate) use routed::StraightThrough;
+pub(crate) use tokens::{FirstToken, Sequence};
 
 type Graph = Autodiff<Flex>;
 

@@ -26,7 +26,7 @@ pub use attention::Attention;
 pub use branch::{Branch, PerImage, Routed, Site};
 pub use error::{Error, Result};
 pub use ffn::Ffn;
-pub use fused::Mode;
+pub use fused::{Factors, Mode};
 pub use head::{EmbeddingHead, Head, HeadConfig};
 pub use linear::Linear;
 pub use neck::{BnNeck, NeckStatistics};

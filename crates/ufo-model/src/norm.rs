@@ -1,7 +1,7 @@
 //! Layer normalization over the last dimension, epsilon 1e-6 (spec 1.1; arXiv 1607.06450).
 
 use crate::branch::Branch;
-use crate::fused::{self, Input, Mode, Norm};
+use crate::fused::{self, Factors, Input, Mode, Norm};
 use crate::param::{Visit, Visitor, key, values};
 use burn_tensor::{Device, Tensor, module};
 use ufo_nas::Names;
@@ -49,7 +49,8 @@ impl LayerNorm {
 }
 
 impl Branch for LayerNorm {
-    fn forward(&self, x_btd: Tensor<3>, mode: Mode) -> Tensor<3> {
+    /// It adds nothing to x and so takes no factors.
+    fn forward(&self, x_btd: Tensor<3>, _factors: Option<&Factors>, mode: Mode) -> Tensor<3> {
         self.fused(&x_btd, mode).unwrap_or_else(|| self.composed(x_btd))
     }
 

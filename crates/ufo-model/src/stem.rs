@@ -1,7 +1,7 @@
 //! From an image to patch tokens: a patch convolution, alone or after small strided convolutions
 //! (arXiv 2106.14881).
 
-use crate::fused::{self, Convolution, Input, Mode};
+use crate::fused::{self, Convolution, Input, Mode, Sequence};
 use crate::param::{Visit, Visitor, from_values, key, truncated_normal, values};
 use burn_tensor::ops::ConvOptions;
 use burn_tensor::{Device, Tensor, activation, module};
@@ -120,6 +120,14 @@ impl Stem {
             Some(patches) => patches,
             None => self.composed(images_bchw),
         };
+        let inputs = [&patches_btd, &self.cls_token, &self.pos_embed].map(Input::new);
+        match fused::inputs(inputs) {
+            Some(inputs) => fused::apply(&Sequence, inputs),
+            None => self.sequence(patches_btd),
+        }
+    }
+
+    fn sequence(&self, patches_btd: Tensor<3>) -> Tensor<3> {
         let [b, _, d] = patches_btd.dims();
         let cls = self.cls_token.clone().expand([b, 1, d]);
         Tensor::cat(vec![cls, patches_btd], 1) + self.pos_embed.clone()
@@ -247,7 +255,11 @@ mod tests {
                 let images = random([2, 3, 32, 32], 3);
                 let images = if tracked { images.autodiff().require_grad() } else { images };
                 gradients(&stem, (images, tracked), |stem, x| {
-                    if fused { stem.fused(&x, Mode::default()).unwrap() } else { stem.composed(x) }
+                    if fused {
+                        stem.forward(x, Mode::default())
+                    } else {
+                        stem.sequence(stem.composed(x))
+                    }
                 })
             };
             for tracked in [true, false] {

@@ -5,7 +5,8 @@
 //! another, so the last FFN computes the class token alone.
 
 use crate::branch::Site;
-use crate::param::{Visit, Visitor, from_values};
+use crate::fused::{self, Factors, FirstToken, Input};
+use crate::param::{Visit, Visitor};
 use crate::{Attention, Ffn, LayerNorm, Mode, Result, Stem};
 use burn_tensor::{Device, Tensor};
 use rand::{Rng, RngExt};
@@ -37,27 +38,20 @@ pub struct Vit {
 /// Stochastic depth of one pass (arXiv 1603.09382): a factor an image for each residual branch.
 #[derive(Debug, Clone)]
 pub struct DropPath {
-    factors: Vec<Tensor<3>>,
+    factors: Vec<Factors>,
 }
 
 impl DropPath {
     /// Draws the factors of a batch: block `i` of `depth` drops a branch with probability
     /// `rate * i / (depth - 1)`; what is kept is divided by its probability. None at rate 0.
-    pub fn draw(
-        rate: f32,
-        depth: usize,
-        batch: usize,
-        rng: &mut impl Rng,
-        device: &Device,
-    ) -> Option<Self> {
+    pub fn draw(rate: f32, depth: usize, batch: usize, rng: &mut impl Rng) -> Option<Self> {
         if rate == 0.0 {
             return None;
         }
-        let mut draw = |branch: usize| {
+        let mut draw = |branch: usize| -> Factors {
             let keep = 1.0 - rate * (branch / 2) as f32 / (depth.max(2) - 1) as f32;
             let factor = |kept: bool| if kept { 1.0 / keep } else { 0.0 };
-            let factors = (0..batch).map(|_| factor(rng.random::<f32>() < keep)).collect();
-            from_values(factors, [batch, 1, 1], device)
+            (0..batch).map(|_| factor(rng.random::<f32>() < keep)).collect()
         };
         Some(Self { factors: (0..2 * depth).map(&mut draw).collect() })
     }
@@ -99,20 +93,16 @@ impl Vit {
     /// `[b, channels, height, width]` to features `[b, d]`.
     pub fn forward(&self, images_bchw: Tensor<4>, drop_path: Option<&DropPath>) -> Tensor<2> {
         let mut x = self.stem.forward(images_bchw, self.mode);
-        let [b, ..] = x.dims();
-        let residual = |x: Tensor<3>, branch: Tensor<3>, index: usize| match drop_path {
-            Some(drop) => x + branch * drop.factors[index].clone(),
-            None => x + branch,
-        };
+        let [b, _, d] = x.dims();
+        let factors = |branch: usize| drop_path.map(|drop| &drop.factors[branch]);
         for (index, block) in self.blocks.iter().enumerate() {
-            x = residual(x.clone(), block.attn.forward(x, self.mode), 2 * index);
+            x = block.attn.forward(x, factors(2 * index), self.mode);
             if index + 1 == self.blocks.len() {
-                x = x.slice([0..b, 0..1]);
+                x = first_token(x);
             }
-            x = residual(x.clone(), block.ffn.forward(x, self.mode), 2 * index + 1);
+            x = block.ffn.forward(x, factors(2 * index + 1), self.mode);
         }
-        let [_, _, d] = x.dims();
-        self.norm.forward(x, self.mode).reshape([b, d])
+        self.norm.forward(x, None, self.mode).reshape([b, d])
     }
 
     /// Adds the network to an ONNX graph and returns its features, `[batch, d]`.
@@ -120,14 +110,12 @@ impl Vit {
         let mut x = graph.scope("stem", |graph| self.stem.to_onnx(graph, &keys.stem, images))?;
         for (index, (block, [attn, ffn])) in self.blocks.iter().zip(&keys.blocks).enumerate() {
             x = graph.scope(&format!("blocks.{index}"), |graph| -> Result<Value> {
-                let branch = block.attn.to_onnx(graph, attn, &x)?;
-                let mut x = graph.node("Add", &[&x, &branch], &[]);
+                let mut x = block.attn.to_onnx(graph, attn, &x)?;
                 if index + 1 == self.blocks.len() {
                     let first = graph.ints("index.first", &[1], &[0])?;
                     x = graph.node("Gather", &[&x, &first], &[("axis", Attribute::Int(1))]);
                 }
-                let branch = block.ffn.to_onnx(graph, ffn, &x)?;
-                Ok(graph.node("Add", &[&x, &branch], &[]))
+                block.ffn.to_onnx(graph, ffn, &x)
             })?;
         }
         let features = self.norm.to_onnx(graph, &Names::both(&keys.norm), &x)?;
@@ -143,4 +131,13 @@ impl Vit {
         }
         self.norm.visit_named(&Names::both(&keys.norm), visitor);
     }
+}
+
+/// The first token of each image, `[b, t, d]` to `[b, 1, d]`.
+fn first_token(x_btd: Tensor<3>) -> Tensor<3> {
+    if let Some(x) = Input::new(&x_btd) {
+        return fused::apply(&FirstToken, [x]);
+    }
+    let [b, ..] = x_btd.dims();
+    x_btd.slice([0..b, 0..1])
 }

@@ -105,7 +105,7 @@ pub fn task_step(
     let draw = Draw::new(&leaves.tasks[index].router, &config.router, tau, n, &mut rng);
     let mut rng = stream(config.seed, Purpose::DropPath, &key);
     let depth = leaves.arch.depth;
-    let drop = DropPath::draw(config.train.drop_path, depth, n, &mut rng, &Device::flex());
+    let drop = DropPath::draw(config.train.drop_path, depth, n, &mut rng);
     let mut vit = leaves.routed(index, &draw);
     vit.mode = config.train.mode();
     learn(leaves, &vit, (index, task), batch, drop.as_ref())

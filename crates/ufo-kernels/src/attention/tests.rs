@@ -84,7 +84,8 @@ fn reference(sizes: Sizes, x: &[f64], parameters: &[Vec<f64>; 6]) -> Vec<f64> {
             }
         }
     }
-    linear(&o, proj, proj_bias)
+    let out = linear(&o, proj, proj_bias);
+    out.iter().zip(x).map(|(out, x)| x + out).collect()
 }
 
 /// x, dy and parameters of a case.
@@ -154,7 +155,7 @@ impl Case {
                 .map(|weight| LinearGrads { weight, bias: biases.next() }),
             proj: LinearGrads { weight: MatMut::row_major(dproj, e, d), bias: Some(dproj_bias) },
         };
-        let given = Backward { saved: &saved, x: &self.x, dy: &self.dy };
+        let given = Backward { saved: &saved, x: &self.x, dy: &self.dy, past: &self.dy };
         backward(level, &attention, &given, grads, &mut scratch);
         results
     }

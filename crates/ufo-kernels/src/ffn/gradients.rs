@@ -63,6 +63,7 @@ pub fn backward(
         x: given.x,
         stats: &given.saved.stats,
         dy: dnormed,
+        past: Some(given.past),
     };
     let FfnGrads { dx, norm_weight, norm_bias, .. } = grads;
     let grads = layer_norm::Grads { dx, dweight: norm_weight, dbias: norm_bias };
@@ -93,6 +94,7 @@ fn check_given(weights: &FfnWeights<'_>, given: &Backward<'_>, grads: &FfnGrads<
     for (name, got, expected) in [
         ("saved", given.saved.stats.len(), m),
         ("saved", given.saved.pre.len(), m * f),
+        ("past", given.past.len(), m * d),
         ("dx", grads.dx.len(), m * d),
         ("norm_weight", grads.norm_weight.len(), d),
         ("norm_bias", grads.norm_bias.len(), d),

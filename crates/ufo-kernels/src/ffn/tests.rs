@@ -55,7 +55,9 @@ impl Case<f64> {
                 .map(|j| gelu_f64((0..d).map(|k| normed(k) * w1[k * f + j]).sum::<f64>() + b1[j]))
                 .collect();
             y.extend(
-                (0..d).map(|k| (0..f).map(|j| hidden[j] * w2[j * d + k]).sum::<f64>() + b2[k]),
+                (0..d).map(|k| {
+                    row[k] + (0..f).map(|j| hidden[j] * w2[j * d + k]).sum::<f64>() + b2[k]
+                }),
             );
         }
         y
@@ -93,7 +95,7 @@ fn run(level: Level, case: &Case<f32>, dy: &[f32]) -> Vec<Vec<f32>> {
         fc2_weight: &mut g2,
         fc2_bias: Some(&mut gb2),
     };
-    backward(level, &weights, Backward { saved: &saved, x, dy }, grads, &mut scratch);
+    backward(level, &weights, Backward { saved: &saved, x, dy, past: dy }, grads, &mut scratch);
     vec![inferred, trained, dx, nw, nb, g1, gb1, g2, gb2]
 }
 

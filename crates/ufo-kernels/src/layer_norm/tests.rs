@@ -26,6 +26,8 @@ struct Case {
     weight: Vec<f32>,
     bias: Vec<f32>,
     dy: Vec<f32>,
+    /// Whether the gradient of the output also reaches the input past the norm.
+    past: bool,
 }
 
 struct Results {
@@ -40,7 +42,8 @@ impl Case {
     fn new(rows: usize, d: usize) -> Self {
         let weight = values(2, d).iter().map(|w| 1.0 + 0.5 * w).collect();
         let x = values(1, rows * d).iter().map(|x| 2.0 * x + 0.5).collect();
-        Self { x, weight, bias: values(3, d), dy: values(4, rows * d) }
+        let past = rows.is_multiple_of(2);
+        Self { x, weight, bias: values(3, d), dy: values(4, rows * d), past }
     }
 
     fn run(&self, level: Level) -> Results {
@@ -60,7 +63,8 @@ impl Case {
             dbias: vec![f32::NAN; d],
         };
         let Results { stats, dx, dweight, dbias, .. } = &mut results;
-        let given = Backward { weight: &self.weight, x: &self.x, stats, dy: &self.dy };
+        let (dy, past) = (&self.dy[..], self.past.then_some(&self.dy[..]));
+        let given = Backward { weight: &self.weight, x: &self.x, stats, dy, past };
         let mut scratch = Scratch::new();
         // What an earlier call left behind must not matter.
         scratch.lend([3 * self.x.len()], 0).0[0].fill(f32::NAN);
@@ -82,7 +86,8 @@ impl Case {
             let mean_g = g.iter().sum::<f64>() / d as f64;
             let mean_gn = (0..d).map(|i| g[i] * n[i]).sum::<f64>() / d as f64;
             for i in 0..d {
-                dx.push(rstd * (g[i] - mean_g - n[i] * mean_gn));
+                let past = if self.past { dy[i] } else { 0.0 };
+                dx.push(past + rstd * (g[i] - mean_g - n[i] * mean_gn));
                 dweight[i] += dy[i] * n[i];
                 dbias[i] += dy[i];
             }

@@ -99,6 +99,7 @@ fn layer_norm_equals_torch() {
             x: case.input("x"),
             stats: &stats,
             dy: case.input("dy"),
+            past: None,
         };
         let grads = layer_norm::Grads { dx: &mut dx, dweight: &mut dweight, dbias: &mut dbias };
         layer_norm::backward(level, &given, grads, &mut Scratch::new());
@@ -198,7 +199,8 @@ fn ffn_on_slices_of_larger_weights_equals_torch() {
             fc2_weight,
             fc2_bias: Some(&mut d_fc2_bias),
         };
-        let given = ffn::Backward { saved: &saved, x, dy: case.input("dy") };
+        let dy = case.input("dy");
+        let given = ffn::Backward { saved: &saved, x, dy, past: dy };
         ffn::backward(level, &weights, given, grads, &mut scratch);
         for (name, got) in names.iter().zip(&results) {
             case.assert(level, name, got);
@@ -251,7 +253,8 @@ fn attention_on_slices_of_larger_weights_equals_torch() {
             }),
             proj: LinearGrads { weight: MatMut::row_major(d_proj, e, d), bias: Some(d_proj_bias) },
         };
-        let given = attention::Backward { saved: &saved, x, dy: case.input("dy") };
+        let dy = case.input("dy");
+        let given = attention::Backward { saved: &saved, x, dy, past: dy };
         attention::backward(level, &layer, &given, grads, &mut scratch);
         for (name, got) in names.iter().zip(&results) {
             case.assert(level, name, got);

@@ -97,7 +97,7 @@ def ffn():
     leaves = {name: leaf(t) for name, t in inputs.items()}
     norm = F.layer_norm(leaves["x"], (d,), leaves["norm_weight"], leaves["norm_bias"], eps=1e-6)
     act = F.gelu(norm @ leaves["fc1"][:d, :hidden] + leaves["fc1_bias"][:hidden])
-    y = act @ leaves["fc2"][:hidden, :d] + leaves["fc2_bias"][:d]
+    y = leaves["x"] + act @ leaves["fc2"][:hidden, :d] + leaves["fc2_bias"][:d]
     grads = gradients((y, dy), leaves)
     grads["d_fc1"] = grads["d_fc1"][:d, :hidden]
     grads["d_fc1_bias"] = grads["d_fc1_bias"][:hidden]
@@ -131,7 +131,7 @@ def attention():
 
     mixed = F.scaled_dot_product_attention(project(0), project(1), project(2))
     mixed = mixed.transpose(1, 2).reshape(batch * tokens, e)
-    y = mixed @ leaves["proj"][:e, :d] + leaves["proj_bias"][:d]
+    y = leaves["x"] + mixed @ leaves["proj"][:e, :d] + leaves["proj_bias"][:d]
     grads = gradients((y, dy), leaves)
     grads["d_proj"] = grads["d_proj"][:e, :d]
     grads["d_proj_bias"] = grads["d_proj_bias"][:d]

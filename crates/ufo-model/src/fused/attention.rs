@@ -1,6 +1,7 @@
-//! Self-attention with its norm as one operation.
+//! Self-attention with its norm and residual as one operation.
 
-use super::{Mode, Op, contiguous, gradients_of, matrix, slice, tensor, with_scratch};
+use super::residual::{scale_added, scaled};
+use super::{Factors, Mode, Op, contiguous, gradients_of, matrix, slice, tensor, with_scratch};
 use burn_flex::FlexTensor;
 use std::sync::Arc;
 use ufo_kernels::MatMut;
@@ -12,6 +13,7 @@ use ufo_kernels::linear::LinearWeights;
 #[derive(Debug, Clone)]
 pub(crate) struct SelfAttention {
     pub(crate) mode: Mode,
+    pub(crate) factors: Option<Factors>,
     pub(crate) heads: usize,
     pub(crate) eps: f32,
 }
@@ -43,6 +45,12 @@ impl SelfAttention {
         });
         Arc::new(saved)
     }
+
+    fn output(&self, x: &FlexTensor, mut y: Vec<f32>) -> FlexTensor {
+        let shape = x.layout().shape().clone();
+        scale_added(self.factors.as_ref(), shape[0], slice(x), &mut y);
+        tensor(y, shape)
+    }
 }
 
 impl Op<7> for SelfAttention {
@@ -55,7 +63,7 @@ impl Op<7> for SelfAttention {
         with_scratch(|scratch| {
             attention::forward(self.mode.level, &self.of(inputs), slice(&x), &mut y, scratch);
         });
-        tensor(y, x.layout().shape().clone())
+        self.output(&x, y)
     }
 
     fn forward_saving(&self, inputs: &[FlexTensor; 7]) -> (FlexTensor, Self::Saved) {
@@ -69,7 +77,7 @@ impl Op<7> for SelfAttention {
             let rows = (slice(&x), &mut y[..]);
             attention::forward_saving(self.mode.level, &self.of(inputs), rows, &mut saved, scratch);
         });
-        (tensor(y, x.layout().shape().clone()), Some(Arc::new(saved)))
+        (self.output(&x, y), Some(Arc::new(saved)))
     }
 
     fn backward(
@@ -81,6 +89,8 @@ impl Op<7> for SelfAttention {
     ) -> [Option<FlexTensor>; 7] {
         let x = contiguous(&inputs[0]);
         let saved = saved.unwrap_or_else(|| self.save(inputs));
+        let past = slice(gradient);
+        let dy = scaled(self.factors.as_ref(), x.layout().shape()[0], past);
         let of = self.of(inputs);
         let (d, e) = (of.proj.weight.cols(), of.proj.weight.rows());
         gradients_of(inputs, |grads| {
@@ -97,7 +107,7 @@ impl Op<7> for SelfAttention {
                 qkv: [linear(q, q_bias), linear(k, k_bias), linear(v, v_bias)],
                 proj: linear(MatMut::row_major(proj, e, d), proj_bias),
             };
-            let given = Backward { saved: &saved, x: slice(&x), dy: slice(gradient) };
+            let given = Backward { saved: &saved, x: slice(&x), dy: &dy, past };
             with_scratch(|scratch| {
                 attention::backward(self.mode.level, &of, &given, into, scratch);
             });

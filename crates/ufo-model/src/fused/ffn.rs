@@ -1,6 +1,7 @@
-//! A feed-forward with its norm as one operation.
+//! A feed-forward with its norm and residual as one operation.
 
-use super::{Mode, Op, contiguous, gradients_of, matrix, slice, tensor, with_scratch};
+use super::residual::{scale_added, scaled};
+use super::{Factors, Mode, Op, contiguous, gradients_of, matrix, slice, tensor, with_scratch};
 use burn_flex::FlexTensor;
 use std::sync::Arc;
 use ufo_kernels::ffn::{self, Backward, FfnGrads, FfnWeights, Saved};
@@ -10,6 +11,7 @@ use ufo_kernels::linear::LinearWeights;
 #[derive(Debug, Clone)]
 pub(crate) struct FeedForward {
     pub(crate) mode: Mode,
+    pub(crate) factors: Option<Factors>,
 }
 
 fn weights(inputs: &[FlexTensor; 7]) -> FfnWeights<'_> {
@@ -31,6 +33,12 @@ impl FeedForward {
         });
         Arc::new(saved)
     }
+
+    fn output(&self, x: &FlexTensor, mut y: Vec<f32>) -> FlexTensor {
+        let shape = x.layout().shape().clone();
+        scale_added(self.factors.as_ref(), shape[0], slice(x), &mut y);
+        tensor(y, shape)
+    }
 }
 
 impl Op<7> for FeedForward {
@@ -43,7 +51,7 @@ impl Op<7> for FeedForward {
         with_scratch(|scratch| {
             ffn::forward(self.mode.level, &weights(inputs), slice(&x), &mut y, scratch);
         });
-        tensor(y, x.layout().shape().clone())
+        self.output(&x, y)
     }
 
     fn forward_saving(&self, inputs: &[FlexTensor; 7]) -> (FlexTensor, Self::Saved) {
@@ -57,7 +65,7 @@ impl Op<7> for FeedForward {
             let rows = (slice(&x), &mut y[..]);
             ffn::forward_saving(self.mode.level, &weights(inputs), rows, &mut saved, scratch);
         });
-        (tensor(y, x.layout().shape().clone()), Some(Arc::new(saved)))
+        (self.output(&x, y), Some(Arc::new(saved)))
     }
 
     fn backward(
@@ -69,9 +77,11 @@ impl Op<7> for FeedForward {
     ) -> [Option<FlexTensor>; 7] {
         let x = contiguous(&inputs[0]);
         let saved = saved.unwrap_or_else(|| self.save(inputs));
+        let past = slice(gradient);
+        let dy = scaled(self.factors.as_ref(), x.layout().shape()[0], past);
         gradients_of(inputs, |grads| {
             let [dx, norm_weight, norm_bias, fc1, bias1, fc2, bias2] = grads;
-            let given = Backward { saved: &saved, x: slice(&x), dy: slice(gradient) };
+            let given = Backward { saved: &saved, x: slice(&x), dy: &dy, past };
             let into = FfnGrads {
                 dx,
                 norm_weight,

@@ -44,6 +44,7 @@ impl Op<3> for Norm {
                 x: slice(&x),
                 stats: &stats,
                 dy: slice(gradient),
+                past: None,
             };
             let grads = Grads { dx, dweight, dbias };
             with_scratch(|scratch| backward(self.level, &given, grads, scratch));

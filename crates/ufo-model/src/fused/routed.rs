@@ -4,10 +4,10 @@ use super::{Op, contiguous, slice, tensor};
 use burn_flex::FlexTensor;
 
 /// Of inputs `[out, weight]`: the value is `out` itself; the gradient of the weight `[1]` is
-/// `scale <dy, gap>`, where `gap` has the first images of the batch.
+/// `scale <dy, out - other>`, where `other` has the first images of the batch.
 #[derive(Debug, Clone)]
 pub(crate) struct StraightThrough {
-    pub(crate) gap: FlexTensor,
+    pub(crate) other: FlexTensor,
     pub(crate) scale: f32,
 }
 
@@ -22,20 +22,18 @@ impl Op<2> for StraightThrough {
         (inputs[0].clone(), ())
     }
 
-    fn kept(inputs: [FlexTensor; 2]) -> [FlexTensor; 2] {
-        inputs.map(|_| tensor(Vec::new(), [0].into()))
-    }
-
     fn backward(
         &self,
-        _inputs: &[FlexTensor; 2],
+        inputs: &[FlexTensor; 2],
         (): (),
         gradient: &FlexTensor,
         _wanted: [bool; 2],
     ) -> [Option<FlexTensor>; 2] {
-        let gap = contiguous(&self.gap);
-        let products = slice(gradient).iter().zip(slice(&gap));
-        let dot: f64 = products.map(|(dy, gap)| f64::from(*dy) * f64::from(*gap)).sum();
+        let [out, other] = [&inputs[0], &self.other].map(contiguous);
+        let outs = slice(&out).iter().zip(slice(&other));
+        let products = slice(gradient).iter().zip(outs);
+        let dot: f64 =
+            products.map(|(dy, (out, other))| f64::from(*dy) * f64::from(out - other)).sum();
         let weight = (dot * f64::from(self.scale)) as f32;
         [Some(gradient.clone()), Some(tensor(vec![weight], [1].into()))]
     }

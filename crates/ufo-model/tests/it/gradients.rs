@@ -107,7 +107,7 @@ fn the_router_gradient_is_that_of_the_expected_loss() {
     let x: Tensor<3> = from_values(vec![0.3, -1.0, 0.8, 2.0], [1, 1, 4], &device);
     let direction: Tensor<3> = from_values(vec![1.0, 0.5, -2.0, 0.7], [1, 1, 4], &device);
     let loss = |site: &Site<LayerNorm>, x: Tensor<3>, direction: Tensor<3>| {
-        (site.forward(x, Mode::default()) * direction).sum()
+        (site.forward(x, None, Mode::default()) * direction).sum()
     };
     let alone = |norm: &LayerNorm| {
         values(&loss(&Site::Fixed(norm.clone()), x.clone(), direction.clone()))[0]
