@@ -1,5 +1,6 @@
 //! A task's head: what turns a feature into logits or an embedding (spec 1.5).
 
+use crate::fused::{self, Input, Unit};
 use crate::param::{Visit, Visitor, from_values, key, truncated_normal};
 use crate::{BnNeck, Linear, NeckStatistics};
 use burn_tensor::{Device, Tensor};
@@ -142,13 +143,21 @@ impl EmbeddingHead {
     pub fn train(&self, features_bd: Tensor<2>) -> (Tensor<2>, Tensor<2>, NeckStatistics) {
         let before = self.project(features_bd);
         let (after, statistics) = self.neck.train(before.clone());
-        let cosines = normalized(after, 1).matmul(normalized(self.classes.weight_io.clone(), 0));
+        let weight_io = normalized(self.classes.weight_io.clone(), 0);
+        let cosines = Linear { weight_io, bias: None }.forward(normalized(after, 1));
         (before, cosines, statistics)
     }
 }
 
 /// Rows (`dim` 1) or columns (`dim` 0) divided by their Euclidean length.
 pub(crate) fn normalized(x: Tensor<2>, dim: usize) -> Tensor<2> {
+    match Input::new(&x) {
+        Some(input) => fused::apply(&Unit { dim }, [input]),
+        None => divided(x, dim),
+    }
+}
+
+fn divided(x: Tensor<2>, dim: usize) -> Tensor<2> {
     let length = (x.clone() * x.clone()).sum_dim(dim).clamp_min(1e-12).sqrt();
     x / length
 }
@@ -164,6 +173,29 @@ impl Visit for Head {
                 head.neck.visit(&key(prefix, "neck"), visitor);
                 head.classes.visit(&key(prefix, "classes"), visitor);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fused::testing::{assert_all_same, random};
+    use crate::values;
+
+    #[test]
+    fn the_fused_normalization_and_its_gradient_equal_burns() {
+        for dim in [0, 1] {
+            let run = |normalize: fn(Tensor<2>, usize) -> Tensor<2>| {
+                // One row and one column of nothing but zeros.
+                let mask = (0..35).map(|at| f32::from(u8::from(at / 7 != 2 && at % 7 != 3)));
+                let mask = from_values(mask.collect(), [5, 7], &Device::flex());
+                let x = (random([5, 7], 1) * mask).autodiff().require_grad();
+                let y = normalize(x.clone(), dim);
+                let mut grads = (y.clone() * random([5, 7], 2).autodiff()).sum().backward();
+                [values(&y), values(&x.grad_remove(&mut grads).unwrap())]
+            };
+            assert_all_same(&run(normalized), &run(divided));
         }
     }
 }

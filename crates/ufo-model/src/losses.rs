@@ -3,5 +3,5 @@
 mod cross_entropy;
 mod triplet;
 
-pub use cross_entropy::{cosface_logits, cross_entropy, smooth_soft_targets, smooth_targets};
+pub use cross_entropy::{cosface, cross_entropy, smooth_soft_targets, smooth_targets};
 pub use triplet::{Triplet, triplet};

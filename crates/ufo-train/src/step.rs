@@ -6,9 +6,7 @@ use crate::{RunConfig, Task, TaskConfig, Workers};
 use anyhow::{Context, Result};
 use burn_tensor::{Device, Gradients, Tensor};
 use ufo_data::{Batch, Loader, Purpose, stream};
-use ufo_model::losses::{
-    cosface_logits, cross_entropy, smooth_soft_targets, smooth_targets, triplet,
-};
+use ufo_model::losses::{cosface, cross_entropy, smooth_soft_targets, smooth_targets, triplet};
 use ufo_model::{
     Draw, DropPath, Head, HeadConfig, NeckStatistics, Supernet, Visitor, Vit, from_values, values,
 };
@@ -160,8 +158,7 @@ fn task_loss(
     {
         let (before, cosines, statistics) = head.train(features);
         let targets = targets(cosines.dims()[1], 0.0);
-        let logits = cosface_logits(cosines, targets.clone(), scale, margin);
-        let loss = cross_entropy(logits, targets);
+        let loss = cosface(cosines, targets, scale, margin);
         let loss = match config.triplet {
             Some(form) => loss + triplet(before, &batch.labels, form),
             None => loss,

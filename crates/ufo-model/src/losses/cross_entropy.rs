@@ -1,5 +1,6 @@
 //! Cross entropy with soft targets, label smoothing, and the CosFace margin (arXiv 1801.09414).
 
+use crate::fused::{self, Input, MarginCrossEntropy};
 use burn_tensor::{Tensor, activation};
 
 /// Mean over the rows of `-sum(target * log_softmax(logits))`.
@@ -10,8 +11,27 @@ use burn_tensor::{Tensor, activation};
 /// # Shapes
 /// Both `[b, classes]`.
 pub fn cross_entropy(logits_bc: Tensor<2>, targets_bc: Tensor<2>) -> Tensor<1> {
-    let [b, _] = logits_bc.dims();
-    let log_probabilities = activation::log_softmax(logits_bc, 1);
+    cosface(logits_bc, targets_bc, 1.0, 0.0)
+}
+
+/// [`cross_entropy`] of the logits `scale * (cos - margin)` on the target class and `scale * cos` on
+/// the others.
+///
+/// # Shapes
+/// Both `[b, classes]`; `one_hot_bc` holds 1 on each row's class.
+pub fn cosface(cosines_bc: Tensor<2>, one_hot_bc: Tensor<2>, scale: f32, margin: f32) -> Tensor<1> {
+    match (Input::new(&cosines_bc), fused::constant(&one_hot_bc)) {
+        (Some(x), Some(targets)) => {
+            fused::apply(&MarginCrossEntropy { targets, scale, margin }, [x])
+        }
+        _ => composed(cosines_bc, one_hot_bc, scale, margin),
+    }
+}
+
+fn composed(x_bc: Tensor<2>, targets_bc: Tensor<2>, scale: f32, margin: f32) -> Tensor<1> {
+    let [b, _] = x_bc.dims();
+    let logits = (x_bc - targets_bc.clone() * margin) * scale;
+    let log_probabilities = activation::log_softmax(logits, 1);
     -(log_probabilities * targets_bc).sum() / b as f32
 }
 
@@ -34,22 +54,10 @@ pub fn smooth_soft_targets(targets: &mut [f32], classes: usize, epsilon: f32) {
     }
 }
 
-/// `scale * (cos - margin)` on the target class, `scale * cos` on the others.
-///
-/// # Shapes
-/// All `[b, classes]`; `one_hot_bc` holds 1 on each row's class.
-pub fn cosface_logits(
-    cosines_bc: Tensor<2>,
-    one_hot_bc: Tensor<2>,
-    scale: f32,
-    margin: f32,
-) -> Tensor<2> {
-    (cosines_bc - one_hot_bc * margin) * scale
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fused::testing::{assert_all_same, random};
     use crate::head::normalized;
     use crate::param::{from_values, values};
     use burn_tensor::Device;
@@ -91,11 +99,23 @@ mod tests {
             assert!((got - want).abs() < 1e-5, "{got} {want}");
         }
         let one_hot = from_values(smooth_targets(&[1, 0], 4, 0.0), [2, 4], &device);
-        let logits = cosface_logits(cosines.clone(), one_hot.clone(), 30.0, 0.2);
-        let loss = values(&cross_entropy(logits, one_hot))[0];
+        let loss = values(&cosface(cosines.clone(), one_hot, 30.0, 0.2))[0];
         assert!((loss - 0.276_079).abs() < 1e-4, "{loss}");
         let smooth = from_values(smooth_targets(&[1, 0], 4, 0.1), [2, 4], &device);
         let loss = values(&cross_entropy(cosines, smooth))[0];
         assert!((loss - 1.086_867).abs() < 1e-5, "{loss}");
+    }
+
+    #[test]
+    fn the_fused_loss_and_its_gradient_equal_burns() {
+        let targets = from_values(smooth_targets(&[1, 0, 6], 7, 0.1), [3, 7], &Device::flex());
+        let run = |fused: bool| {
+            let x = random([3, 7], 5).autodiff().require_grad();
+            let loss = if fused { cosface } else { composed };
+            let loss = loss(x.clone(), targets.clone().autodiff(), 30.0, 0.2) * 1.5;
+            let mut grads = loss.backward();
+            [values(&loss), values(&x.grad_remove(&mut grads).unwrap())]
+        };
+        assert_all_same(&run(true), &run(false));
     }
 }
