@@ -7,6 +7,7 @@
 //! moves to another thread must enter again.
 #![allow(unsafe_code, reason = "functions compiled for target features are entered here")]
 
+use crate::profile::noted;
 #[cfg(test)]
 use crate::simd::Wide;
 #[cfg(target_arch = "x86_64")]
@@ -125,7 +126,7 @@ impl Level {
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         let vectors = self.vectors;
         assert!(vectors.is_available(), "level: this machine has no {vectors:?}");
-        match vectors {
+        noted::<K, _>(|| match vectors {
             Vectors::Portable => kernel.run(Portable {}),
             #[cfg(test)]
             Vectors::Wide => kernel.run(Wide {}),
@@ -137,7 +138,7 @@ impl Level {
             Vectors::Avx512 => unsafe { enter_avx512(kernel) },
             #[cfg(not(target_arch = "x86_64"))]
             Vectors::Avx2 | Vectors::Avx512 => unreachable!("not available on this architecture"),
-        }
+        })
     }
 
     /// As [`Self::run`] for a kernel that multiplies bf16, with the instruction for it if there is one.
@@ -147,7 +148,7 @@ impl Level {
         if self.has_fast_bf16() {
             assert!(self.vectors.is_available(), "level: this machine has no {:?}", self.vectors);
             // SAFETY: the features were found.
-            return unsafe { enter_avx512_bf16(kernel) };
+            return noted::<K, _>(|| unsafe { enter_avx512_bf16(kernel) });
         }
         self.run(kernel)
     }
@@ -162,7 +163,7 @@ impl Level {
             assert!(self.vectors.is_available(), "level: this machine has no {:?}", self.vectors);
             if self.has_vnni() {
                 // SAFETY: the features were found.
-                return unsafe { enter_avx512_vnni(kernel) };
+                return noted::<K, _>(|| unsafe { enter_avx512_vnni(kernel) });
             }
             return Self::from(Vectors::Avx2).run(kernel);
         }

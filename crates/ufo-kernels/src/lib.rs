@@ -17,6 +17,7 @@ mod level;
 pub mod linear;
 mod mat;
 pub mod optimizer;
+mod profile;
 mod scratch;
 mod simd;
 mod split;
@@ -25,4 +26,5 @@ mod testing;
 
 pub use level::{Level, Precision, Vectors};
 pub use mat::{Mat, MatMut};
+pub use profile::profile;
 pub use scratch::Scratch;

@@ -4,9 +4,11 @@
 //! milliseconds of one step. A driver that alternates two such programs compares them on a noisy
 //! machine (`scripts/bench-vs-pytorch.sh`).
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
+use std::fs;
 use std::io::{self, BufRead, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 use ufo_runtime::Precision;
@@ -14,6 +16,7 @@ use ufo_train::Precision as Train;
 
 mod inference;
 mod loading;
+mod profile;
 mod training;
 
 #[derive(clap::Subcommand)]
@@ -26,6 +29,21 @@ pub(crate) enum Command {
         /// Steps of each after two for warming up.
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
         rounds: u32,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show where the time of a step goes.
+    #[command(after_help = "Example:\n  ufo bench profile train-step-S-f32 --svg profile.svg")]
+    Profile {
+        /// Workload.
+        name: String,
+        /// Steps after two for warming up.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+        /// Also write a picture.
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -105,6 +123,9 @@ fn unknown(name: &str) -> String {
 pub(crate) fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Run { names, rounds, json } => time(names, *rounds, *json),
+        Command::Profile { name, rounds, svg, json } => {
+            explain(name, *rounds, svg.as_deref(), *json)
+        }
         Command::Serve { name } => serve(name),
     }
 }
@@ -147,6 +168,29 @@ fn serve(name: &str) -> Result<ExitCode> {
     }
     if let Some(peak) = peak_mb() {
         writeln!(out, "peak_mb {peak:.0}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn explain(name: &str, rounds: u32, svg: Option<&Path>, json: bool) -> Result<ExitCode> {
+    let Some(make) = find(name) else {
+        eprintln!("error: {}", unknown(name));
+        return Ok(ExitCode::from(2));
+    };
+    let threads = threads()?;
+    let mut workload = make(threads)?;
+    for _ in 0..2 {
+        workload.step()?;
+    }
+    let shares = profile::shares(workload.as_mut(), rounds, threads)?;
+    if let Some(file) = svg {
+        fs::write(file, profile::svg(name, &shares))
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    if json {
+        println!("{}", profile::json(name, &shares));
+    } else {
+        println!("{}", profile::table(&shares));
     }
     Ok(ExitCode::SUCCESS)
 }

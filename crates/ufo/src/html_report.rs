@@ -11,6 +11,8 @@ mod samples;
 mod tables;
 mod text;
 
+pub(crate) use text::Escaped;
+
 /// All that the page shows.
 pub(crate) struct Report {
     /// Heading of the page.
