@@ -89,6 +89,11 @@ impl Vit {
         Ok(Self { stem, blocks, norm, mode: Mode::default() })
     }
 
+    /// Where the weights are.
+    pub fn device(&self) -> Device {
+        self.stem.cls_token.device().inner()
+    }
+
     /// # Shapes
     /// `[b, channels, height, width]` to features `[b, d]`.
     pub fn forward(&self, images_bchw: Tensor<4>, drop_path: Option<&DropPath>) -> Tensor<2> {

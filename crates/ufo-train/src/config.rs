@@ -9,9 +9,11 @@ use ufo_model::losses::Triplet;
 use ufo_model::{HeadConfig, RouterConfig};
 use ufo_nas::{Arch, Layout, Preset, Stem};
 
+mod device;
 mod overrides;
 mod train;
 
+pub use device::Compute;
 pub use train::{Precision, TrainConfig};
 
 /// Everything that defines a run.

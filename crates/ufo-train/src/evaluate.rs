@@ -2,7 +2,6 @@
 
 use crate::{Task, Training};
 use anyhow::{Context, Result, bail};
-use burn_tensor::Device;
 use serde::Serialize;
 use ufo_data::{Batch, Dataset, Preprocess, eval_batches};
 use ufo_eval::{Judgment, Outputs, nearest_labels};
@@ -66,7 +65,7 @@ pub fn rows(
 
 /// Output of a network and head for one batch of images.
 pub fn run(vit: &Vit, head: &Head, images: Vec<f32>, size: [usize; 4]) -> Vec<f32> {
-    values(&head.forward(vit.forward(from_values(images, size, &Device::flex()), None)))
+    values(&head.forward(vit.forward(from_values(images, size, &vit.device()), None)))
 }
 
 /// Every task's result during training, on at most 500 validation images, or test images where a

@@ -4,7 +4,7 @@
 use crate::optimizer::Grads;
 use crate::{RunConfig, Task, TaskConfig, Workers};
 use anyhow::{Context, Result};
-use burn_tensor::{Device, Gradients, Tensor};
+use burn_tensor::{Gradients, Tensor};
 use ufo_data::{Batch, Loader, Purpose, stream};
 use ufo_model::losses::{cosface, cross_entropy, smooth_soft_targets, smooth_targets, triplet};
 use ufo_model::{
@@ -133,7 +133,7 @@ fn learn(
     batch: &Batch,
     drop: Option<&DropPath>,
 ) -> TaskStep {
-    let images = from_values(batch.images.clone(), batch.size, &Device::flex()).autodiff();
+    let images = from_values(batch.images.clone(), batch.size, &vit.device()).autodiff();
     let features = vit.forward(images, drop);
     let (loss, neck) = task_loss(&leaves.tasks[index].head, features, task, batch);
     let value = values(&loss)[0];
@@ -148,7 +148,7 @@ fn task_loss(
     config: &TaskConfig,
     batch: &Batch,
 ) -> (Tensor<1>, Option<NeckStatistics>) {
-    let device = Device::flex();
+    let device = features.device().inner();
     let targets = |classes: usize, epsilon: f32| {
         let rows = smooth_targets(&batch.labels, classes, epsilon);
         from_values(rows, [batch.labels.len(), classes], &device)

@@ -2,7 +2,6 @@
 
 use crate::{RunConfig, TaskConfig};
 use anyhow::{Context, Result};
-use burn_tensor::Device;
 use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
@@ -73,10 +72,10 @@ pub fn new_supernet(config: &RunConfig, tasks: &[Task]) -> Result<Supernet> {
     fresh_supernet(config, &tasks.iter().map(spec).collect::<Vec<_>>())
 }
 
-/// A fresh supernet for tasks known by their shapes, on the CPU.
+/// A fresh supernet for tasks known by their shapes, on the run's device.
 ///
 /// # Errors
-/// When the architecture is not valid.
+/// When the architecture is not valid, or this build cannot compute on the device.
 pub fn fresh_supernet(config: &RunConfig, specs: &[TaskSpec]) -> Result<Supernet> {
     let shape = |spec: &TaskSpec| TaskShape {
         name: spec.name.clone(),
@@ -84,7 +83,7 @@ pub fn fresh_supernet(config: &RunConfig, specs: &[TaskSpec]) -> Result<Supernet
     };
     SupernetSpec { arch: config.arch(), tasks: specs.iter().map(shape).collect() }.validate()?;
     let mut rng = stream(config.seed, Purpose::Init, &[]);
-    Ok(Supernet::init(&config.arch(), specs, &mut rng, &Device::flex())?)
+    Ok(Supernet::init(&config.arch(), specs, &mut rng, &config.train.device.device()?)?)
 }
 
 /// Starts every expert and stem from a timm ViT checkpoint.

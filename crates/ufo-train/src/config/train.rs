@@ -1,5 +1,6 @@
 //! The training loop's part of a configuration.
 
+use super::Compute;
 use crate::Rule;
 use serde::{Deserialize, Serialize};
 use ufo_kernels::Level;
@@ -31,6 +32,8 @@ pub struct TrainConfig {
     pub drop_path: f32,
     /// Decay of the moving average of the weights, 0 to below 1; 0 keeps none.
     pub ema: f32,
+    /// `cpu`, `cuda` or `cuda:N`.
+    pub device: Compute,
     /// Numbers that linear layers and convolutions multiply in; sums and weights are f32 in all.
     pub precision: Precision,
     /// Compute again in the backward pass what blocks would keep from the forward one: the same bits for
@@ -103,6 +106,7 @@ impl Default for TrainConfig {
             clip: 5.0,
             drop_path: 0.0,
             ema: 0.0,
+            device: Compute::Cpu,
             precision: Precision::F32,
             recompute: false,
             threads: 0,
