@@ -1,0 +1,4 @@
+//! Predictors against figures of independent programs (`tests/reference/gp_reference.py`).
+
+mod benchmark;
+mod reference_estimator;
