@@ -2,7 +2,7 @@
 //! `"archN": {"arch": CODE, "TASK_rank": RANK, ...}`, lower rank = better (spec 6.4).
 
 use crate::arch_code::parse_code;
-use crate::{Error, Slice};
+use crate::{Error, Slice, TaskSamples, Transform};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 /// Largest file that is read, in bytes: ten times the competition's 99,500 networks.
-pub const MOST_BYTES: usize = 256 << 20;
+const MOST_BYTES: usize = 256 << 20;
 
 const SUFFIX: &str = "_rank";
 
@@ -44,7 +44,8 @@ impl Benchmark {
         let mut seen: HashMap<&Slice, usize> = HashMap::new();
         for (row, slice) in benchmark.slices.iter().enumerate() {
             let Some(first) = seen.insert(slice, row) else { continue };
-            let equal = benchmark.scores.iter().all(|scores| scores[first] == scores[row]);
+            let equal =
+                benchmark.scores.iter().all(|scores| scores[first].total_cmp(&scores[row]).is_eq());
             let how = if equal { "repeats" } else { "contradicts" };
             let allowed =
                 format!("{how} `{}`; every network must stand once", benchmark.keys[first]);
@@ -60,6 +61,32 @@ impl Benchmark {
     /// As [`Benchmark::scored`], but for scores and networks that repeat.
     pub fn unscored(text: &str) -> Result<Self, Error> {
         Self::parse(text, false)
+    }
+
+    /// The samples of every task, to fit a predictor.
+    pub fn samples(&self) -> Vec<TaskSamples> {
+        let samples = |(task, values): (&String, &Vec<f64>)| TaskSamples {
+            task: task.clone(),
+            transform: Transform::NormalScores,
+            slices: self.slices.clone(),
+            values: values.clone(),
+        };
+        self.tasks.iter().zip(&self.scores).map(samples).collect()
+    }
+
+    /// The networks of these rows.
+    #[must_use]
+    pub fn select(&self, rows: &[usize]) -> Self {
+        fn of<T: Clone>(all: &[T], rows: &[usize]) -> Vec<T> {
+            rows.iter().map(|&row| all[row].clone()).collect()
+        }
+        Self {
+            tasks: self.tasks.clone(),
+            keys: of(&self.keys, rows),
+            codes: of(&self.codes, rows),
+            slices: of(&self.slices, rows),
+            scores: self.scores.iter().map(|scores| of(scores, rows)).collect(),
+        }
     }
 
     fn parse(text: &str, scored: bool) -> Result<Self, Error> {

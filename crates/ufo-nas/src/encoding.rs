@@ -1,8 +1,9 @@
 //! Slices as rows of numbers.
 
 use crate::kernel::Groups;
-use crate::{Error, Matrix, Slice, Space};
+use crate::{BlockSlice, DepthRule, Error, Matrix, Slice, Space};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// How a choice becomes numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +99,48 @@ impl Encoding {
         groups
     }
 
+    /// As [`Encoding::groups`], with one group for the heads of all blocks, one for their FFN and one for
+    /// the depth: a few hyperparameters, where one a block is too many to learn from hundreds of samples.
+    pub fn kinds(&self) -> Groups {
+        let mut groups = self.groups();
+        let depth = 2 * self.blocks;
+        groups.group.iter_mut().for_each(|group| {
+            *group = if *group == depth { 2 } else { *group % 2 };
+        });
+        groups
+    }
+
+    /// The encoding of all choices that slices were seen with.
+    ///
+    /// # Errors
+    /// No slice, one that keeps no block, or slices of one depth that keep different blocks.
+    pub fn seen(coding: Coding, slices: &[Slice]) -> Result<Self, Error> {
+        let all = |of: fn(&BlockSlice) -> usize| -> Vec<usize> {
+            let blocks = slices.iter().flat_map(|slice| &slice.blocks);
+            blocks.map(of).collect::<BTreeSet<_>>().into_iter().collect()
+        };
+        let depths: BTreeSet<usize> = slices.iter().map(|slice| slice.blocks.len()).collect();
+        let last = all(|kept| kept.block).last().copied();
+        let (Some(last), false) = (last, depths.contains(&0)) else {
+            return Err(Error::value("slices", "no block", "must keep at least one block each"));
+        };
+        let blocks = last + 1;
+        let rule = [DepthRule::First, DepthRule::Even].into_iter().find(|rule| {
+            slices.iter().all(|slice| {
+                let kept = slice.blocks.iter().map(|kept| kept.block);
+                let depth = slice.blocks.len();
+                depth <= blocks && kept.eq(rule.blocks(depth, blocks))
+            })
+        });
+        let depth_rule = rule.ok_or_else(|| {
+            let allowed = "must follow one depth rule, `first` or `even`";
+            Error::value("slices", "kept blocks", allowed)
+        })?;
+        let (heads, ffn) = (all(|kept| kept.heads), all(|kept| kept.ffn));
+        let space = Space { depths: depths.into_iter().collect(), heads, ffn, depth_rule };
+        Ok(Self { coding, space, blocks })
+    }
+
     fn push(&self, features: &mut Vec<f64>, choice: Option<usize>, choices: usize, optional: bool) {
         let start = features.len();
         features.resize(start + self.bits(choices, optional), 0.0);
@@ -173,6 +216,24 @@ mod tests {
         assert_eq!((bits.group.len(), bits.level.len()), (100, 100));
         assert_eq!(bits.group[90..], [22, 22, 22, 22, 22, 23, 23, 23, 23, 23]);
         assert_eq!(bits.level[70..81], [7, 8, 0, 1, 2, 3, 5, 6, 7, 8, 0]);
+    }
+
+    #[test]
+    fn choices_that_were_seen_make_an_encoding() {
+        let codes =
+            ["j111231321311311221231121111231000000", "l111231321311311221231121111231321121"];
+        let slices = codes.map(|code| parse_code(code).unwrap());
+        let seen = Encoding::seen(Coding::OneHot, &slices).unwrap();
+        let depths = vec![10, 12];
+        assert_eq!(seen.space, Space { depths, ..benchmark_space() });
+        assert_eq!(seen.blocks, 12);
+        assert_eq!(seen.kinds().group[63..], [1, 1, 1, 0, 0, 0, 1, 1, 1, 2, 2]);
+        let error = Encoding::seen(Coding::OneHot, &[]).unwrap_err().to_string();
+        assert_eq!(error, "slices = no block: must keep at least one block each");
+        let mut odd = slices.clone();
+        odd[0].blocks[9].block = 10;
+        let error = Encoding::seen(Coding::OneHot, &odd).unwrap_err().to_string();
+        assert_eq!(error, "slices = kept blocks: must follow one depth rule, `first` or `even`");
     }
 
     #[test]

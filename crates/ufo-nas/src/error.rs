@@ -46,4 +46,14 @@ impl Error {
     ) -> Self {
         Self::Value { key: key.into(), value: value.to_string(), allowed: allowed.into() }
     }
+
+    /// The error with the place of the key before it.
+    pub(crate) fn within(self, place: &str) -> Self {
+        match self {
+            Self::Value { key, value, allowed } => {
+                Self::Value { key: format!("{place}.{key}"), value, allowed }
+            }
+            other => other,
+        }
+    }
 }

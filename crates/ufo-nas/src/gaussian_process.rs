@@ -56,7 +56,7 @@ impl GaussianProcess {
             Err(_) => (f64::INFINITY, vec![0.0; hyper.len()]),
         };
         let found = lbfgs::minimize(loss, start, STEPS, GAIN);
-        Self::new(kernel, found.at, inputs, targets)
+        Self::new(kernel, found, inputs, targets)
     }
 
     /// Conditions on the data with hyperparameters as they are.

@@ -1,4 +1,4 @@
-//! The public estimator of GP-NAS (PaddleSlim `paddleslim/nas/gp_nas.py`), formula by formula.
+//! The public estimator of GP-NAS (`paddleslim/nas/gp_nas.py`), formula by formula.
 //!
 //! With design matrix `A = [X 1]`, jitter `h = 1e-7`, prior covariance `S = 0.01 I`:
 //!

@@ -12,12 +12,6 @@ const HALVINGS: usize = 30;
 /// Largest change of a coordinate in one step.
 const LONGEST: f64 = 2.0;
 
-/// A point, its value and gradient.
-pub(crate) struct Minimum {
-    pub(crate) at: Vec<f64>,
-    pub(crate) value: f64,
-}
-
 struct Pair {
     step: Vec<f64>,
     change: Vec<f64>,
@@ -31,7 +25,7 @@ pub(crate) fn minimize(
     start: Vec<f64>,
     iterations: usize,
     tolerance: f64,
-) -> Minimum {
+) -> Vec<f64> {
     let mut at = start;
     let (mut value, mut gradient) = function(&at);
     let mut pairs: VecDeque<Pair> = VecDeque::with_capacity(MEMORY);
@@ -59,7 +53,7 @@ pub(crate) fn minimize(
             break;
         }
     }
-    Minimum { at, value }
+    at
 }
 
 /// Minus the inverse Hessian, as the pairs tell it, times the gradient.
@@ -73,7 +67,9 @@ fn direction(pairs: &VecDeque<Pair>, gradient: &[f64]) -> Vec<f64> {
     }
     if let Some(last) = pairs.back() {
         let scale = last.curvature / dot(&last.change, &last.change);
-        direction.iter_mut().for_each(|d| *d *= scale);
+        for d in &mut direction {
+            *d *= scale;
+        }
     }
     for (pair, share) in pairs.iter().zip(shares.iter().rev()) {
         let back = dot(&pair.change, &direction) / pair.curvature;
@@ -117,8 +113,7 @@ mod tests {
             (a * a + 100.0 * b * b, vec![-2.0 * a - 400.0 * x[0] * b, 200.0 * b])
         };
         let found = minimize(rosenbrock, vec![-1.2, 1.0], 200, 0.0);
-        assert!(found.value < 1e-12, "{}", found.value);
-        assert!(found.at.iter().all(|x| (x - 1.0).abs() < 1e-5), "{:?}", found.at);
+        assert!(found.iter().all(|x| (x - 1.0).abs() < 1e-5), "{found:?}");
     }
 
     #[test]
@@ -128,12 +123,12 @@ mod tests {
             (value, vec![1.0 - 1.0 / x[0]])
         };
         let found = minimize(bounded, vec![0.01], 100, 0.0);
-        assert!((found.at[0] - 1.0).abs() < 1e-6, "{:?}", found.at);
+        assert!((found[0] - 1.0).abs() < 1e-6, "{found:?}");
     }
 
     #[test]
     fn ends_where_there_is_no_slope() {
         let flat = |_: &[f64]| (1.0, vec![0.0, 0.0]);
-        assert_eq!(minimize(flat, vec![3.0, 4.0], 10, 0.0).at, [3.0, 4.0]);
+        assert_eq!(minimize(flat, vec![3.0, 4.0], 10, 0.0), [3.0, 4.0]);
     }
 }

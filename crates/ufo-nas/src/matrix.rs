@@ -28,7 +28,7 @@ impl Matrix {
 
     /// A row each; every row must have `columns` entries.
     pub fn from_rows<R: AsRef<[f64]>>(columns: usize, rows: &[R]) -> Self {
-        let data: Vec<f64> = rows.iter().flat_map(|row| row.as_ref()).copied().collect();
+        let data: Vec<f64> = rows.iter().flat_map(AsRef::as_ref).copied().collect();
         assert_eq!(data.len(), rows.len() * columns, "every row has {columns} entries");
         Self { rows: rows.len(), columns, data }
     }

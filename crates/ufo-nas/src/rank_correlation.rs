@@ -15,11 +15,11 @@ pub fn kendall_tau(a: &[f64], b: &[f64]) -> Result<f64, Error> {
     pairs.sort_by(|x, y| x.0.total_cmp(&y.0).then(x.1.total_cmp(&y.1)));
     let n = a.len() as u64;
     let all = n * (n - 1) / 2;
-    let tied_a = tied(&pairs, |x, y| x.0 == y.0);
-    let tied_both = tied(&pairs, |x, y| x == y);
+    let tied_a = tied(&pairs, |x, y| x.0.total_cmp(&y.0).is_eq());
+    let tied_both = tied(&pairs, |x, y| x.0.total_cmp(&y.0).then(x.1.total_cmp(&y.1)).is_eq());
     let mut seconds: Vec<f64> = pairs.iter().map(|pair| pair.1).collect();
     let discordant = inversions(&mut seconds);
-    let tied_b = tied(&seconds, |x, y| x == y);
+    let tied_b = tied(&seconds, |x, y| x.total_cmp(y).is_eq());
     let concordant = (all + tied_both) as f64 - (tied_a + tied_b + discordant) as f64;
     let untied = ((all - tied_a) as f64).sqrt() * ((all - tied_b) as f64).sqrt();
     Ok((concordant - discordant as f64) / untied)
@@ -46,9 +46,11 @@ pub fn ranks(values: &[f64]) -> Vec<f64> {
     order.sort_by(|&i, &j| values[i].total_cmp(&values[j]));
     let mut ranks = vec![0.0; values.len()];
     let mut first = 0;
-    for equal in order.chunk_by(|&i, &j| values[i] == values[j]) {
+    for equal in order.chunk_by(|&i, &j| values[i].total_cmp(&values[j]).is_eq()) {
         let mean = first as f64 + (equal.len() as f64 - 1.0) / 2.0;
-        equal.iter().for_each(|&i| ranks[i] = mean);
+        for &i in equal {
+            ranks[i] = mean;
+        }
         first += equal.len();
     }
     ranks
@@ -62,7 +64,7 @@ fn checked(a: &[f64], b: &[f64]) -> Result<(), Error> {
         if let Some(value) = values.iter().find(|value| !value.is_finite()) {
             return Err(Error::value("scores", value, "must be finite"));
         }
-        if values.windows(2).all(|pair| pair[0] == pair[1]) {
+        if values.windows(2).all(|pair| pair[0].total_cmp(&pair[1]).is_eq()) {
             let got = format!("{} equal values", values.len());
             return Err(Error::value("scores", got, "must differ for a rank correlation"));
         }
