@@ -51,18 +51,31 @@ impl Cholesky {
         rows
     }
 
+    /// `A^-1 b` for every row b of `rows`.
+    pub(crate) fn solve_rows(&self, rows: Matrix) -> Matrix {
+        let mut solved = self.half_solve_rows(rows);
+        for row in 0..solved.rows() {
+            self.solve_transposed(solved.row_mut(row));
+        }
+        solved
+    }
+
     /// `A^-1 b`.
     pub fn solve_vector(&self, vector: &[f64]) -> Vec<f64> {
-        let n = self.lower.rows();
         let mut x = vector.to_vec();
         solve_row(&self.lower, &mut x);
-        for i in (0..n).rev() {
+        self.solve_transposed(&mut x);
+        x
+    }
+
+    /// Puts `L^-T x` in the place of x.
+    fn solve_transposed(&self, x: &mut [f64]) {
+        for i in (0..x.len()).rev() {
             let row = self.lower.row(i);
             let value = x[i] / row[i];
             x[i] = value;
             x[..i].iter_mut().zip(row).for_each(|(x, l)| *x -= value * l);
         }
-        x
     }
 
     /// `A^-1`, both triangles.

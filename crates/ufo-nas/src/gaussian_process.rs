@@ -72,9 +72,7 @@ impl GaussianProcess {
     ) -> Result<Self, Error> {
         checked(&kernel, &hyper, &inputs, targets)?;
         let (center, centered) = centered(targets);
-        let mut covariance = kernel.matrix(&hyper, &inputs, &inputs);
-        (0..inputs.rows()).for_each(|i| covariance.row_mut(i)[i] += kernel.noise(&hyper));
-        let cholesky = Cholesky::new(covariance)?;
+        let cholesky = Cholesky::new(kernel.covariance(&hyper, &inputs).0)?;
         let weights = cholesky.solve_vector(&centered);
         Ok(Self { kernel, hyper, inputs, center, cholesky, weights })
     }
@@ -123,19 +121,18 @@ pub fn likelihood(
     inputs: &Matrix,
     targets: &[f64],
 ) -> Result<(f64, Vec<f64>), Error> {
-    kernel.differentiate(hyper, inputs, |covariance| {
-        let cholesky = Cholesky::new(covariance)?;
-        let weights = cholesky.solve_vector(targets);
-        let fit: f64 = weights.iter().zip(targets).map(|(a, y)| a * y).sum();
-        let constant = targets.len() as f64 * (2.0 * PI).ln();
-        let value = -0.5 * (fit + cholesky.log_determinant() + constant);
-        let mut slope = cholesky.inverse();
-        for (i, a) in weights.iter().enumerate() {
-            let row = slope.row_mut(i).iter_mut().zip(&weights);
-            row.for_each(|(entry, b)| *entry = 0.5 * (a * b - *entry));
-        }
-        Ok((value, slope))
-    })
+    let (covariance, bell) = kernel.covariance(hyper, inputs);
+    let cholesky = Cholesky::new(covariance)?;
+    let weights = cholesky.solve_vector(targets);
+    let fit: f64 = weights.iter().zip(targets).map(|(a, y)| a * y).sum();
+    let constant = targets.len() as f64 * (2.0 * PI).ln();
+    let value = -0.5 * (fit + cholesky.log_determinant() + constant);
+    let mut slope = cholesky.inverse();
+    for (i, a) in weights.iter().enumerate() {
+        let row = slope.row_mut(i).iter_mut().zip(&weights);
+        row.for_each(|(entry, b)| *entry = 0.5 * (a * b - *entry));
+    }
+    Ok((value, kernel.gradient(hyper, inputs, bell, &slope)))
 }
 
 fn centered(targets: &[f64]) -> (f64, Vec<f64>) {

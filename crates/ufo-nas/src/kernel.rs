@@ -30,7 +30,8 @@ impl Groups {
         self.group.len()
     }
 
-    fn counts(&self) -> [usize; 2] {
+    /// Number of groups and of levels.
+    pub(crate) fn counts(&self) -> [usize; 2] {
         [&self.group, &self.level].map(|list| list.iter().max().map_or(0, |most| most + 1))
     }
 }
@@ -120,26 +121,32 @@ impl Kernel {
         [linear, bell]
     }
 
-    /// Covariance of the rows of `x` with noise, and the derivatives of a function of it: `slope`
-    /// gives the function's value and its derivative by the covariance, a symmetric matrix.
-    pub(crate) fn differentiate<T>(
+    /// Covariance of the rows of `x` with noise, and the bell's part of it for [`Kernel::gradient`].
+    pub(crate) fn covariance(&self, hyper: &[f64], x: &Matrix) -> (Matrix, Matrix) {
+        let [mut covariance, bell] = self.parts(hyper, x, x);
+        let noise = self.noise(hyper);
+        for i in 0..x.rows() {
+            let entries = covariance.row_mut(i).iter_mut().zip(bell.row(i));
+            entries.for_each(|(entry, bell)| *entry += 1.0 + bell);
+            covariance.row_mut(i)[i] += noise;
+        }
+        (covariance, bell)
+    }
+
+    /// Derivatives by the hyperparameters of a function whose derivative by [`Kernel::covariance`] is the
+    /// symmetric matrix `slope`.
+    pub(crate) fn gradient(
         &self,
         hyper: &[f64],
         x: &Matrix,
-        slope: impl FnOnce(Matrix) -> Result<(T, Matrix), Error>,
-    ) -> Result<(T, Vec<f64>), Error> {
-        let [linear, bell] = self.parts(hyper, x, x);
-        let mut covariance =
-            Matrix::from_fn(x.rows(), x.rows(), |i, j| 1.0 + linear.row(i)[j] + bell.row(i)[j]);
-        let noise = self.noise(hyper);
-        (0..x.rows()).for_each(|i| covariance.row_mut(i)[i] += noise);
-        let (value, slope) = slope(covariance)?;
+        mut bell: Matrix,
+        slope: &Matrix,
+    ) -> Vec<f64> {
         let trace: f64 = (0..x.rows()).map(|i| slope.row(i)[i]).sum();
         let mut gradient = vec![0.0; self.len()];
         gradient[0] = trace * hyper[0].exp();
         let features = x.transposed();
         let linear = slope.times_transposed(&features);
-        let mut bell = bell;
         for i in 0..x.rows() {
             bell.row_mut(i).iter_mut().zip(slope.row(i)).for_each(|(k, g)| *k *= g);
         }
@@ -156,7 +163,7 @@ impl Kernel {
             gradient[SHARED + groups + level] += by_v;
             gradient[SHARED + groups + levels + group] += by_w;
         }
-        Ok((value, gradient))
+        gradient
     }
 
     fn linear_weights(&self, hyper: &[f64]) -> Vec<f64> {

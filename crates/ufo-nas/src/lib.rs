@@ -6,10 +6,12 @@
 //! Source: VIMER-UFO 2.0 (arXiv 2207.10341).
 
 mod accounting;
+mod acquisition;
 mod arch;
 mod arch_code;
 mod benchmark;
 mod cholesky;
+mod coregionalization;
 mod cost;
 mod count;
 mod encoding;
@@ -20,7 +22,10 @@ mod kernel;
 mod keys;
 mod lbfgs;
 mod matrix;
+mod multi_task;
 mod normal;
+mod parallel;
+mod pareto;
 mod path;
 mod predictor;
 mod preset;
@@ -32,6 +37,7 @@ mod supernet_spec;
 mod target;
 
 pub use accounting::{Accounting, Extracted, TaskAccount, accounting, extracted};
+pub use acquisition::{expected_improvement, feasibility, share_within};
 pub use arch::{Arch, Layout, Stem};
 pub use arch_code::{benchmark_arch, benchmark_space, parse_code};
 pub use benchmark::Benchmark;
@@ -45,6 +51,7 @@ pub use gp_nas::{GpNas, GpNasKernel, Update};
 pub use kernel::{Groups, Kernel};
 pub use keys::{Keys, Names, SHARED, task_key};
 pub use matrix::Matrix;
+pub use pareto::{hypervolume, pareto_front};
 pub use path::{Expert, Path};
 pub use predictor::{MOST_TASKS, Predictor, PredictorFile, TaskPrediction, TaskSamples};
 pub use preset::Preset;

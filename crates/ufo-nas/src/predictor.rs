@@ -1,9 +1,11 @@
 //! From measured sub-networks to predictions for all others: encoding, targets and one process a task.
 
+use crate::coregionalization::Coregionalization;
+use crate::multi_task::{MultiTask, MultiTaskKernel, TaskData};
+use crate::parallel::map;
 use crate::target::Target;
-use crate::{Encoding, Error, GaussianProcess, Kernel, Matrix, Slice, Transform};
+use crate::{Encoding, Error, Kernel, MOST_INPUTS, Slice, Transform};
 use serde::{Deserialize, Serialize};
-use std::num::NonZero;
 
 /// Most tasks of a predictor.
 pub const MOST_TASKS: usize = 256;
@@ -32,8 +34,8 @@ pub struct PredictorFile {
     pub encoding: Encoding,
     /// Samples.
     pub tasks: Vec<TaskSamples>,
-    /// Logarithms of each task's hyperparameters.
-    pub hyper: Vec<Vec<f64>>,
+    /// Logarithms of each task's hyperparameters, then those that tasks share.
+    pub hyper: Vec<f64>,
 }
 
 /// What is predicted for the sub-networks that were asked for.
@@ -53,8 +55,16 @@ pub struct TaskPrediction {
 #[derive(Debug, Clone)]
 pub struct Predictor {
     file: PredictorFile,
-    targets: Vec<Target>,
-    processes: Vec<GaussianProcess>,
+    targets: Vec<Centered>,
+    model: MultiTask,
+}
+
+/// A task's target, and its mean and deviation in training.
+#[derive(Debug, Clone)]
+struct Centered {
+    target: Target,
+    center: f64,
+    scale: f64,
 }
 
 impl Predictor {
@@ -63,14 +73,11 @@ impl Predictor {
     /// # Errors
     /// No task or too many, samples that are too few, equal or not finite, or a slice outside the space.
     pub fn fit(encoding: Encoding, tasks: Vec<TaskSamples>) -> Result<Self, Error> {
-        let kernel = Kernel::new(encoding.kinds())?;
-        let fit = |inputs, targets: &[f64], _: usize| {
-            GaussianProcess::fit(kernel.clone(), kernel.start(), inputs, targets)
-        };
-        let (targets, processes) = each_task(&encoding, &tasks, fit)?;
-        let hyper = processes.iter().map(|process| process.hyper().to_vec()).collect();
-        let file = PredictorFile { version: 1, encoding, tasks, hyper };
-        Ok(Self { file, targets, processes })
+        let kernel = kernel(&encoding, tasks.len())?;
+        let (targets, data): (Vec<_>, Vec<_>) = data(&encoding, &tasks)?.into_iter().unzip();
+        let model = MultiTask::fit(kernel, &data)?;
+        let file = PredictorFile { version: 1, encoding, tasks, hyper: model.hyper().to_vec() };
+        Ok(Self { file, targets, model })
     }
 
     /// A predictor that was written to a file.
@@ -81,16 +88,11 @@ impl Predictor {
         if file.version != 1 {
             return Err(Error::value("version", file.version, "must be 1"));
         }
-        if file.hyper.len() != file.tasks.len() {
-            let allowed = format!("must be {}, one a task", file.tasks.len());
-            return Err(Error::value("hyper", file.hyper.len(), allowed));
-        }
-        let kernel = Kernel::new(file.encoding.kinds())?;
-        let condition = |inputs, targets: &[f64], task: usize| {
-            GaussianProcess::new(kernel.clone(), file.hyper[task].clone(), inputs, targets)
-        };
-        let (targets, processes) = each_task(&file.encoding, &file.tasks, condition)?;
-        Ok(Self { file, targets, processes })
+        let kernel = kernel(&file.encoding, file.tasks.len())?;
+        let (targets, data): (Vec<_>, Vec<_>) =
+            data(&file.encoding, &file.tasks)?.into_iter().unzip();
+        let model = MultiTask::new(kernel, file.hyper.clone(), &data)?;
+        Ok(Self { file, targets, model })
     }
 
     /// What [`Predictor::open`] takes.
@@ -101,7 +103,7 @@ impl Predictor {
     /// Share of each task's variance that is noise, 0 to 1 and a little more: the part that no
     /// predictor of slices explains.
     pub fn noise(&self) -> Vec<f64> {
-        self.processes.iter().map(GaussianProcess::noise).collect()
+        (0..self.targets.len()).map(|task| self.model.noise(task)).collect()
     }
 
     /// Every task of every slice.
@@ -110,53 +112,51 @@ impl Predictor {
     /// A slice outside the space.
     pub fn predict(&self, slices: &[Slice]) -> Result<Vec<TaskPrediction>, Error> {
         let inputs = self.file.encoding.matrix(slices)?;
-        let tasks = self.file.tasks.iter().zip(&self.targets).zip(&self.processes);
-        let predict =
-            |((samples, target), process): ((&TaskSamples, &Target), &GaussianProcess)| {
-                let predicted = process.predict(&inputs);
-                TaskPrediction {
-                    task: samples.task.clone(),
-                    value: predicted.mean.iter().map(|&mean| target.value(mean)).collect(),
-                    deviation: predicted.variance.iter().map(|variance| variance.sqrt()).collect(),
-                    mean: predicted.mean,
-                }
-            };
-        Ok(tasks.map(predict).collect())
+        let predict = |task: usize| {
+            let Centered { target, center, scale } = &self.targets[task];
+            let predicted = self.model.predict(task, &inputs);
+            let mean: Vec<f64> = predicted.mean.iter().map(|mean| center + scale * mean).collect();
+            Ok(TaskPrediction {
+                task: self.file.tasks[task].task.clone(),
+                value: mean.iter().map(|&mean| target.value(mean)).collect(),
+                deviation: predicted.variance.iter().map(|v| scale * v.sqrt()).collect(),
+                mean,
+            })
+        };
+        map(self.targets.len(), predict)
     }
 }
 
-/// Targets and a process for each task, computed on all cores.
-fn each_task(
-    encoding: &Encoding,
-    tasks: &[TaskSamples],
-    process: impl Fn(Matrix, &[f64], usize) -> Result<GaussianProcess, Error> + Sync,
-) -> Result<(Vec<Target>, Vec<GaussianProcess>), Error> {
-    if !(1..=MOST_TASKS).contains(&tasks.len()) {
-        return Err(Error::value("tasks", tasks.len(), format!("must be 1 to {MOST_TASKS}")));
+/// The covariance of so many tasks.
+fn kernel(encoding: &Encoding, tasks: usize) -> Result<MultiTaskKernel, Error> {
+    if !(1..=MOST_TASKS).contains(&tasks) {
+        return Err(Error::value("tasks", tasks, format!("must be 1 to {MOST_TASKS}")));
     }
-    let one = |index: usize| {
-        let samples = &tasks[index];
-        let at = |error: Error| error.within(&samples.task);
-        if samples.slices.len() != samples.values.len() {
-            let allowed = format!("must be {}, one a slice", samples.slices.len());
+    let kinds = encoding.kinds();
+    let shared = Coregionalization::new(tasks, &kinds, encoding.groups());
+    Ok(MultiTaskKernel { own: Kernel::new(kinds)?, shared })
+}
+
+/// Targets, inputs and transformed values of every task.
+fn data(encoding: &Encoding, tasks: &[TaskSamples]) -> Result<Vec<(Centered, TaskData)>, Error> {
+    let one = |samples: &TaskSamples| {
+        if samples.slices.len() != samples.values.len() || samples.values.len() > MOST_INPUTS {
+            let allowed =
+                format!("must be {}, one a slice, {MOST_INPUTS} at most", samples.slices.len());
             return Err(Error::value(&samples.task, samples.values.len(), allowed));
         }
         let target = Target::new(&samples.task, samples.transform, &samples.values)?;
+        let at = |error: Error| error.within(&samples.task);
         let inputs = encoding.matrix(&samples.slices).map_err(at)?;
-        let targets: Vec<f64> = samples.values.iter().map(|&value| target.of(value)).collect();
-        Ok((target, process(inputs, &targets, index).map_err(at)?))
+        let scores: Vec<f64> = samples.values.iter().map(|&value| target.of(value)).collect();
+        let count = scores.len() as f64;
+        let center = scores.iter().sum::<f64>() / count;
+        let square = scores.iter().map(|score| (score - center).powi(2)).sum::<f64>();
+        let scale = (square / count).sqrt();
+        let targets = scores.iter().map(|score| (score - center) / scale).collect();
+        Ok((Centered { target, center, scale }, TaskData { inputs, targets }))
     };
-    let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(tasks.len());
-    let done: Vec<Vec<_>> = std::thread::scope(|scope| {
-        let share = |first| (first..tasks.len()).step_by(threads).map(one).collect();
-        let handles: Vec<_> = (0..threads).map(|first| scope.spawn(move || share(first))).collect();
-        let joined = handles.into_iter().map(std::thread::ScopedJoinHandle::join);
-        joined
-            .map(|share| share.expect("a panic of a fit is a bug, told by its own message"))
-            .collect()
-    });
-    let mut shares: Vec<_> = done.into_iter().map(Vec::into_iter).collect();
-    (0..tasks.len()).filter_map(|task| shares[task % threads].next()).collect()
+    tasks.iter().map(one).collect()
 }
 
 #[cfg(test)]

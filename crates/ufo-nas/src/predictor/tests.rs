@@ -65,7 +65,10 @@ fn errors_name_the_task() {
         Predictor::fit(encoding.clone(), tasks).unwrap_err().to_string()
     };
     assert_eq!(error(|task| task.values[0] = f64::NAN), "score = NaN: must be finite");
-    assert_eq!(error(|task| task.values.truncate(9)), "score = 9: must be 10, one a slice");
+    assert_eq!(
+        error(|task| task.values.truncate(9)),
+        "score = 9: must be 10, one a slice, 8192 at most"
+    );
     let outside = error(|task| task.slices[0].blocks[1].heads = 99);
     assert!(outside.starts_with("score.blocks.1.heads = 99: must be one of"), "{outside}");
     let none = Predictor::fit(encoding.clone(), Vec::new()).unwrap_err().to_string();
@@ -73,5 +76,5 @@ fn errors_name_the_task() {
     let mut file = Predictor::fit(encoding.clone(), tasks(&arch, &train)).unwrap().file().clone();
     file.hyper.pop();
     let error = Predictor::open(file).unwrap_err().to_string();
-    assert_eq!(error, "hyper = 1: must be 2, one a task");
+    assert_eq!(error, "hyper = 67 numbers: must be 68 finite numbers");
 }

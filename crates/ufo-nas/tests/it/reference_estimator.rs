@@ -1,4 +1,4 @@
-//! The estimator of PaddleSlim on PaddleSlim's demo data and on the benchmark.
+//! The public estimator on its own demo data and on the benchmark.
 
 use crate::benchmark::{json, networks, numbers};
 use ufo_nas::{Coding, Encoding, GpNas, GpNasKernel, Matrix, Update};
