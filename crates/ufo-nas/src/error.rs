@@ -24,6 +24,17 @@ pub enum Error {
         /// Every allowed text.
         known: String,
     },
+    /// A matrix that has no Cholesky factor.
+    #[error(
+        "row {row} of a covariance matrix leaves pivot {pivot}, must be positive: samples repeat \
+         without noise, or a hyperparameter is out of range"
+    )]
+    NotPositiveDefinite {
+        /// First row where it shows, from 0.
+        row: usize,
+        /// What is left on the diagonal.
+        pivot: String,
+    },
 }
 
 impl Error {
@@ -34,5 +45,15 @@ impl Error {
         allowed: impl Into<String>,
     ) -> Self {
         Self::Value { key: key.into(), value: value.to_string(), allowed: allowed.into() }
+    }
+
+    /// The error with the place of the key before it.
+    pub(crate) fn within(self, place: &str) -> Self {
+        match self {
+            Self::Value { key, value, allowed } => {
+                Self::Value { key: format!("{place}.{key}"), value, allowed }
+            }
+            other => other,
+        }
     }
 }

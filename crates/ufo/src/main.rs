@@ -8,6 +8,7 @@ mod html_report;
 mod init;
 mod params;
 mod predict;
+mod predictor;
 mod report;
 mod run;
 
@@ -54,6 +55,9 @@ enum Command {
     /// Run an extracted model folder on images.
     #[command(after_help = "Example:\n  ufo predict runs/demo/models/fashion shoe.png --json")]
     Predict(predict::Args),
+    /// Predict what sub-networks score, from few that were measured.
+    #[command(subcommand)]
+    Predictor(predictor::Command),
     /// Count parameters from shapes alone.
     #[command(after_help = "Example:\n  ufo params --preset ufo-17b --json")]
     Params(params::Args),
@@ -97,6 +101,7 @@ fn main() -> ExitCode {
         Command::Extract(args) => run::extract(&args),
         Command::Report(args) => report::run(&args),
         Command::Predict(args) => predict::run(&args),
+        Command::Predictor(command) => predictor::run(&command),
         Command::Params(args) => params::run(&args),
         Command::Bench(command) => bench::run(&command),
     };

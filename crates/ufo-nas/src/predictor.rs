@@ -1,0 +1,163 @@
+//! From measured sub-networks to predictions for all others: encoding, targets and one process a task.
+
+use crate::coregionalization::Coregionalization;
+use crate::multi_task::{MultiTask, MultiTaskKernel, TaskData};
+use crate::parallel::map;
+use crate::target::Target;
+use crate::{Encoding, Error, Kernel, MOST_INPUTS, Slice, Transform};
+use serde::{Deserialize, Serialize};
+
+/// Most tasks of a predictor.
+pub const MOST_TASKS: usize = 256;
+
+/// What was measured of a task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskSamples {
+    /// Name of the task.
+    pub task: String,
+    /// What is learned in the place of values.
+    pub transform: Transform,
+    /// Sub-networks.
+    pub slices: Vec<Slice>,
+    /// Value of each.
+    pub values: Vec<f64>,
+}
+
+/// A predictor as it is written to a file: its samples and hyperparameters; the rest follows from them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PredictorFile {
+    /// Version of the format, 1.
+    pub version: u32,
+    /// How slices become numbers.
+    pub encoding: Encoding,
+    /// Samples.
+    pub tasks: Vec<TaskSamples>,
+    /// Logarithms of each task's hyperparameters, then those that tasks share.
+    pub hyper: Vec<f64>,
+}
+
+/// What is predicted for the sub-networks that were asked for.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TaskPrediction {
+    /// Name of the task.
+    pub task: String,
+    /// Most likely value, in the task's unit.
+    pub value: Vec<f64>,
+    /// Posterior mean of the transformed value.
+    pub mean: Vec<f64>,
+    /// Posterior standard deviation of the transformed value, noise excluded.
+    pub deviation: Vec<f64>,
+}
+
+/// Predicts every task of any slice of a space.
+#[derive(Debug, Clone)]
+pub struct Predictor {
+    file: PredictorFile,
+    targets: Vec<Centered>,
+    model: MultiTask,
+}
+
+/// A task's target, and its mean and deviation in training.
+#[derive(Debug, Clone)]
+struct Centered {
+    target: Target,
+    center: f64,
+    scale: f64,
+}
+
+impl Predictor {
+    /// Learns from samples; a task's slices may be others than another's.
+    ///
+    /// # Errors
+    /// No task or too many, samples that are too few, equal or not finite, or a slice outside the space.
+    pub fn fit(encoding: Encoding, tasks: Vec<TaskSamples>) -> Result<Self, Error> {
+        let kernel = kernel(&encoding, tasks.len())?;
+        let (targets, data): (Vec<_>, Vec<_>) = data(&encoding, &tasks)?.into_iter().unzip();
+        let model = MultiTask::fit(kernel, &data)?;
+        let file = PredictorFile { version: 1, encoding, tasks, hyper: model.hyper().to_vec() };
+        Ok(Self { file, targets, model })
+    }
+
+    /// A predictor that was written to a file.
+    ///
+    /// # Errors
+    /// Another version, or contents that do not fit together.
+    pub fn open(file: PredictorFile) -> Result<Self, Error> {
+        if file.version != 1 {
+            return Err(Error::value("version", file.version, "must be 1"));
+        }
+        let kernel = kernel(&file.encoding, file.tasks.len())?;
+        let (targets, data): (Vec<_>, Vec<_>) =
+            data(&file.encoding, &file.tasks)?.into_iter().unzip();
+        let model = MultiTask::new(kernel, file.hyper.clone(), &data)?;
+        Ok(Self { file, targets, model })
+    }
+
+    /// What [`Predictor::open`] takes.
+    pub fn file(&self) -> &PredictorFile {
+        &self.file
+    }
+
+    /// Share of each task's variance that is noise, 0 to 1 and a little more: the part that no
+    /// predictor of slices explains.
+    pub fn noise(&self) -> Vec<f64> {
+        (0..self.targets.len()).map(|task| self.model.noise(task)).collect()
+    }
+
+    /// Every task of every slice.
+    ///
+    /// # Errors
+    /// A slice outside the space.
+    pub fn predict(&self, slices: &[Slice]) -> Result<Vec<TaskPrediction>, Error> {
+        let inputs = self.file.encoding.matrix(slices)?;
+        let predict = |task: usize| {
+            let Centered { target, center, scale } = &self.targets[task];
+            let predicted = self.model.predict(task, &inputs);
+            let mean: Vec<f64> = predicted.mean.iter().map(|mean| center + scale * mean).collect();
+            Ok(TaskPrediction {
+                task: self.file.tasks[task].task.clone(),
+                value: mean.iter().map(|&mean| target.value(mean)).collect(),
+                deviation: predicted.variance.iter().map(|v| scale * v.sqrt()).collect(),
+                mean,
+            })
+        };
+        map(self.targets.len(), predict)
+    }
+}
+
+/// The covariance of so many tasks.
+fn kernel(encoding: &Encoding, tasks: usize) -> Result<MultiTaskKernel, Error> {
+    if !(1..=MOST_TASKS).contains(&tasks) {
+        return Err(Error::value("tasks", tasks, format!("must be 1 to {MOST_TASKS}")));
+    }
+    let kinds = encoding.kinds();
+    let shared = Coregionalization::new(tasks, &kinds, encoding.groups());
+    Ok(MultiTaskKernel { own: Kernel::new(kinds)?, shared })
+}
+
+/// Targets, inputs and transformed values of every task.
+fn data(encoding: &Encoding, tasks: &[TaskSamples]) -> Result<Vec<(Centered, TaskData)>, Error> {
+    let one = |samples: &TaskSamples| {
+        if samples.slices.len() != samples.values.len() || samples.values.len() > MOST_INPUTS {
+            let allowed =
+                format!("must be {}, one a slice, {MOST_INPUTS} at most", samples.slices.len());
+            return Err(Error::value(&samples.task, samples.values.len(), allowed));
+        }
+        let target = Target::new(&samples.task, samples.transform, &samples.values)?;
+        let at = |error: Error| error.within(&samples.task);
+        let inputs = encoding.matrix(&samples.slices).map_err(at)?;
+        let scores: Vec<f64> = samples.values.iter().map(|&value| target.of(value)).collect();
+        let count = scores.len() as f64;
+        let center = scores.iter().sum::<f64>() / count;
+        let square = scores.iter().map(|score| (score - center).powi(2)).sum::<f64>();
+        let scale = (square / count).sqrt();
+        let targets = scores.iter().map(|score| (score - center) / scale).collect();
+        Ok((Centered { target, center, scale }, TaskData { inputs, targets }))
+    };
+    tasks.iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests;

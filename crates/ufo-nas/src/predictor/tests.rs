@@ -1,0 +1,80 @@
+use super::*;
+use crate::{Arch, Coding, Preset, Space, macs};
+use rand::{SeedableRng, rngs::ChaCha8Rng};
+
+fn setting() -> (Arch, Encoding) {
+    let arch = Preset::Demo.arch();
+    let (heads, ffn) = (vec![1, 2, arch.heads], vec![arch.ffn / 4, arch.ffn / 2, arch.ffn]);
+    let depths = vec![arch.depth - 2, arch.depth - 1, arch.depth];
+    let space = Space { depths, heads, ffn, ..Space::whole(&arch) };
+    let blocks = arch.depth;
+    (arch, Encoding { coding: Coding::OneHot, space, blocks })
+}
+
+fn slices(arch: &Arch, space: &Space, count: usize, seed: u64) -> Vec<Slice> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    (0..count).map(|_| space.random(arch, &mut rng)).collect()
+}
+
+/// A latency of so many operations, and a score that falls with it.
+fn tasks(arch: &Arch, slices: &[Slice]) -> Vec<TaskSamples> {
+    let latency = |slice: &Slice| 1.0 + macs(arch, slice).total() as f64 / 1e6;
+    let samples = |task: &str, transform, value: &dyn Fn(&Slice) -> f64| TaskSamples {
+        task: task.into(),
+        transform,
+        slices: slices.to_vec(),
+        values: slices.iter().map(value).collect(),
+    };
+    let score = |slice: &Slice| -latency(slice).sqrt();
+    vec![
+        samples("latency_ms", Transform::Log, &latency),
+        samples("score", Transform::NormalScores, &score),
+    ]
+}
+
+#[test]
+fn unseen_slices_are_predicted_and_a_file_predicts_the_same() {
+    let (arch, encoding) = setting();
+    let train = slices(&arch, &encoding.space, 80, 1);
+    let unseen = slices(&arch, &encoding.space, 50, 2);
+    let predictor = Predictor::fit(encoding, tasks(&arch, &train)).unwrap();
+    let predicted = predictor.predict(&unseen).unwrap();
+    let truth = tasks(&arch, &unseen);
+    for (value, expected) in predicted[0].value.iter().zip(&truth[0].values) {
+        assert!((value / expected - 1.0).abs() < 0.05, "{value} {expected}");
+    }
+    let tau = crate::kendall_tau(&predicted[1].value, &truth[1].values).unwrap();
+    assert!(tau > 0.9, "{tau}");
+    let text = serde_json::to_string(predictor.file()).unwrap();
+    let opened = Predictor::open(serde_json::from_str(&text).unwrap()).unwrap();
+    // JSON's numbers are read back to the last bit but one.
+    for (again, predicted) in opened.predict(&unseen).unwrap().iter().zip(&predicted) {
+        for (again, value) in again.value.iter().zip(&predicted.value) {
+            assert!((again / value - 1.0).abs() < 1e-9, "{again} {value}");
+        }
+    }
+}
+
+#[test]
+fn errors_name_the_task() {
+    let (arch, encoding) = setting();
+    let train = slices(&arch, &encoding.space, 10, 1);
+    let error = |change: fn(&mut TaskSamples)| {
+        let mut tasks = tasks(&arch, &train);
+        change(&mut tasks[1]);
+        Predictor::fit(encoding.clone(), tasks).unwrap_err().to_string()
+    };
+    assert_eq!(error(|task| task.values[0] = f64::NAN), "score = NaN: must be finite");
+    assert_eq!(
+        error(|task| task.values.truncate(9)),
+        "score = 9: must be 10, one a slice, 8192 at most"
+    );
+    let outside = error(|task| task.slices[0].blocks[1].heads = 99);
+    assert!(outside.starts_with("score.blocks.1.heads = 99: must be one of"), "{outside}");
+    let none = Predictor::fit(encoding.clone(), Vec::new()).unwrap_err().to_string();
+    assert_eq!(none, "tasks = 0: must be 1 to 256");
+    let mut file = Predictor::fit(encoding.clone(), tasks(&arch, &train)).unwrap().file().clone();
+    file.hyper.pop();
+    let error = Predictor::open(file).unwrap_err().to_string();
+    assert_eq!(error, "hyper = 67 numbers: must be 68 finite numbers");
+}
