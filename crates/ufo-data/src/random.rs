@@ -23,6 +23,8 @@ pub enum Purpose {
     DropPath = 6,
     /// Subsets drawn for validation or inspection.
     Subset = 7,
+    /// Slices of a chip supernet's step.
+    Slice = 8,
 }
 
 /// The stream of `seed` for `purpose` and `counters`.

@@ -68,6 +68,19 @@ pub struct EmbeddingHead {
     pub classes: Linear,
 }
 
+/// What an embedding head gives in training.
+#[derive(Debug)]
+pub struct Embedded {
+    /// Embedding before the neck, `[b, dim]`, which the triplet loss uses.
+    pub before: Tensor<2>,
+    /// Embedding behind the neck, normalized by the batch, `[b, dim]`.
+    pub after: Tensor<2>,
+    /// Cosines to every class, `[b, classes]`.
+    pub cosines: Tensor<2>,
+    /// What the neck measured of the batch.
+    pub statistics: NeckStatistics,
+}
+
 impl Head {
     /// Fresh weights for features of width `dim` and `classes` training classes.
     pub fn init(
@@ -135,17 +148,13 @@ impl EmbeddingHead {
         }
     }
 
-    /// Training pass: the embedding before the neck, the cosines to every class, and the batch
-    /// statistics for the neck.
-    ///
-    /// # Shapes
-    /// `[b, D]` to `[b, dim]` and `[b, classes]`.
-    pub fn train(&self, features_bd: Tensor<2>) -> (Tensor<2>, Tensor<2>, NeckStatistics) {
+    /// Training pass of features `[b, D]`.
+    pub fn train(&self, features_bd: Tensor<2>) -> Embedded {
         let before = self.project(features_bd);
         let (after, statistics) = self.neck.train(before.clone());
         let weight_io = normalized(self.classes.weight_io.clone(), 0);
-        let cosines = Linear { weight_io, bias: None }.forward(normalized(after, 1));
-        (before, cosines, statistics)
+        let cosines = Linear { weight_io, bias: None }.forward(normalized(after.clone(), 1));
+        Embedded { before, after, cosines, statistics }
     }
 }
 

@@ -27,7 +27,7 @@ pub use branch::{Branch, PerImage, Routed, Site};
 pub use error::{Error, Result};
 pub use ffn::Ffn;
 pub use fused::{Factors, Mode};
-pub use head::{EmbeddingHead, Head, HeadConfig};
+pub use head::{Embedded, EmbeddingHead, Head, HeadConfig};
 pub use linear::Linear;
 pub use neck::{BnNeck, NeckStatistics};
 pub use norm::LayerNorm;

@@ -1,7 +1,9 @@
 //! Training losses (spec 3.5). Every loss is a mean over the batch, as a tensor of one element.
 
 mod cross_entropy;
+mod distill;
 mod triplet;
 
 pub use cross_entropy::{cosface, cross_entropy, smooth_soft_targets, smooth_targets};
+pub use distill::{distill_embeddings, distill_logits};
 pub use triplet::{Triplet, triplet};

@@ -72,6 +72,13 @@ impl BnNeck {
         (y, statistics)
     }
 
+    /// Puts a batch's statistics in the place of the running ones.
+    pub fn replace(&mut self, batch: &NeckStatistics) {
+        let device = self.running_mean.device();
+        self.running_mean = from_values(batch.mean.clone(), [batch.mean.len()], &device);
+        self.running_var = from_values(batch.var.clone(), [batch.var.len()], &device);
+    }
+
     /// Moves the running statistics a tenth of the way to a batch's.
     pub fn update(&mut self, batch: &NeckStatistics) {
         let blend = |running: &Tensor<1>, new: &[f32]| {

@@ -2,6 +2,8 @@
 
 use crate::{Arch, Error};
 use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
 
 /// One kept block: the first `heads` heads and the first `ffn` hidden units of its FFN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -58,6 +60,36 @@ impl Slice {
     }
 }
 
+/// `block:heads:ffn` of each kept block, separated by commas, such as `0:3:384,2:2:192`.
+impl fmt::Display for Slice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (row, BlockSlice { block, heads, ffn }) in self.blocks.iter().enumerate() {
+            let comma = if row == 0 { "" } else { "," };
+            write!(f, "{comma}{block}:{heads}:{ffn}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Slice {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let block = |part: &str| -> Option<BlockSlice> {
+            let mut numbers = part.split(':').map(|number| number.trim().parse().ok());
+            let kept = BlockSlice {
+                block: numbers.next()??,
+                heads: numbers.next()??,
+                ffn: numbers.next()??,
+            };
+            numbers.next().is_none().then_some(kept)
+        };
+        let blocks: Option<Vec<_>> = text.split(',').map(block).collect();
+        let allowed = "must be block:heads:ffn of each kept block, such as 0:3:384,2:2:192";
+        Ok(Self { blocks: blocks.ok_or_else(|| Error::value("slice", text, allowed))? })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,6 +113,18 @@ mod tests {
         assert_eq!(repeated, "slice.blocks.3.block = 2: must be 3 to 5");
         let empty = message(|slice| slice.blocks.clear());
         assert_eq!(empty, "slice.blocks = []: must keep at least one block");
+    }
+
+    #[test]
+    fn a_slice_is_written_and_read_and_nonsense_refused() {
+        let text = "0:3:384,2:2:192";
+        let slice: Slice = text.parse().unwrap();
+        assert_eq!(slice.blocks[1], BlockSlice { block: 2, heads: 2, ffn: 192 });
+        assert_eq!(slice.to_string(), text);
+        for wrong in ["", "0", "0:1", "0:1:2:3", "0:1:x", "0:1:2,"] {
+            let message = wrong.parse::<Slice>().unwrap_err().to_string();
+            assert!(message.contains("block:heads:ffn"), "{message}");
+        }
     }
 
     #[test]

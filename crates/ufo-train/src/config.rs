@@ -9,10 +9,12 @@ use ufo_model::losses::Triplet;
 use ufo_model::{HeadConfig, RouterConfig};
 use ufo_nas::{Arch, Layout, Preset, Stem};
 
+mod chip;
 mod device;
 mod overrides;
 mod train;
 
+pub use chip::ChipConfig;
 pub use device::Compute;
 pub use train::{Precision, TrainConfig};
 
@@ -48,6 +50,9 @@ pub struct RunConfig {
     /// Routing.
     #[serde(default)]
     pub router: RouterConfig,
+    /// Trains the slices of one task's path, which is fixed (`ufo chip`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chip: Option<ChipConfig>,
     /// Tasks, at least one.
     #[serde(rename = "task")]
     pub tasks: Vec<TaskConfig>,
@@ -181,7 +186,8 @@ impl RunConfig {
     /// When the working folder is gone.
     pub fn make_paths_absolute(&mut self) -> Result<()> {
         let data = self.tasks.iter_mut().flat_map(|t| [&mut t.data.train, &mut t.data.test]);
-        for path in data.chain(&mut self.init) {
+        let from = self.chip.as_mut().map(|chip| &mut chip.from);
+        for path in data.chain(&mut self.init).chain(from) {
             *path = std::path::absolute(&*path).context("finding the working folder")?;
         }
         Ok(())
@@ -219,6 +225,9 @@ impl RunConfig {
             ("router.tau_end", f64::from(self.router.tau_end), ABOVE_0),
             ("router.other_fraction", f64::from(self.router.other_fraction), ABOVE_0_TO_1),
         ])?;
+        if let Some(chip) = &self.chip {
+            chip.validate(&self.arch(), self.tasks.len())?;
+        }
         if self.tasks.is_empty() {
             bail!("no [[task]]: at least one is needed");
         }

@@ -47,6 +47,17 @@ pub fn outputs(
     rows(dataset, preprocess, |batch| Ok(run(vit, head, batch.images, batch.size)))
 }
 
+/// Features of a network for every image of a split, row-major.
+///
+/// # Errors
+/// A broken image.
+pub fn eval_features(vit: &Vit, dataset: &Dataset, preprocess: &Preprocess) -> Result<Vec<f32>> {
+    rows(dataset, preprocess, |batch| {
+        let images = from_values(batch.images, batch.size, &vit.device());
+        Ok(values(&vit.forward(images, None)))
+    })
+}
+
 /// Outputs of `run` for every image of a split, row-major.
 ///
 /// # Errors

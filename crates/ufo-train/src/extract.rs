@@ -67,6 +67,15 @@ pub struct Place<'a> {
     pub out: &'a Path,
 }
 
+/// What an extraction takes of the networks beside their paths.
+#[derive(Debug, Clone, Copy)]
+pub struct Cut<'a> {
+    /// Blocks, heads and FFN widths, those of every task.
+    pub slice: &'a Slice,
+    /// Whether to write an ONNX file with 8-bit weights, too.
+    pub int8: bool,
+}
+
 /// Writes `model.safetensors`, `config.json`, `model.onnx`, `manifest.json` and `README.md`; with
 /// `int8` also `model.int8.onnx`, whose linear layers have 8-bit weights.
 ///
@@ -77,7 +86,7 @@ pub fn extract(
     choices: &[Choice],
     preprocess: &Preprocess,
     place: Place<'_>,
-    int8: bool,
+    Cut { slice, int8 }: Cut<'_>,
 ) -> Result<Extracted> {
     let out = place.out;
     if out.exists() {
@@ -86,7 +95,8 @@ pub fn extract(
     let parent = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
     let beside = tempfile::tempdir_in(parent).context("making a folder beside")?;
-    let described = describe(supernet, choices, preprocess);
+    slice.validate(&supernet.arch)?;
+    let described = describe(supernet, choices, preprocess, slice);
     write_weights(supernet, choices, &described, beside.path(), int8)?;
     let errors = check(supernet, choices, beside.path(), int8)?;
     let chosen: Vec<_> = choices.iter().map(|choice| (choice.task, &choice.path)).collect();
@@ -104,7 +114,12 @@ pub fn extract(
     Ok(extracted)
 }
 
-fn describe(supernet: &Supernet, choices: &[Choice], preprocess: &Preprocess) -> Described {
+fn describe(
+    supernet: &Supernet,
+    choices: &[Choice],
+    preprocess: &Preprocess,
+    slice: &Slice,
+) -> Described {
     let task = |choice: &Choice| {
         let spec = &supernet.tasks[choice.task].spec;
         DescribedTask {
@@ -116,7 +131,7 @@ fn describe(supernet: &Supernet, choices: &[Choice], preprocess: &Preprocess) ->
     };
     Described {
         arch: supernet.arch.clone(),
-        slice: Slice::full(&supernet.arch),
+        slice: slice.clone(),
         preprocess: preprocess.clone(),
         tasks: choices.iter().map(task).collect(),
     }

@@ -1,6 +1,7 @@
 //! Training, evaluation and extraction of supernets.
 
 mod checkpoint;
+pub mod chip;
 mod config;
 pub mod effect;
 mod ema;
@@ -17,7 +18,7 @@ mod train;
 mod workers;
 
 pub use checkpoint::{Progress, load_latest, save, write_atomic};
-pub use config::{Compute, Precision, RunConfig, TaskConfig, TrainConfig};
+pub use config::{ChipConfig, Compute, Precision, RunConfig, TaskConfig, TrainConfig};
 pub use ema::Ema;
 pub use onnx::Onnx;
 pub use optimizer::{Grads, Optimizer, Rates, Rule, global_norm};

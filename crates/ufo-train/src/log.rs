@@ -2,7 +2,7 @@
 //!
 //! | kind | keys |
 //! |---|---|
-//! | `train` | `loss` by task, `lr`, `grad_norm`, `images_per_s` |
+//! | `train` | `loss` by task, `lr`, `grad_norm`, `images_per_s`; of a chip supernet `gradient_cosine` |
 //! | `router` | `share`: P(shared) of every site, by task |
 //! | `eval` | `metric` and `value` by task, on validation or else test images |
 
@@ -30,6 +30,8 @@ pub(crate) struct Figures<'a> {
     pub(crate) grad_norm: f32,
     /// Training images a second so far.
     pub(crate) images_per_s: f64,
+    /// Of a chip supernet: cosine between the gradients of the largest slice and of smaller ones.
+    pub(crate) gradient_cosine: Option<f32>,
 }
 
 /// The open log of a run.
@@ -78,14 +80,19 @@ impl Log {
     /// # Errors
     /// When a file cannot be written, such as on a full disk.
     pub(crate) fn train(&mut self, figures: &Figures<'_>, supernet: &Supernet) -> Result<()> {
-        let Figures { step, losses, lr, grad_norm, images_per_s } = *figures;
+        let Figures { step, losses, lr, grad_norm, images_per_s, gradient_cosine } = *figures;
         let names = || supernet.tasks.iter().map(|task| task.spec.name.clone());
         let by_task: Map<String, Value> =
             names().zip(losses.iter().map(|loss| json!(loss))).collect();
         let shares: Vec<Vec<f32>> =
             supernet.tasks.iter().map(|task| router::share_probabilities(&task.router)).collect();
-        self.line(&json!({"step": step, "kind": "train", "loss": by_task, "lr": lr,
-            "grad_norm": grad_norm, "images_per_s": images_per_s}))?;
+        let mut line = json!({"step": step, "kind": "train", "loss": by_task, "lr": lr,
+            "grad_norm": grad_norm, "images_per_s": images_per_s});
+        if let Some(cosine) = gradient_cosine {
+            line["gradient_cosine"] = json!(cosine);
+            self.scalar(step, "gradient_cosine", cosine)?;
+        }
+        self.line(&line)?;
         let by_task: Map<String, Value> = names().zip(shares.iter().map(|s| json!(s))).collect();
         self.line(&json!({"step": step, "kind": "router", "share": by_task}))?;
         for ((name, loss), share) in names().zip(losses).zip(&shares) {

@@ -1,6 +1,7 @@
 //! One step of the task supernet: every task contributes, and each holds its activations only
 //! while a thread works on it (spec 2.6, 3.2).
 
+use crate::chip::chip_step;
 use crate::optimizer::Grads;
 use crate::{RunConfig, Task, TaskConfig, Workers};
 use anyhow::{Context, Result};
@@ -8,7 +9,8 @@ use burn_tensor::{Gradients, Tensor};
 use ufo_data::{Batch, Loader, Purpose, stream};
 use ufo_model::losses::{cosface, cross_entropy, smooth_soft_targets, smooth_targets, triplet};
 use ufo_model::{
-    Draw, DropPath, Head, HeadConfig, NeckStatistics, Supernet, Visitor, Vit, from_values, values,
+    Draw, DropPath, Embedded, Head, HeadConfig, NeckStatistics, Supernet, Visitor, Vit,
+    from_values, values,
 };
 use ufo_nas::{Path, Slice};
 
@@ -32,6 +34,8 @@ pub struct Step {
     pub grads: Grads,
     /// Batch statistics for the necks of embedding heads, by task.
     pub necks: Vec<(usize, NeckStatistics)>,
+    /// Of a chip supernet: the cosine between the largest slice's gradient and the smaller ones'.
+    pub gradient_cosine: Option<f32>,
 }
 
 /// Forward and backward of every task on its next batch. Gradients are added in task order: the
@@ -50,7 +54,14 @@ pub fn one_step(
         let named = || format!("task `{}`", task.config.name);
         batches.push(loader.next_batch().with_context(named)?);
     }
-    Ok(step_on(training.config, &training.workers, supernet, &batches, at))
+    let Training { config, workers, .. } = training;
+    match &config.chip {
+        Some(chip) => {
+            let mut steps = workers.map(1, |_| chip_step(config, chip, supernet, &batches[0], at));
+            steps.pop().context("one step was asked for")?
+        }
+        None => Ok(step_on(config, workers, supernet, &batches, at)),
+    }
 }
 
 /// The same on batches at hand, one a task.
@@ -135,19 +146,29 @@ fn learn(
 ) -> TaskStep {
     let images = from_values(batch.images.clone(), batch.size, &vit.device()).autodiff();
     let features = vit.forward(images, drop);
-    let (loss, neck) = task_loss(&leaves.tasks[index].head, features, task, batch);
+    let Scored { loss, neck, .. } = task_loss(&leaves.tasks[index].head, features, task, batch);
     let value = values(&loss)[0];
     let grads = take_grads(leaves, index, (loss * task.loss_weight).backward());
     TaskStep { loss: value, grads, neck }
 }
 
-/// A task's loss on the features of a batch, and the neck's batch statistics of an embedding head.
-fn task_loss(
+/// A head's training pass.
+pub(crate) struct Scored {
+    /// The task's loss.
+    pub(crate) loss: Tensor<1>,
+    /// Logits, or embeddings behind the neck.
+    pub(crate) outputs: Tensor<2>,
+    /// The neck's batch statistics of an embedding head.
+    pub(crate) neck: Option<NeckStatistics>,
+}
+
+/// A task's loss on the features of a batch.
+pub(crate) fn task_loss(
     head: &Head,
     features: Tensor<2>,
     config: &TaskConfig,
     batch: &Batch,
-) -> (Tensor<1>, Option<NeckStatistics>) {
+) -> Scored {
     let device = features.device().inner();
     let targets = |classes: usize, epsilon: f32| {
         let rows = smooth_targets(&batch.labels, classes, epsilon);
@@ -156,14 +177,14 @@ fn task_loss(
     if let (Head::Embedding(head), HeadConfig::Embedding { scale, margin, .. }) =
         (head, config.head)
     {
-        let (before, cosines, statistics) = head.train(features);
+        let Embedded { before, after, cosines, statistics } = head.train(features);
         let targets = targets(cosines.dims()[1], 0.0);
         let loss = cosface(cosines, targets, scale, margin);
         let loss = match config.triplet {
             Some(form) => loss + triplet(before, &batch.labels, form),
             None => loss,
         };
-        return (loss, Some(statistics));
+        return Scored { loss, outputs: after, neck: Some(statistics) };
     }
     let logits = head.forward(features);
     let classes = logits.dims()[1];
@@ -175,11 +196,12 @@ fn task_loss(
         }
         None => targets(classes, config.label_smoothing),
     };
-    (cross_entropy(logits, targets), None)
+    let loss = cross_entropy(logits.clone(), targets);
+    Scored { loss, outputs: logits, neck: None }
 }
 
 /// The gradients of the leaves that the loss reached, by name.
-fn take_grads(mut leaves: Supernet, index: usize, grads: Gradients) -> Grads {
+pub(crate) fn take_grads(mut leaves: Supernet, index: usize, grads: Gradients) -> Grads {
     struct Take(Gradients, Grads);
     impl Visitor for Take {
         fn tensor<const D: usize>(&mut self, name: &str, tensor: &mut Tensor<D>) {
@@ -194,7 +216,7 @@ fn take_grads(mut leaves: Supernet, index: usize, grads: Gradients) -> Grads {
     take.1
 }
 
-fn add(sum: &mut Grads, grads: Grads) {
+pub(crate) fn add(sum: &mut Grads, grads: Grads) {
     for (name, grad) in grads {
         match sum.get_mut(&name) {
             Some(total) => total.iter_mut().zip(&grad).for_each(|(total, g)| *total += g),

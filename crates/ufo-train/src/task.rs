@@ -113,6 +113,9 @@ pub fn identity(config: &RunConfig, tasks: &[Task]) -> Identity {
         ("train.optimizer".to_string(), json!(config.train.optimizer).to_string()),
         ("train.precision".to_string(), json!(config.train.precision).to_string()),
     ];
+    if let Some(chip) = &config.chip {
+        identity.push(("chip.space".to_string(), json!(chip.space).to_string()));
+    }
     for task in tasks {
         let classes = task.train.classes();
         let hash = blake3::hash(json!(classes).to_string().as_bytes()).to_hex();

@@ -189,6 +189,7 @@ impl<'a> Run<'a> {
                 lr: rates.lr,
                 grad_norm,
                 images_per_s,
+                gradient_cosine: step.gradient_cosine,
             };
             self.log.train(&figures, self.supernet)?;
             let names = config.tasks.iter().map(|task| &task.name);

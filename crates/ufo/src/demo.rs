@@ -55,7 +55,7 @@ pub(crate) struct Args {
     overrides: crate::Overrides,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong =
         || format!("`{text}`: allowed are whole seconds, minutes or hours such as 90s, 40m, 2h");
     let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
@@ -89,7 +89,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         return Ok(code);
     }
     let evaluating = Instant::now();
-    let results = run.evaluate()?;
+    let results = run.evaluate(&run.slice(None)?)?;
     let eval_s = evaluating.elapsed().as_secs_f64();
     let extracting = Instant::now();
     let extracted = extract_models(&run)?;
@@ -134,7 +134,7 @@ fn extract_models(run: &Run) -> Result<Vec<serde_json::Value>> {
             fs::remove_dir_all(&folder)
                 .with_context(|| format!("removing {}", folder.display()))?;
         }
-        let done = run.extract(&set, Extraction::default(), &folder)?;
+        let done = run.extract(&set, &Extraction::default(), &folder)?;
         extracted.push(json!({"dir": folder.display().to_string(), "tasks": done.tasks,
             "params": done.params, "onnx_max_rel_err": done.onnx_max_rel_err}));
     }

@@ -1,6 +1,7 @@
 //! The `ufo` command: one supernet for all image tasks, one model for each task and device.
 
 mod bench;
+mod chip;
 mod data;
 mod demo;
 mod folder;
@@ -39,6 +40,11 @@ enum Command {
     /// Train a supernet; continues from the newest checkpoint of the run folder.
     #[command(after_help = "Example:\n  ufo train --config tasks.toml --out runs/first")]
     Train(run::TrainArgs),
+    /// Train one task's path so that slices of it work by themselves; goes on from the newest checkpoint.
+    #[command(
+        after_help = "Example:\n  ufo chip --run runs/demo --task fashion --out runs/chip --budget 5m"
+    )]
+    Chip(chip::Args),
     /// Evaluate every task of a run from its one checkpoint.
     #[command(
         after_help = "Examples:\n  ufo eval --run runs/demo --json\n  ufo eval --run runs/demo --model runs/demo/models/fashion"
@@ -97,6 +103,7 @@ fn main() -> ExitCode {
         Command::Data(command) => data::run(&command),
         Command::Init(args) => init::run(&args),
         Command::Train(args) => run::train(&args),
+        Command::Chip(args) => chip::run(&args),
         Command::Eval(args) => run::eval(&args),
         Command::Extract(args) => run::extract(&args),
         Command::Report(args) => report::run(&args),

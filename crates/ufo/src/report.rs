@@ -30,7 +30,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let run = Run::open(&args.folder.run)?;
-    let results = run.evaluate()?;
+    let results = run.evaluate(&run.slice(None)?)?;
     write(&run, &results)?;
     println!("{}", run.folder.join("report.html").display());
     Ok(ExitCode::SUCCESS)

@@ -9,11 +9,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use ufo_data::eval_batches;
-use ufo_model::{Supernet, state_of};
-use ufo_nas::Slice;
+use ufo_model::{Head, Supernet, state_of};
+use ufo_nas::{Slice, Space};
 use ufo_runtime::Precision;
+use ufo_train::chip::calibrated;
 use ufo_train::effect::{Candidate, by_effect};
-use ufo_train::extract::{Choice, Extracted, Place, Probe};
+use ufo_train::extract::{Choice, Cut, Extracted, Place, Probe};
 use ufo_train::{
     Limits, RunConfig, Summary, Task, Workers, evaluate, identity, load_latest, new_supernet,
     open_tasks, write_atomic,
@@ -49,6 +50,10 @@ pub(crate) struct EvalArgs {
     /// Judge this extracted folder, or an ONNX file of one, in place of the supernet.
     #[arg(long)]
     model: Option<PathBuf>,
+    /// Judge this slice of every task's network: smallest, largest, or block:heads:ffn of each kept
+    /// block, such as 0:3:384,2:2:192.
+    #[arg(long, conflicts_with = "model")]
+    slice: Option<String>,
     /// Numbers that the folder's layers multiply in.
     #[arg(long, default_value = "f32", requires = "model", value_parser = folder::precision)]
     precision: Precision,
@@ -67,6 +72,9 @@ pub(crate) struct ExtractArgs {
     /// Choose each path by its measured effect on the validation images, in place of the router's.
     #[arg(long)]
     by_effect: bool,
+    /// Cut the networks to this slice; see `ufo eval --help`.
+    #[arg(long)]
+    slice: Option<String>,
     /// Write an ONNX file with 8-bit weights, too, and print what it costs on the test images.
     #[arg(long)]
     quantize: Option<Quantize>,
@@ -82,12 +90,14 @@ enum Quantize {
 }
 
 /// What an extraction does beyond the plain one.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Extraction {
     /// Choose paths by their measured effect.
     by_effect: bool,
     /// Write `model.int8.onnx`.
     int8: bool,
+    /// What to cut the networks to; default nothing is cut.
+    pub(crate) slice: Option<Slice>,
 }
 
 /// Every task's result.
@@ -125,6 +135,11 @@ impl Run {
         if let (Some(file), None) = (&config.init, &before) {
             ufo_train::init_from(file, &mut supernet)?;
         }
+        if let (Some(chip), None) = (&config.chip, &before) {
+            let from = Self::open(&chip.from).context("chip.from")?;
+            let name = chip.from.display().to_string();
+            ufo_train::chip::start(&mut supernet, &from.supernet, &name)?;
+        }
         let text = toml::to_string(&config)?;
         write_atomic(&folder.join("config.toml"), text.as_bytes())?;
         Ok(Self { folder: folder.to_path_buf(), config, tasks, supernet, _lock: lock })
@@ -157,19 +172,56 @@ impl Run {
     }
 
     /// Every task's result with its baseline.
-    pub(crate) fn evaluate(&self) -> Result<Results> {
+    pub(crate) fn evaluate(&self, slice: &Slice) -> Result<Results> {
         let preprocess = self.config.preprocess();
-        let slice = Slice::full(&self.supernet.arch);
         let workers = Workers::new(self.config.train.threads, self.tasks.len())?;
         let results = workers.map(self.tasks.len(), |index| {
             let task = &self.tasks[index];
-            let vit = self.supernet.subnet(index, &self.supernet.path(index), &slice)?;
-            let head = &self.supernet.tasks[index].head;
-            let rows = evaluate::outputs(&vit, head, &task.test, &preprocess)?;
-            let result = evaluate::judge(task, &task.test, &rows)?;
+            let (result, rows) = self.judge(index, slice)?;
             Ok(Judged { result, baseline: evaluate::baseline(task, &preprocess)?, rows })
         });
         results.into_iter().collect()
+    }
+
+    /// A task's result on its test images along the router's path, cut to `slice`, and the outputs.
+    pub(crate) fn judge(
+        &self,
+        index: usize,
+        slice: &Slice,
+    ) -> Result<(evaluate::TaskResult, Vec<f32>)> {
+        let (task, preprocess) = (&self.tasks[index], self.config.preprocess());
+        let path = self.supernet.path(index);
+        let vit = self.supernet.subnet(index, &path, slice)?;
+        let head = self.head(index, &path, slice)?;
+        let rows = evaluate::outputs(&vit, &head, &task.test, &preprocess)?;
+        Ok((evaluate::judge(task, &task.test, &rows)?, rows))
+    }
+
+    /// A task's head for a slice of its network.
+    fn head(&self, index: usize, path: &ufo_nas::Path, slice: &Slice) -> Result<Head> {
+        let head = &self.supernet.tasks[index].head;
+        if slice.is_full(&self.supernet.arch) {
+            return Ok(head.clone());
+        }
+        let vit = self.supernet.subnet(index, path, slice)?;
+        calibrated(&vit, head, &self.tasks[index], &self.config.preprocess())
+    }
+
+    /// A slice by its text; `smallest` and `largest` are those of a chip supernet's space.
+    pub(crate) fn slice(&self, text: Option<&str>) -> Result<Slice> {
+        let arch = &self.supernet.arch;
+        let space = || match &self.config.chip {
+            Some(chip) => chip.space.clone(),
+            None => Space::whole(arch),
+        };
+        let slice = match text {
+            None => Slice::full(arch),
+            Some("largest") => space().largest(arch),
+            Some("smallest") => space().smallest(arch),
+            Some(text) => text.parse().context("--slice")?,
+        };
+        slice.validate(arch).context("--slice")?;
+        Ok(slice)
     }
 
     /// Extracts the models of `names`: along the router's paths, or along the best by measured effect
@@ -177,9 +229,11 @@ impl Run {
     pub(crate) fn extract(
         &self,
         names: &[String],
-        how: Extraction,
+        how: &Extraction,
         out: &Path,
     ) -> Result<Extracted> {
+        let slice = how.slice.clone().unwrap_or_else(|| Slice::full(&self.supernet.arch));
+        let mut supernet = self.supernet.clone();
         let mut choices = Vec::new();
         for (position, name) in names.iter().enumerate() {
             let index = self.supernet.task_index(name)?;
@@ -194,6 +248,7 @@ impl Run {
             } else {
                 self.supernet.path(index)
             };
+            supernet.tasks[index].head = self.head(index, &path, &slice)?;
             let classes = task.classes().to_vec();
             choices.push(Choice { task: index, path, classes, probe: self.probe(task)? });
         }
@@ -202,7 +257,8 @@ impl Run {
         let source = blake3::hash(&ufo_weights::to_bytes(&state, &[])?).to_hex().to_string();
         let place = Place { source: &source, out };
         let preprocess = self.config.preprocess();
-        ufo_train::extract::extract(&self.supernet, &choices, &preprocess, place, how.int8)
+        let cut = Cut { slice: &slice, int8: how.int8 };
+        ufo_train::extract::extract(&supernet, &choices, &preprocess, place, cut)
     }
 
     fn candidates(&self, index: usize) -> Result<Vec<Candidate>> {
@@ -310,7 +366,7 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<ExitCode> {
         return folder::eval(&args.folder.run, model, args.precision, args.json);
     }
     let run = Run::open(&args.folder.run)?;
-    let results = run.evaluate()?;
+    let results = run.evaluate(&run.slice(args.slice.as_deref())?)?;
     if args.json {
         let rows: Vec<_> = results
             .iter()
@@ -325,8 +381,12 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<ExitCode> {
 
 pub(crate) fn extract(args: &ExtractArgs) -> Result<ExitCode> {
     let run = Run::open(&args.folder.run)?;
-    let how = Extraction { by_effect: args.by_effect, int8: args.quantize.is_some() };
-    let extracted = run.extract(&args.tasks, how, &args.out)?;
+    let how = Extraction {
+        by_effect: args.by_effect,
+        int8: args.quantize.is_some(),
+        slice: Some(run.slice(args.slice.as_deref())?),
+    };
+    let extracted = run.extract(&args.tasks, &how, &args.out)?;
     println!(
         "{}: {} parameters in {}; ONNX within {:.1e} of the network",
         extracted.tasks.join(", "),

@@ -36,7 +36,7 @@ fn gradients(
     let features = leaves.routed(index, &draw).forward(x, None);
     let out = match &leaves.tasks[index].head {
         Head::Linear(linear) => linear.forward(features),
-        Head::Embedding(head) => head.train(features).1,
+        Head::Embedding(head) => head.train(features).cosines,
     };
     // A sum of squares, so that no gradient vanishes by symmetry.
     let grads = (out.clone() * out).sum().backward();
