@@ -91,11 +91,14 @@ fn gap((config, supernet, batch): &(RunConfig, Supernet, Batch)) -> f32 {
     let outputs = |slice| pass.learn(&slice, None, |scored| scored.loss).unwrap().outputs;
     let [small, large] =
         [space.smallest(&supernet.arch), space.largest(&supernet.arch)].map(outputs);
-    let gap = match pass.head() {
-        Head::Linear(_) => distill_logits(small.autodiff(), large),
-        Head::Embedding(_) => distill_embeddings(small.autodiff(), large),
+    let distance = |student: Tensor<2>| {
+        let distance = match pass.head() {
+            Head::Linear(_) => distill_logits,
+            Head::Embedding(_) => distill_embeddings,
+        };
+        values(&distance(student.autodiff(), large.clone()))[0]
     };
-    values(&gap)[0]
+    distance(small) - distance(large.clone())
 }
 
 #[test]
