@@ -10,7 +10,8 @@ use ufo_model::losses::{
     cosface_logits, cross_entropy, smooth_soft_targets, smooth_targets, triplet,
 };
 use ufo_model::{
-    Draw, DropPath, Head, HeadConfig, NeckStatistics, Supernet, Visitor, Vit, from_values, values,
+    Draw, DropPath, Head, HeadConfig, NeckStatistics, Supernet, Visitor, Vit, from_values,
+    take_values, values,
 };
 use ufo_nas::{Path, Slice};
 
@@ -183,18 +184,25 @@ fn task_loss(
 
 /// The gradients of the leaves that the loss reached, by name.
 fn take_grads(mut leaves: Supernet, index: usize, grads: Gradients) -> Grads {
-    struct Take(Gradients, Grads);
-    impl Visitor for Take {
-        fn tensor<const D: usize>(&mut self, name: &str, tensor: &mut Tensor<D>) {
-            if let Some(grad) = tensor.grad_remove(&mut self.0) {
-                self.1.insert(name.to_string(), values(&grad));
-            }
-        }
-        fn buffer<const D: usize>(&mut self, _: &str, _: &mut Tensor<D>) {}
-    }
-    let mut take = Take(grads, Grads::new());
+    let mut take = TakeGrads { of: grads, found: Grads::new() };
     leaves.visit_task(index, &mut take);
-    take.1
+    take.found
+}
+
+/// Collects the gradients of the parameters that it visits.
+pub(crate) struct TakeGrads {
+    pub(crate) of: Gradients,
+    pub(crate) found: Grads,
+}
+
+impl Visitor for TakeGrads {
+    fn tensor<const D: usize>(&mut self, name: &str, tensor: &mut Tensor<D>) {
+        if let Some(mut grad) = tensor.grad_remove(&mut self.of) {
+            self.found.insert(name.to_string(), take_values(&mut grad));
+        }
+    }
+
+    fn buffer<const D: usize>(&mut self, _: &str, _: &mut Tensor<D>) {}
 }
 
 fn add(sum: &mut Grads, grads: Grads) {

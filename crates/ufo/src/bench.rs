@@ -9,9 +9,11 @@ use serde_json::{Value, json};
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 use std::time::Instant;
+use ufo_model::cnn::CnnKind;
 use ufo_runtime::Precision;
 use ufo_train::Precision as Train;
 
+mod conv;
 mod inference;
 mod loading;
 mod training;
@@ -49,7 +51,7 @@ const UNKNOWN: u8 = 3;
 /// Makes a workload for so many threads.
 type Make = fn(usize) -> Result<Box<dyn Workload>>;
 
-const WORKLOADS: [(&str, Make); 20] = [
+const WORKLOADS: [(&str, Make); 22] = [
     ("train-step-S-f32", |threads| plain(training::S, 64, Train::F32, threads)),
     ("train-step-S-bf16", |threads| plain(training::S, 64, Train::Bf16, threads)),
     ("train-step-L-f32", |threads| plain(training::L, 8, Train::F32, threads)),
@@ -69,6 +71,8 @@ const WORKLOADS: [(&str, Make); 20] = [
     ("infer-L-b1-f32", |threads| forward(training::L, 1, Precision::F32, threads)),
     ("infer-L-b1-bf16", |threads| forward(training::L, 1, Precision::Bf16, threads)),
     ("infer-L-b1-int8", |threads| forward(training::L, 1, Precision::Int8, threads)),
+    ("conv-resnet50", |threads| student(CnnKind::ResNet50, 16, threads)),
+    ("conv-mobilenetv3", |threads| student(CnnKind::MobileNetV3Large, 32, threads)),
     ("loader-jpeg", |threads| Ok(Box::new(loading::Epoch::new(threads)?))),
 ];
 
@@ -92,6 +96,10 @@ fn forward(
     threads: usize,
 ) -> Result<Box<dyn Workload>> {
     Ok(Box::new(inference::Forward::new(size, count, precision, threads)?))
+}
+
+fn student(kind: CnnKind, count: usize, threads: usize) -> Result<Box<dyn Workload>> {
+    Ok(Box::new(conv::Student::new(kind, count, threads)?))
 }
 
 fn find(name: &str) -> Option<Make> {
