@@ -6,6 +6,7 @@
 #   run    a short demo               onnx.checker, onnxruntime, TensorBoard
 #   resume a continued run            TensorBoard
 #   timm   weights both ways          timm on PyTorch (`scripts/python-env.sh torch`)
+#   torchvision  students' steps      torchvision on PyTorch
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/python-env.sh
@@ -48,7 +49,14 @@ check_timm() {
   "$python" "$reference/timm_interop.py" target/release/ufo "$work"
 }
 
-all=(onnx run resume timm)
+# torchvision's weights in our convolutional networks: equal outputs, gradients and running statistics.
+check_torchvision() {
+  scripts/python-env.sh torch
+  cargo build --release --quiet --locked --package ufo-model --example cnn_step
+  "$python" "$reference/torchvision_interop.py" target/release/examples/cnn_step "$work"
+}
+
+all=(onnx run resume timm torchvision)
 for name in "${@:-${all[@]}}"; do
   work=$root/$name
   mkdir -p "$work"

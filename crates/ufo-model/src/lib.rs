@@ -1,4 +1,5 @@
-//! Vision transformer supernets: layers, router, experts, heads, losses, weights in and out.
+//! Vision transformer supernets: layers, router, experts, heads, losses, weights in and out; and the
+//! convolutional networks that students are.
 //!
 //! VIMER-UFO 2.0 (arXiv 2207.10341): the blocks of one ViT hold a shared expert and an expert a
 //! task, a router chooses per task, and every network that runs is a [`Vit`], a view into the
@@ -6,6 +7,7 @@
 
 mod attention;
 mod branch;
+pub mod cnn;
 mod error;
 mod ffn;
 mod fused;

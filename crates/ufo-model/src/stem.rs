@@ -7,7 +7,7 @@ use burn_tensor::ops::ConvOptions;
 use burn_tensor::{Device, Tensor, activation, module};
 use rand::Rng;
 use rand_distr::{Distribution, Uniform};
-use ufo_kernels::conv::{Activation, Layout};
+use ufo_kernels::conv::{Activation, Groups, Layout};
 use ufo_nas::{Arch, Stem as StemShape};
 use ufo_onnx::{Graph, Value};
 
@@ -49,7 +49,8 @@ impl Conv {
         let inputs =
             fused::inputs([Input::new(x), Input::new(&self.weight), Input::new(&self.bias)])?;
         let (stride, padding) = (self.stride, self.padding);
-        let op = Convolution { level: mode.level, layout, stride, padding, activation };
+        let (level, groups) = (mode.level, Groups::One);
+        let op = Convolution { level, layout, groups, stride, padding, activation };
         Some(fused::apply(&op, inputs))
     }
 

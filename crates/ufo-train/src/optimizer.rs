@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use ufo_kernels::Level;
 use ufo_kernels::optimizer::{AdamW, AdamWState, Sgd, SgdState, adamw, sgd, sum_of_squares};
-use ufo_model::{Supernet, Visit, Visitor, from_values, take_values};
+use ufo_model::{Visit, Visitor, from_values, take_values};
 use ufo_weights::{HostTensor, State};
 
 const BETA1: f64 = 0.9;
@@ -70,10 +70,10 @@ pub fn global_norm(grads: &Grads) -> f32 {
 
 impl Optimizer {
     /// Moves every parameter that has a gradient; returns the global norm before the clip.
-    pub fn step(&mut self, supernet: &mut Supernet, grads: &Grads, rates: &Rates<'_>) -> f32 {
+    pub fn step(&mut self, net: &mut impl Visit, grads: &Grads, rates: &Rates<'_>) -> f32 {
         let norm = global_norm(grads);
         let shrink = if rates.clip > 0.0 && norm > rates.clip { rates.clip / norm } else { 1.0 };
-        supernet.visit("", &mut Update { moments: &mut self.moments, grads, rates, shrink });
+        net.visit("", &mut Update { moments: &mut self.moments, grads, rates, shrink });
         norm
     }
 

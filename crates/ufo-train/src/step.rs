@@ -9,8 +9,13 @@ use burn_tensor::{Gradients, Tensor};
 use ufo_data::{Batch, Loader, Purpose, stream};
 use ufo_model::losses::{cosface, cross_entropy, smooth_soft_targets, smooth_targets, triplet};
 use ufo_model::{
+<<<<<<< HEAD
     Draw, DropPath, Embedded, Head, HeadConfig, NeckStatistics, Supernet, Visitor, Vit,
     from_values, values,
+=======
+    Draw, DropPath, Head, HeadConfig, NeckStatistics, Supernet, Visitor, Vit, from_values,
+    take_values, values,
+>>>>>>> cnn
 };
 use ufo_nas::{Path, Slice};
 
@@ -201,6 +206,7 @@ pub(crate) fn task_loss(
 }
 
 /// The gradients of the leaves that the loss reached, by name.
+<<<<<<< HEAD
 pub(crate) fn take_grads(mut leaves: Supernet, index: usize, grads: Gradients) -> Grads {
     struct Take(Gradients, Grads);
     impl Visitor for Take {
@@ -212,8 +218,28 @@ pub(crate) fn take_grads(mut leaves: Supernet, index: usize, grads: Gradients) -
         fn buffer<const D: usize>(&mut self, _: &str, _: &mut Tensor<D>) {}
     }
     let mut take = Take(grads, Grads::new());
+=======
+fn take_grads(mut leaves: Supernet, index: usize, grads: Gradients) -> Grads {
+    let mut take = TakeGrads { of: grads, found: Grads::new() };
+>>>>>>> cnn
     leaves.visit_task(index, &mut take);
-    take.1
+    take.found
+}
+
+/// Collects the gradients of the parameters that it visits.
+pub(crate) struct TakeGrads {
+    pub(crate) of: Gradients,
+    pub(crate) found: Grads,
+}
+
+impl Visitor for TakeGrads {
+    fn tensor<const D: usize>(&mut self, name: &str, tensor: &mut Tensor<D>) {
+        if let Some(mut grad) = tensor.grad_remove(&mut self.of) {
+            self.found.insert(name.to_string(), take_values(&mut grad));
+        }
+    }
+
+    fn buffer<const D: usize>(&mut self, _: &str, _: &mut Tensor<D>) {}
 }
 
 pub(crate) fn add(sum: &mut Grads, grads: Grads) {

@@ -83,14 +83,19 @@ fn refused(file: &str, error: &impl ToString) -> Error {
     Error::File { file: file.to_string(), reason: error.to_string() }
 }
 
-/// Reads the named tensors of a safetensors file; f32, f16 and bf16 become f32.
+/// The end of the names of PyTorch's counts of batches, integers that no computation needs.
+const BATCH_COUNT: &str = ".num_batches_tracked";
+
+/// Reads the named tensors of a safetensors file; f32, f16 and bf16 become f32. The counts of batches
+/// that PyTorch's batch norms keep (`*.num_batches_tracked`) are left out.
 ///
 /// # Errors
 /// Not a safetensors file, or a tensor of another type; `from` names the file in the error.
 pub fn from_bytes(bytes: &[u8], from: &str) -> Result<State, Error> {
     let file = SafeTensors::deserialize(bytes).map_err(|e| refused(from, &e))?;
     let mut state = State::new();
-    for (name, view) in file.tensors() {
+    for (name, view) in file.tensors().into_iter().filter(|(name, _)| !name.ends_with(BATCH_COUNT))
+    {
         let half = |widen: fn(u16) -> f32| -> Vec<f32> {
             let pairs = view.data().chunks_exact(2);
             pairs.map(|b| widen(u16::from_le_bytes([b[0], b[1]]))).collect()
@@ -180,5 +185,13 @@ mod tests {
         assert_eq!(from_bytes(&file(Dtype::BF16, &bfloats), "f").unwrap()["x"].values, [1.5, -2.0]);
         let message = from_bytes(&file(Dtype::I16, &raw), "f").unwrap_err().to_string();
         assert_eq!(message, "f: tensor `x` is I16; allowed: F32, F16, BF16");
+    }
+    #[test]
+    fn counts_of_batches_are_left_out() {
+        let count = TensorView::new(Dtype::I64, vec![], &[0; 8]).unwrap();
+        let mean = TensorView::new(Dtype::F32, vec![1], &[0; 4]).unwrap();
+        let views = [("bn1.num_batches_tracked", count), ("bn1.running_mean", mean)];
+        let state = from_bytes(&safetensors::serialize(views, None).unwrap(), "f").unwrap();
+        assert_eq!(state.into_keys().collect::<Vec<_>>(), ["bn1.running_mean"]);
     }
 }

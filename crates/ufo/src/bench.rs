@@ -11,9 +11,11 @@ use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
+use ufo_model::cnn::CnnKind;
 use ufo_runtime::Precision;
 use ufo_train::Precision as Train;
 
+mod conv;
 mod inference;
 mod loading;
 mod profile;
@@ -67,7 +69,7 @@ const UNKNOWN: u8 = 3;
 /// Makes a workload for so many threads.
 type Make = fn(usize) -> Result<Box<dyn Workload>>;
 
-const WORKLOADS: [(&str, Make); 20] = [
+const WORKLOADS: [(&str, Make); 22] = [
     ("train-step-S-f32", |threads| plain(training::S, 64, Train::F32, threads)),
     ("train-step-S-bf16", |threads| plain(training::S, 64, Train::Bf16, threads)),
     ("train-step-L-f32", |threads| plain(training::L, 8, Train::F32, threads)),
@@ -87,6 +89,8 @@ const WORKLOADS: [(&str, Make); 20] = [
     ("infer-L-b1-f32", |threads| forward(training::L, 1, Precision::F32, threads)),
     ("infer-L-b1-bf16", |threads| forward(training::L, 1, Precision::Bf16, threads)),
     ("infer-L-b1-int8", |threads| forward(training::L, 1, Precision::Int8, threads)),
+    ("conv-resnet50", |threads| student(CnnKind::ResNet50, 16, threads)),
+    ("conv-mobilenetv3", |threads| student(CnnKind::MobileNetV3Large, 32, threads)),
     ("loader-jpeg", |threads| Ok(Box::new(loading::Epoch::new(threads)?))),
 ];
 
@@ -110,6 +114,10 @@ fn forward(
     threads: usize,
 ) -> Result<Box<dyn Workload>> {
     Ok(Box::new(inference::Forward::new(size, count, precision, threads)?))
+}
+
+fn student(kind: CnnKind, count: usize, threads: usize) -> Result<Box<dyn Workload>> {
+    Ok(Box::new(conv::Student::new(kind, count, threads)?))
 }
 
 fn find(name: &str) -> Option<Make> {

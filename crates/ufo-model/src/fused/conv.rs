@@ -9,12 +9,14 @@ use ufo_kernels::conv::{
     forward_saving,
 };
 
-/// Of inputs `[x, weight, bias]`: x `[b, channels, height, width]`, or channels last, weight
-/// `[out, in, kernel, kernel]`; the result has channels last.
+/// Of inputs `[x, weight, bias]`, or without a bias: x `[b, channels, height, width]`, or channels last,
+/// weight `[out, in, kernel, kernel]`, depthwise `[channels, 1, kernel, kernel]`; the result has
+/// channels last.
 #[derive(Debug, Clone)]
 pub(crate) struct Convolution {
     pub(crate) level: Level,
     pub(crate) layout: Layout,
+    pub(crate) groups: Groups,
     pub(crate) stride: usize,
     pub(crate) padding: usize,
     pub(crate) activation: Activation,
@@ -37,20 +39,17 @@ impl Convolution {
             stride: [self.stride; 2],
             padding: [self.padding; 2],
             layout: self.layout,
-            groups: Groups::One,
+            groups: self.groups,
         }
     }
 
-    fn run(&self, inputs: &[FlexTensor; 3], saving: bool) -> (FlexTensor, Vec<f32>) {
-        let [x, weight, bias] = inputs.each_ref().map(contiguous);
+    fn run(&self, inputs: &[FlexTensor], saving: bool) -> (FlexTensor, Vec<f32>) {
+        let [x, weight] = [&inputs[0], &inputs[1]].map(contiguous);
+        let bias = inputs.get(2).map(contiguous);
         let shape = self.shape(&x, &weight);
         let mut out = vec![0.0; shape.output_len()];
-        let conv = Conv {
-            weight: slice(&weight),
-            bias: Some(slice(&bias)),
-            shape,
-            activation: self.activation,
-        };
+        let (bias, activation) = (bias.as_ref().map(slice), self.activation);
+        let conv = Conv { weight: slice(&weight), bias, shape, activation };
         let saved = if saving && self.activation == Activation::Gelu { out.len() } else { 0 };
         let mut pre = vec![0.0; saved];
         with_scratch(|scratch| {
@@ -63,6 +62,55 @@ impl Convolution {
         });
         let [rows, columns] = shape.out_size();
         (tensor(out, [shape.images, rows, columns, shape.outputs].into()), pre)
+    }
+
+    /// The gradients of x, if wanted, weight and bias, which are no more than the inputs.
+    fn gradients(
+        &self,
+        inputs: &[FlexTensor],
+        pre: &[f32],
+        gradient: &FlexTensor,
+        x_wanted: bool,
+    ) -> [Option<FlexTensor>; 3] {
+        let [x, weight] = [&inputs[0], &inputs[1]].map(contiguous);
+        let bias = inputs.get(2).map(contiguous);
+        let shape = self.shape(&x, &weight);
+        let mut dx = x_wanted.then(|| vec![0.0; shape.input_len()]);
+        let mut dweight = vec![0.0; shape.weight_len()];
+        let mut dbias = bias.as_ref().map(|_| vec![0.0; shape.outputs]);
+        let (values, activation) = (bias.as_ref().map(slice), self.activation);
+        let conv = Conv { weight: slice(&weight), bias: values, shape, activation };
+        let given = Backward { input: slice(&x), pre, dy: slice(gradient) };
+        let grads =
+            Grads { dx: dx.as_deref_mut(), dweight: &mut dweight, dbias: dbias.as_deref_mut() };
+        with_scratch(|scratch| backward(self.level, &conv, &given, grads, scratch));
+        let of = |values, like: &FlexTensor| tensor(values, like.layout().shape().clone());
+        let dbias = dbias.zip(bias.as_ref()).map(|(dbias, bias)| of(dbias, bias));
+        [dx.map(|dx| of(dx, &x)), Some(of(dweight, &weight)), dbias]
+    }
+}
+
+impl Op<2> for Convolution {
+    type Saved = Arc<Vec<f32>>;
+
+    fn forward(&self, inputs: &[FlexTensor; 2]) -> FlexTensor {
+        self.run(inputs, false).0
+    }
+
+    fn forward_saving(&self, inputs: &[FlexTensor; 2]) -> (FlexTensor, Self::Saved) {
+        let (out, pre) = self.run(inputs, true);
+        (out, Arc::new(pre))
+    }
+
+    fn backward(
+        &self,
+        inputs: &[FlexTensor; 2],
+        pre: Self::Saved,
+        gradient: &FlexTensor,
+        wanted: [bool; 2],
+    ) -> [Option<FlexTensor>; 2] {
+        let [dx, dweight, _] = self.gradients(inputs, &pre, gradient, wanted[0]);
+        [dx, dweight]
     }
 }
 
@@ -85,20 +133,6 @@ impl Op<3> for Convolution {
         gradient: &FlexTensor,
         wanted: [bool; 3],
     ) -> [Option<FlexTensor>; 3] {
-        let [x, weight, bias] = inputs.each_ref().map(contiguous);
-        let shape = self.shape(&x, &weight);
-        let mut dx = wanted[0].then(|| vec![0.0; shape.input_len()]);
-        let (mut dweight, mut dbias) = (vec![0.0; shape.weight_len()], vec![0.0; shape.outputs]);
-        let conv = Conv {
-            weight: slice(&weight),
-            bias: Some(slice(&bias)),
-            shape,
-            activation: self.activation,
-        };
-        let given = Backward { input: slice(&x), pre: &pre, dy: slice(gradient) };
-        let grads = Grads { dx: dx.as_deref_mut(), dweight: &mut dweight, dbias: Some(&mut dbias) };
-        with_scratch(|scratch| backward(self.level, &conv, &given, grads, scratch));
-        let of = |values, like: &FlexTensor| tensor(values, like.layout().shape().clone());
-        [dx.map(|dx| of(dx, &x)), Some(of(dweight, &weight)), Some(of(dbias, &bias))]
+        self.gradients(inputs, &pre, gradient, wanted[0])
     }
 }

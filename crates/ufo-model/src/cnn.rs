@@ -1,0 +1,164 @@
+//! Convolutional students: `ResNet` (arXiv 1512.03385) and `MobileNetV3` (arXiv 1905.02244), with the
+//! layers, parameter names and initial distributions of torchvision.
+//!
+//! Maps between layers have channels last. Shape legend: b batch, h height, w width, c channels.
+
+mod batch_norm;
+mod conv_norm;
+mod mobilenet;
+mod pool;
+mod resnet;
+mod squeeze_excite;
+
+use crate::param::{Visit, Visitor, from_values};
+use burn_tensor::{Device, Tensor};
+use rand::{Rng, RngExt};
+use serde::{Deserialize, Serialize};
+use ufo_kernels::Level;
+
+pub use batch_norm::{BatchNorm, Moments};
+pub use conv_norm::{Activation, ConvNorm};
+pub use mobilenet::{InvertedResidual, MobileNetV3};
+pub use resnet::{ResNet, ResidualBlock};
+pub use squeeze_excite::SqueezeExcite;
+
+/// Which network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CnnKind {
+    /// 18 layers of two-convolution blocks, 11.7M parameters with 1000 classes.
+    #[serde(rename = "resnet18")]
+    ResNet18,
+    /// 50 layers of bottlenecks, 25.6M parameters with 1000 classes.
+    #[serde(rename = "resnet50")]
+    ResNet50,
+    /// 2.5M parameters with 1000 classes.
+    #[serde(rename = "mobilenet_v3_small")]
+    MobileNetV3Small,
+    /// 5.5M parameters with 1000 classes.
+    #[serde(rename = "mobilenet_v3_large")]
+    MobileNetV3Large,
+}
+
+/// A convolutional network with its classifier.
+#[derive(Debug, Clone)]
+pub struct Cnn {
+    /// Its layers.
+    pub layers: Layers,
+    /// Instructions and precision of fused operations on the CPU.
+    pub level: Level,
+}
+
+/// The layers of a network.
+#[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "a program holds a few")]
+pub enum Layers {
+    /// ResNet-18 or ResNet-50.
+    ResNet(ResNet),
+    /// `MobileNetV3`, small or large.
+    MobileNetV3(MobileNetV3),
+}
+
+/// One pass through a network: what its layers are told, and what batch norms found.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    pub(crate) level: Level,
+    /// In training, the moments of each batch norm in the order in which they ran.
+    pub(crate) moments: Option<Vec<Moments>>,
+}
+
+impl Cnn {
+    /// Fresh weights; the rest of torchvision's defaults, too.
+    pub fn init(kind: CnnKind, classes: usize, rng: &mut impl Rng, device: &Device) -> Self {
+        let layers = match kind {
+            CnnKind::ResNet18 | CnnKind::ResNet50 => {
+                Layers::ResNet(ResNet::init(kind == CnnKind::ResNet50, classes, rng, device))
+            }
+            CnnKind::MobileNetV3Small | CnnKind::MobileNetV3Large => {
+                let large = kind == CnnKind::MobileNetV3Large;
+                Layers::MobileNetV3(MobileNetV3::init(large, classes, rng, device))
+            }
+        };
+        Self { layers, level: Level::detect() }
+    }
+
+    /// Evaluation: the pooled features before the classifier, with running statistics.
+    ///
+    /// # Shapes
+    /// `[b, 3, h, w]` to `[b, d]`; h and w are at least 1.
+    pub fn features(&self, images_bchw: Tensor<4>) -> Tensor<2> {
+        self.run(images_bchw, &mut Pass { level: self.level, moments: None })
+    }
+
+    /// Training: [`Self::features`] with the statistics of the batch, which are also returned for
+    /// [`Self::update`].
+    pub fn train(&self, images_bchw: Tensor<4>) -> (Tensor<2>, Vec<Moments>) {
+        let mut pass = Pass { level: self.level, moments: Some(Vec::new()) };
+        let features = self.run(images_bchw, &mut pass);
+        (features, pass.moments.unwrap_or_default())
+    }
+
+    fn run(&self, images_bchw: Tensor<4>, pass: &mut Pass) -> Tensor<2> {
+        let images_bhwc = images_bchw.permute([0, 2, 3, 1]);
+        match &self.layers {
+            Layers::ResNet(net) => net.features(images_bhwc, pass),
+            Layers::MobileNetV3(net) => net.features(images_bhwc, pass),
+        }
+    }
+
+    /// Logits of features; `dropout` multiplies `MobileNetV3`'s hidden layer and nothing of `ResNet`.
+    ///
+    /// # Shapes
+    /// `[b, d]` to `[b, classes]`, `dropout` `[b, hidden]`.
+    pub fn classify(&self, features_bd: Tensor<2>, dropout: Option<Tensor<2>>) -> Tensor<2> {
+        match &self.layers {
+            Layers::ResNet(net) => net.fc.forward(features_bd),
+            Layers::MobileNetV3(net) => net.classify(features_bd, dropout),
+        }
+    }
+
+    /// A mask for [`Self::classify`] in training: 0 with the probability that torchvision gives to the
+    /// network (0.2, `ResNet` none), else 1 over that of 1.
+    pub fn dropout(&self, batch: usize, rng: &mut impl Rng) -> Option<Tensor<2>> {
+        const DROPPED: f32 = 0.2;
+        let Layers::MobileNetV3(net) = &self.layers else { return None };
+        let [_, hidden] = net.hidden.weight_io.dims();
+        let factor = |dropped: bool| if dropped { 0.0 } else { 1.0 / (1.0 - DROPPED) };
+        let factors = (0..batch * hidden).map(|_| factor(rng.random::<f32>() < DROPPED)).collect();
+        Some(from_values(factors, [batch, hidden], &net.hidden.weight_io.device().inner()))
+    }
+
+    /// Width d of the features.
+    pub fn width(&self) -> usize {
+        match &self.layers {
+            Layers::ResNet(net) => net.fc.weight_io.dims()[0],
+            Layers::MobileNetV3(net) => net.hidden.weight_io.dims()[0],
+        }
+    }
+
+    /// Moves the running statistics towards those of a batch.
+    ///
+    /// # Panics
+    /// If they are not those of [`Self::train`] of a network of this kind.
+    pub fn update(&mut self, batch: &[Moments]) {
+        let norms = match &mut self.layers {
+            Layers::ResNet(net) => net.norms(),
+            Layers::MobileNetV3(net) => net.norms(),
+        };
+        assert_eq!(norms.len(), batch.len(), "moments: not one for each batch norm");
+        for (norm, moments) in norms.into_iter().zip(batch) {
+            norm.update(moments);
+        }
+    }
+}
+
+impl Visit for Cnn {
+    fn visit(&mut self, prefix: &str, visitor: &mut impl Visitor) {
+        match &mut self.layers {
+            Layers::ResNet(net) => net.visit(prefix, visitor),
+            Layers::MobileNetV3(net) => net.visit(prefix, visitor),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

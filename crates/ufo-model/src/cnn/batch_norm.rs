@@ -1,0 +1,115 @@
+//! Batch normalization of the channels of a map (arXiv 1502.03167).
+
+use super::{Activation, Pass};
+use crate::param::{Visit, Visitor, from_values, key, values};
+use burn_tensor::{Device, Tensor};
+
+/// `(x - mean) / sqrt(var + eps) * weight + bias`, with the mean and the biased variance of the batch
+/// in training, and running ones in evaluation.
+#[derive(Debug, Clone)]
+pub struct BatchNorm {
+    /// Scale, `(c)`.
+    pub weight: Tensor<1>,
+    /// Shift, `(c)`.
+    pub bias: Tensor<1>,
+    /// Mean of past batches, `(c)`.
+    pub running_mean: Tensor<1>,
+    /// Unbiased variance of past batches, `(c)`.
+    pub running_var: Tensor<1>,
+    /// How it is computed.
+    pub settings: NormSettings,
+}
+
+/// The constants of a network's batch norms.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NormSettings {
+    /// Added to the variance.
+    pub eps: f32,
+    /// Share of a new batch in the running statistics, 0 to 1.
+    pub momentum: f32,
+}
+
+/// Mean and unbiased variance of one batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Moments {
+    /// `(c)`.
+    pub mean: Vec<f32>,
+    /// `(c)`.
+    pub var: Vec<f32>,
+}
+
+impl BatchNorm {
+    /// Scale 1, shift 0, running mean 0 and variance 1.
+    pub(super) fn init(channels: usize, settings: NormSettings, device: &Device) -> Self {
+        Self {
+            weight: Tensor::ones([channels], device),
+            bias: Tensor::zeros([channels], device),
+            running_mean: Tensor::zeros([channels], device),
+            running_var: Tensor::ones([channels], device),
+            settings,
+        }
+    }
+
+    /// `activation(norm(x) + residual)`.
+    ///
+    /// # Shapes
+    /// `[b, h, w, c]` to the same.
+    pub(super) fn forward(
+        &self,
+        x_bhwc: Tensor<4>,
+        (residual, activation): (Option<Tensor<4>>, Activation),
+        pass: &mut Pass,
+    ) -> Tensor<4> {
+        let [b, h, w, c] = x_bhwc.dims();
+        let x = x_bhwc.reshape([b * h * w, c]);
+        let y = if let Some(moments) = &mut pass.moments {
+            let mean = x.clone().mean_dim(0);
+            let centered = x - mean.clone();
+            let var = (centered.clone() * centered.clone()).mean_dim(0);
+            moments.push(Moments::of([&mean, &var].map(values), b * h * w));
+            self.normalize(centered, var)
+        } else {
+            let row = |t: &Tensor<1>| t.clone().reshape([1, c]);
+            self.normalize(x - row(&self.running_mean), row(&self.running_var))
+        };
+        let y = y.reshape([b, h, w, c]);
+        activation.apply(match residual {
+            Some(residual) => y + residual,
+            None => y,
+        })
+    }
+
+    fn normalize(&self, centered: Tensor<2>, var: Tensor<2>) -> Tensor<2> {
+        let row = |t: &Tensor<1>| t.clone().reshape([1, t.dims()[0]]);
+        centered / (var + self.settings.eps).sqrt() * row(&self.weight) + row(&self.bias)
+    }
+
+    /// Moves the running statistics towards a batch's.
+    pub(super) fn update(&mut self, batch: &Moments) {
+        let new = self.settings.momentum;
+        let blend = |running: &Tensor<1>, batch: &[f32]| {
+            let pairs = values(running).into_iter().zip(batch);
+            let mixed = pairs.map(|(old, batch)| (1.0 - new) * old + new * batch).collect();
+            from_values(mixed, [batch.len()], &running.device())
+        };
+        self.running_mean = blend(&self.running_mean, &batch.mean);
+        self.running_var = blend(&self.running_var, &batch.var);
+    }
+}
+
+impl Moments {
+    /// Of a mean and a biased variance over `count` values each.
+    fn of([mean, var]: [Vec<f32>; 2], count: usize) -> Self {
+        let unbiased = count as f32 / (count.max(2) - 1) as f32;
+        Self { mean, var: var.into_iter().map(|var| var * unbiased).collect() }
+    }
+}
+
+impl Visit for BatchNorm {
+    fn visit(&mut self, prefix: &str, visitor: &mut impl Visitor) {
+        visitor.tensor(&key(prefix, "weight"), &mut self.weight);
+        visitor.tensor(&key(prefix, "bias"), &mut self.bias);
+        visitor.buffer(&key(prefix, "running_mean"), &mut self.running_mean);
+        visitor.buffer(&key(prefix, "running_var"), &mut self.running_var);
+    }
+}
