@@ -9,13 +9,8 @@ use burn_tensor::{Gradients, Tensor};
 use ufo_data::{Batch, Loader, Purpose, stream};
 use ufo_model::losses::{cosface, cross_entropy, smooth_soft_targets, smooth_targets, triplet};
 use ufo_model::{
-<<<<<<< HEAD
     Draw, DropPath, Embedded, Head, HeadConfig, NeckStatistics, Supernet, Visitor, Vit,
-    from_values, values,
-=======
-    Draw, DropPath, Head, HeadConfig, NeckStatistics, Supernet, Visitor, Vit, from_values,
-    take_values, values,
->>>>>>> cnn
+    from_values, take_values, values,
 };
 use ufo_nas::{Path, Slice};
 
@@ -206,22 +201,8 @@ pub(crate) fn task_loss(
 }
 
 /// The gradients of the leaves that the loss reached, by name.
-<<<<<<< HEAD
 pub(crate) fn take_grads(mut leaves: Supernet, index: usize, grads: Gradients) -> Grads {
-    struct Take(Gradients, Grads);
-    impl Visitor for Take {
-        fn tensor<const D: usize>(&mut self, name: &str, tensor: &mut Tensor<D>) {
-            if let Some(grad) = tensor.grad_remove(&mut self.0) {
-                self.1.insert(name.to_string(), values(&grad));
-            }
-        }
-        fn buffer<const D: usize>(&mut self, _: &str, _: &mut Tensor<D>) {}
-    }
-    let mut take = Take(grads, Grads::new());
-=======
-fn take_grads(mut leaves: Supernet, index: usize, grads: Gradients) -> Grads {
     let mut take = TakeGrads { of: grads, found: Grads::new() };
->>>>>>> cnn
     leaves.visit_task(index, &mut take);
     take.found
 }

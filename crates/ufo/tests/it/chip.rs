@@ -19,9 +19,8 @@ fn slices_are_trained_judged_and_extracted() {
     for task in ["digits", "emoji"] {
         let chip = folder.path().join(format!("chip-{task}"));
         let text = chip.display().to_string();
-        let start = |set: &str| {
-            ufo(&["chip", "--run", &run, "--task", task, "--out", &text, "--set", set])
-        };
+        let start =
+            |set: &str| ufo(&["chip", "--run", &run, "--task", task, "--out", &text, "--set", set]);
         succeeds(&start("train.steps=6"));
         let slices: Value =
             serde_json::from_slice(&fs::read(chip.join("slices.json")).unwrap()).unwrap();
