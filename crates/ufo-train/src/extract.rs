@@ -114,7 +114,7 @@ pub fn extract(
     Ok(extracted)
 }
 
-fn describe(
+pub(crate) fn describe(
     supernet: &Supernet,
     choices: &[Choice],
     preprocess: &Preprocess,
@@ -158,7 +158,7 @@ fn write_weights(
 }
 
 /// The networks in an empty graph, and their weights.
-fn build(
+pub(crate) fn build(
     supernet: &Supernet,
     choices: &[Choice],
     described: &Described,

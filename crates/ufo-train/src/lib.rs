@@ -8,6 +8,7 @@ mod ema;
 pub mod evaluate;
 pub mod events;
 pub mod extract;
+pub mod latency;
 mod log;
 pub mod memory;
 mod onnx;

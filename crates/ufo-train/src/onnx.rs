@@ -1,12 +1,17 @@
 //! Exported models in rten, an ONNX runtime that this project did not write.
 
 use anyhow::{Context, Result};
+use rten::{RunOptions, ThreadPool};
 use rten_tensor::NdTensor;
 use rten_tensor::prelude::*;
 use std::path::Path;
+use std::sync::Arc;
 
 /// An exported file in rten.
-pub struct Onnx(rten::Model);
+pub struct Onnx {
+    model: rten::Model,
+    options: RunOptions,
+}
 
 impl Onnx {
     /// Reads the file.
@@ -15,7 +20,18 @@ impl Onnx {
     /// rten does not take it.
     pub fn open(file: &Path) -> Result<Self> {
         let model = rten::Model::load_file(file);
-        Ok(Self(model.with_context(|| format!("loading {}", file.display()))?))
+        let model = model.with_context(|| format!("loading {}", file.display()))?;
+        Ok(Self { model, options: RunOptions::default() })
+    }
+
+    /// Takes the bytes of a file, to run with so many threads.
+    ///
+    /// # Errors
+    /// rten does not take them.
+    pub(crate) fn new(bytes: Vec<u8>, threads: usize) -> Result<Self> {
+        let model = rten::Model::load(bytes).context("loading an ONNX graph")?;
+        let pool = Arc::new(ThreadPool::with_num_threads(threads));
+        Ok(Self { model, options: RunOptions::default().with_thread_pool(Some(pool)) })
     }
 
     /// Output `task`, row-major, of images of `size`.
@@ -23,9 +39,10 @@ impl Onnx {
     /// # Errors
     /// There is no such output, or it is no matrix.
     pub fn outputs(&self, task: &str, images: &[f32], size: [usize; 4]) -> Result<Vec<f32>> {
-        let (input, output) = (self.0.node_id("image")?, self.0.node_id(task)?);
+        let (input, output) = (self.model.node_id("image")?, self.model.node_id(task)?);
         let images = NdTensor::from_data(size, images.to_vec());
-        let [out] = self.0.run_n(vec![(input, images.into())], [output], None)?;
+        let options = Some(self.options.clone());
+        let [out] = self.model.run_n(vec![(input, images.into())], [output], options)?;
         let out: NdTensor<f32, 2> = out.try_into().context("the output is not a matrix of f32")?;
         Ok(out.to_vec())
     }

@@ -10,6 +10,7 @@ mod init;
 mod params;
 mod predict;
 mod predictor;
+mod profile;
 mod report;
 mod run;
 
@@ -58,6 +59,9 @@ enum Command {
     /// Show a run as one HTML page.
     #[command(after_help = "Example:\n  ufo report --run runs/demo")]
     Report(report::Args),
+    /// Time slices of a chip supernet on this machine.
+    #[command(after_help = "Example:\n  ufo profile --run runs/chip --threads 1 --out laptop.json")]
+    Profile(profile::Args),
     /// Run an extracted model folder on images.
     #[command(after_help = "Example:\n  ufo predict runs/demo/models/fashion shoe.png --json")]
     Predict(predict::Args),
@@ -107,6 +111,7 @@ fn main() -> ExitCode {
         Command::Eval(args) => run::eval(&args),
         Command::Extract(args) => run::extract(&args),
         Command::Report(args) => report::run(&args),
+        Command::Profile(args) => profile::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Predictor(command) => predictor::run(&command),
         Command::Params(args) => params::run(&args),

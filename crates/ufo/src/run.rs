@@ -207,17 +207,29 @@ impl Run {
         calibrated(&vit, head, &self.tasks[index], &self.config.preprocess())
     }
 
+    /// The slices that the run was trained for.
+    pub(crate) fn space(&self) -> Space {
+        match &self.config.chip {
+            Some(chip) => chip.space.clone(),
+            None => Space::whole(&self.supernet.arch),
+        }
+    }
+
+    /// A task's network along the router's path, with `images` of its test images.
+    pub(crate) fn choice(&self, index: usize, images: usize) -> Result<Choice> {
+        let task = &self.tasks[index];
+        let path = self.supernet.path(index);
+        let classes = task.classes().to_vec();
+        Ok(Choice { task: index, path, classes, probe: self.probe(task, images)? })
+    }
+
     /// A slice by its text; `smallest` and `largest` are those of a chip supernet's space.
     pub(crate) fn slice(&self, text: Option<&str>) -> Result<Slice> {
         let arch = &self.supernet.arch;
-        let space = || match &self.config.chip {
-            Some(chip) => chip.space.clone(),
-            None => Space::whole(arch),
-        };
         let slice = match text {
             None => Slice::full(arch),
-            Some("largest") => space().largest(arch),
-            Some("smallest") => space().smallest(arch),
+            Some("largest") => self.space().largest(arch),
+            Some("smallest") => self.space().smallest(arch),
             Some(text) => text.parse().context("--slice")?,
         };
         slice.validate(arch).context("--slice")?;
@@ -240,7 +252,6 @@ impl Run {
             if names[..position].contains(name) {
                 bail!("--tasks: `{name}` is named twice");
             }
-            let task = &self.tasks[index];
             let path = if how.by_effect {
                 let candidates = self.candidates(index)?;
                 eprintln!("{}", candidate_table(name, &candidates));
@@ -249,8 +260,7 @@ impl Run {
                 self.supernet.path(index)
             };
             supernet.tasks[index].head = self.head(index, &path, &slice)?;
-            let classes = task.classes().to_vec();
-            choices.push(Choice { task: index, path, classes, probe: self.probe(task)? });
+            choices.push(Choice { path, ..self.choice(index, PROBES)? });
         }
         // Of the weights in use, whichever checkpoint or average they come from.
         let state = state_of(&mut self.supernet.clone(), "");
@@ -267,11 +277,11 @@ impl Run {
         by_effect(&self.supernet, index, &self.tasks[index], &preprocess, &workers)
     }
 
-    /// A few test images of a task.
-    fn probe(&self, task: &Task) -> Result<Probe> {
-        let few: Vec<usize> = (0..task.test.len().min(PROBES)).collect();
+    /// So many test images of a task, from the first on again where there are fewer.
+    fn probe(&self, task: &Task, images: usize) -> Result<Probe> {
+        let few: Vec<usize> = (0..images).map(|image| image % task.test.len()).collect();
         let few = task.test.select(&few);
-        let batch = eval_batches(&few, &self.config.preprocess(), PROBES).next();
+        let batch = eval_batches(&few, &self.config.preprocess(), images).next();
         let batch = batch.context("a test split has at least one image")??;
         Ok(Probe { images: batch.images, size: batch.size })
     }

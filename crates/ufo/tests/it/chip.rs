@@ -3,6 +3,8 @@
 use crate::{config, succeeds, train, ufo};
 use serde_json::Value;
 use std::fs;
+use std::path::Path;
+use ufo_nas::DeviceFile;
 
 fn printed(arguments: &[&str]) -> Value {
     let output = ufo(arguments);
@@ -52,6 +54,7 @@ fn slices_are_trained_judged_and_extracted() {
         assert!(other.status.code() == Some(1) && said.contains("chip.space"), "{said}");
     }
 
+    profiles(folder.path(), &run);
     let out = folder.path().join("none").display().to_string();
     for (arguments, said) in [
         (["--task", "cats", "--set", "seed=0"], "the run has digits, emoji"),
@@ -68,4 +71,24 @@ fn slices_are_trained_judged_and_extracted() {
         assert!(output.status.code() == Some(1) && message.contains(said), "{message}");
     }
     assert!(!std::path::Path::new(&out).exists(), "nothing is left of what was refused");
+}
+
+/// Device files of a chip supernet, and none of a run that is none.
+fn profiles(folder: &Path, run: &str) {
+    let chip = folder.join("chip-digits").display().to_string();
+    let file = folder.join("device.json");
+    let place = file.display().to_string();
+    for runtime in ["ufo", "rten"] {
+        let few = ["--samples", "11", "--rounds", "2", "--batch", "2", "--runtime", runtime];
+        let output = ufo(&[&["profile", "--run", &chip, "--out", &place][..], &few].concat());
+        succeeds(&output);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(said.contains("predicted from 10 slices"), "{said}");
+        let device = DeviceFile::parse(&fs::read_to_string(&file).unwrap()).unwrap();
+        assert_eq!((device.rows.len(), device.setting.batch, device.setting.threads), (13, 2, 1));
+        assert!(device.setting.runtime.starts_with(runtime));
+    }
+    let output = ufo(&["profile", "--run", run, "--out", &place]);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && message.contains("ufo chip"), "{message}");
 }

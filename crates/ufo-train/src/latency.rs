@@ -1,0 +1,143 @@
+//! How long slices of a task's network take in the runtimes that serve them.
+
+use crate::Onnx;
+use crate::extract::{Choice, Probe, build, describe};
+use anyhow::{Context, Result};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::time::Instant;
+use ufo_data::Preprocess;
+use ufo_model::Supernet;
+use ufo_nas::{Slice, Timed};
+use ufo_onnx::Graph;
+use ufo_runtime::{Model, Precision};
+
+/// Networks that are in memory at a time, and take turns.
+const TOGETHER: usize = 16;
+/// Runs before the first that counts.
+const WARM_UP: usize = 3;
+
+/// What runs a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// `ufo-runtime`, as in `ufo predict`.
+    Ufo,
+    /// The ONNX file in rten.
+    Rten,
+}
+
+/// A task's network that slices are cut from.
+#[derive(Debug, Clone, Copy)]
+pub struct Whole<'a> {
+    /// Its supernet.
+    pub supernet: &'a Supernet,
+    /// Task, path, and the images that run at a time.
+    pub choice: &'a Choice,
+    /// How images become inputs.
+    pub preprocess: &'a Preprocess,
+}
+
+/// How times are taken.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// The runtime.
+    pub engine: Engine,
+    /// Threads, at least 1.
+    pub threads: usize,
+    /// Runs of each network, at least 1.
+    pub rounds: usize,
+}
+
+enum Runner {
+    Ufo(Box<Model>),
+    Rten(Box<Onnx>),
+}
+
+/// Times each slice of `whole` in turns, so that what else the machine does falls on
+/// all alike; `done` is told how many are finished.
+///
+/// # Errors
+/// When a slice does not fit the supernet.
+pub fn time(
+    whole: Whole<'_>,
+    slices: &[Slice],
+    timing: Timing,
+    mut done: impl FnMut(usize),
+) -> Result<Vec<Timed>> {
+    let pool = pinned(timing.threads)?;
+    let mut rows = Vec::new();
+    for some in slices.chunks(TOGETHER) {
+        let runners =
+            some.iter().map(|slice| whole.runner(slice, timing)).collect::<Result<Vec<_>>>()?;
+        let times = pool.install(|| whole.turns(&runners, timing.rounds))?;
+        rows.extend(some.iter().zip(times).map(|(slice, times)| summary(slice, times)));
+        done(rows.len());
+    }
+    Ok(rows)
+}
+
+/// A pool whose threads stay on cores of their own, where the system lets them.
+fn pinned(threads: usize) -> Result<ThreadPool> {
+    let pool = ThreadPoolBuilder::new().num_threads(threads).start_handler(|thread| {
+        #[cfg(target_os = "linux")]
+        {
+            use nix::sched::{CpuSet, sched_setaffinity};
+            let mut cores = CpuSet::new();
+            // A thread that cannot be pinned is timed as it is.
+            if cores.set(thread).is_ok() {
+                let _ = sched_setaffinity(nix::unistd::Pid::from_raw(0), &cores);
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = thread;
+    });
+    pool.build().context("starting threads")
+}
+
+impl Whole<'_> {
+    fn runner(&self, slice: &Slice, timing: Timing) -> Result<Runner> {
+        let Self { supernet, choice, preprocess } = *self;
+        let choices = std::slice::from_ref(choice);
+        let described = describe(supernet, choices, preprocess, slice);
+        let (graph, state) = build(supernet, choices, &described, Graph::new("ufo"))?;
+        Ok(match timing.engine {
+            Engine::Ufo => {
+                let from = slice.to_string();
+                Runner::Ufo(Box::new(Model::new(described, &state, &from, Precision::F32)?))
+            }
+            Engine::Rten => Runner::Rten(Box::new(Onnx::new(graph.to_bytes()?, timing.threads)?)),
+        })
+    }
+
+    /// Milliseconds of each round of each runner.
+    fn turns(&self, runners: &[Runner], rounds: usize) -> Result<Vec<Vec<f64>>> {
+        let task = &self.supernet.tasks[self.choice.task].spec.name;
+        let Probe { images, size } = &self.choice.probe;
+        let run = |runner: &Runner| -> Result<f64> {
+            let started = Instant::now();
+            let outputs = match runner {
+                Runner::Ufo(model) => model.outputs(0, images)?,
+                Runner::Rten(onnx) => onnx.outputs(task, images, *size)?,
+            };
+            std::hint::black_box(outputs);
+            Ok(started.elapsed().as_secs_f64() * 1e3)
+        };
+        let mut times = vec![Vec::new(); runners.len()];
+        for round in 0..WARM_UP + rounds {
+            // Another one begins each round.
+            for place in 0..runners.len() {
+                let index = (place + round) % runners.len();
+                let time = run(&runners[index])?;
+                if round >= WARM_UP {
+                    times[index].push(time);
+                }
+            }
+        }
+        Ok(times)
+    }
+}
+
+fn summary(slice: &Slice, mut times: Vec<f64>) -> Timed {
+    times.sort_by(f64::total_cmp);
+    let at = |share: f64| times[(share * (times.len() - 1) as f64).round() as usize];
+    Timed { slice: slice.clone(), median_ms: at(0.5), spread_ms: [at(0.1), at(0.9)] }
+}

@@ -1,0 +1,185 @@
+//! `ufo profile`: how long slices of a chip supernet take on this machine.
+
+use crate::run::Run;
+use anyhow::{Context, Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use rand::SeedableRng;
+use rand::rngs::ChaCha8Rng;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use ufo_nas::{
+    Coding, DeviceFile, Encoding, Predictor, Setting, Slice, TaskSamples, Timed, Transform,
+    kendall_tau,
+};
+use ufo_train::latency::{Engine, Timing, Whole, time};
+use ufo_train::write_atomic;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    folder: crate::RunFolder,
+    /// Device file to write.
+    #[arg(long)]
+    out: PathBuf,
+    /// Random slices to time, beside the largest and the smallest.
+    #[arg(long, default_value_t = 48, value_parser = clap::value_parser!(u32).range(0..=4096))]
+    samples: u32,
+    /// Images that run at a time.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    batch: u32,
+    /// Threads.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    threads: u32,
+    /// What runs the slices.
+    #[arg(long, value_enum, default_value_t = Runtime::Ufo)]
+    runtime: Runtime,
+    /// Runs of each slice after three for warming up.
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rounds: u32,
+    /// Seed of the random slices.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+enum Runtime {
+    /// This program, as in `ufo predict`.
+    Ufo,
+    /// The ONNX file in rten.
+    Rten,
+}
+
+impl Runtime {
+    fn engine(self) -> Engine {
+        match self {
+            Self::Ufo => Engine::Ufo,
+            Self::Rten => Engine::Rten,
+        }
+    }
+
+    fn name(self) -> String {
+        match self {
+            Self::Ufo => format!("ufo {} f32", env!("CARGO_PKG_VERSION")),
+            Self::Rten => "rten 0.27 f32".to_string(),
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let run = Run::open(&args.folder.run)?;
+    let Some(chip) = &run.config.chip else {
+        bail!("{}: no chip supernet; make one with `ufo chip`", args.folder.run.display());
+    };
+    let (arch, space) = (&run.supernet.arch, &chip.space);
+    let slices = distinct(args, &run);
+    let choice = run.choice(0, args.batch as usize)?;
+    let timing = Timing {
+        engine: args.runtime.engine(),
+        threads: args.threads as usize,
+        rounds: args.rounds as usize,
+    };
+    let style = ProgressStyle::with_template("{bar:30} {pos} of {len} slices  {eta} left")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::new(slices.len() as u64).with_style(style);
+    let done = |count: usize| bar.set_position(count as u64);
+    let preprocess = run.config.preprocess();
+    let whole = Whole { supernet: &run.supernet, choice: &choice, preprocess: &preprocess };
+    let rows = time(whole, &slices, timing, done)?;
+    bar.finish_and_clear();
+    let file = DeviceFile {
+        version: DeviceFile::VERSION,
+        setting: Setting {
+            cpu: cpu(),
+            runtime: args.runtime.name(),
+            threads: timing.threads,
+            batch: args.batch as usize,
+        },
+        arch: arch.clone(),
+        space: space.clone(),
+        rows,
+    };
+    write_atomic(&args.out, &serde_json::to_vec_pretty(&file)?)?;
+    println!("{}", table(&file));
+    let encoding = Encoding { coding: Coding::OneHot, space: space.clone(), blocks: arch.depth };
+    match foretold(encoding, &file.rows)? {
+        Some(said) => println!("{said}"),
+        None => println!("too few slices to tell how well others are predicted"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The largest, the smallest and random slices, each once.
+fn distinct(args: &Args, run: &Run) -> Vec<Slice> {
+    let arch = &run.supernet.arch;
+    let space = run.space();
+    let mut rng = ChaCha8Rng::seed_from_u64(args.seed);
+    let mut slices = vec![space.largest(arch), space.smallest(arch)];
+    slices.dedup();
+    // A small space may have fewer than were asked for.
+    for _ in 0..20 * args.samples {
+        let slice = space.random(arch, &mut rng);
+        if slices.len() < args.samples as usize + 2 && !slices.contains(&slice) {
+            slices.push(slice);
+        }
+    }
+    slices
+}
+
+/// The processor's name, where the system tells.
+fn cpu() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    line.map_or_else(|| std::env::consts::ARCH.to_string(), |(_, name)| name.trim().to_string())
+}
+
+fn table(file: &DeviceFile) -> comfy_table::Table {
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::UTF8_FULL_CONDENSED);
+    table.set_header(["ms a batch", "10 to 90 %", "parameters", "slice (block:heads:ffn)"]);
+    let mut rows: Vec<&Timed> = file.rows.iter().collect();
+    rows.sort_by(|a, b| b.median_ms.total_cmp(&a.median_ms));
+    let shown = rows.len().min(SHOWN);
+    for place in 0..shown {
+        let row = rows[place * (rows.len() - 1) / shown.max(2).saturating_sub(1)];
+        table.add_row([
+            format!("{:.3}", row.median_ms),
+            format!("{:.3} to {:.3}", row.spread_ms[0], row.spread_ms[1]),
+            ufo_nas::params(&file.arch, &row.slice).total().to_string(),
+            row.slice.to_string(),
+        ]);
+    }
+    table
+}
+
+/// Rows of the table, spread from the slowest slice to the fastest.
+const SHOWN: usize = 9;
+/// Every so manieth slice is kept from the predictor to judge it.
+const KEPT: usize = 4;
+
+/// How well the times of a quarter of the slices are predicted from the others.
+fn foretold(encoding: Encoding, rows: &[Timed]) -> Result<Option<String>> {
+    if rows.len() < 3 * KEPT {
+        return Ok(None);
+    }
+    let part = |kept: bool| -> (Vec<Slice>, Vec<f64>) {
+        let rows = rows.iter().enumerate().filter(|(i, _)| (i % KEPT == KEPT - 1) == kept);
+        rows.map(|(_, row)| (row.slice.clone(), row.median_ms)).unzip()
+    };
+    let ((slices, values), (others, times)) = (part(false), part(true));
+    let samples =
+        TaskSamples { task: "latency_ms".to_string(), transform: Transform::Log, slices, values };
+    let predictor = Predictor::fit(encoding, vec![samples]).context("learning the times")?;
+    let predicted = predictor.predict(&others)?.remove(0).value;
+    let pairs = predicted.iter().zip(&times);
+    let mut errors: Vec<f64> = pairs.map(|(got, time)| (got / time - 1.0).abs()).collect();
+    errors.sort_by(f64::total_cmp);
+    let at = |share: f64| 100.0 * errors[(share * (errors.len() - 1) as f64).round() as usize];
+    Ok(Some(format!(
+        "predicted from {} slices, {} others are off by {:.1} % (half of them at most), {:.1} % (nine of ten); Kendall tau {:.3}",
+        rows.len() - times.len(),
+        times.len(),
+        at(0.5),
+        at(0.9),
+        kendall_tau(&predicted, &times)?
+    )))
+}
