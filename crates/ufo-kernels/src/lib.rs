@@ -7,6 +7,7 @@
 #![allow(clippy::inline_always, reason = "vector code must be inlined into its level's entry")]
 
 pub mod attention;
+pub mod batch_norm;
 pub mod conv;
 pub mod cross_entropy;
 pub mod ffn;
@@ -16,11 +17,13 @@ pub mod layer_norm;
 mod level;
 pub mod linear;
 mod mat;
+pub mod max_pool;
 pub mod optimizer;
 mod profile;
 mod scratch;
 mod simd;
 mod split;
+pub mod squeeze_excite;
 #[cfg(test)]
 mod testing;
 

@@ -102,6 +102,8 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn abs(self, v: Self::V) -> Self::V;
     /// `magnitude >= 0` with the sign of `sign`.
     fn copysign(self, magnitude: Self::V, sign: Self::V) -> Self::V;
+    /// 1 where the value is above 0, else (of NaN, too) 0.
+    fn positive(self, v: Self::V) -> Self::V;
     /// The nearest integer, the even one of two; for `|v| < 2^22`.
     fn round(self, v: Self::V) -> Self::V;
     /// `2^n` for integers `-126 <= n <= 127`; anything for others.

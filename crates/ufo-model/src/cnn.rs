@@ -17,10 +17,11 @@ use serde::{Deserialize, Serialize};
 use ufo_kernels::Level;
 
 pub use batch_norm::{BatchNorm, Moments};
-pub use conv_norm::{Activation, ConvNorm};
+pub use conv_norm::ConvNorm;
 pub use mobilenet::{InvertedResidual, MobileNetV3};
 pub use resnet::{ResNet, ResidualBlock};
 pub use squeeze_excite::SqueezeExcite;
+pub use ufo_kernels::batch_norm::Activation;
 
 /// Which network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

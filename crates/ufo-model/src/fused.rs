@@ -18,23 +18,29 @@ use std::marker::PhantomData;
 use ufo_kernels::{Level, Mat, Scratch};
 
 mod attention;
+mod batch_norm;
 mod conv;
 mod ffn;
 mod layer_norm;
 mod linear;
 mod losses;
+mod max_pool;
 mod residual;
 mod routed;
+mod squeeze_excite;
 mod tokens;
 
 pub(crate) use attention::SelfAttention;
+pub(crate) use batch_norm::Normalization;
 pub(crate) use conv::Convolution;
 pub(crate) use ffn::FeedForward;
 pub(crate) use layer_norm::Norm;
 pub(crate) use linear::Product;
 pub(crate) use losses::{MarginCrossEntropy, Unit};
+pub(crate) use max_pool::MaxPool;
 pub use residual::Factors;
 pub(crate) use routed::StraightThrough;
+pub(crate) use squeeze_excite::Excitation;
 pub(crate) use tokens::{FirstToken, Sequence};
 
 type Graph = Autodiff<Flex>;

@@ -134,6 +134,15 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn positive(self, v: __m256) -> __m256 {
+        // SAFETY: the token proves AVX2.
+        unsafe {
+            let above = _mm256_cmp_ps::<_CMP_GT_OQ>(v, _mm256_setzero_ps());
+            _mm256_and_ps(above, _mm256_set1_ps(1.0))
+        }
+    }
+
+    #[inline(always)]
     fn round(self, v: __m256) -> __m256 {
         // SAFETY: the token proves AVX2.
         unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v) }

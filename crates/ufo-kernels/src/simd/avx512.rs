@@ -129,6 +129,15 @@ impl<E: Extension> Simd for Extended<E> {
     }
 
     #[inline(always)]
+    fn positive(self, v: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512F.
+        unsafe {
+            let above = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(v, _mm512_setzero_ps());
+            _mm512_maskz_mov_ps(above, _mm512_set1_ps(1.0))
+        }
+    }
+
+    #[inline(always)]
     fn round(self, v: __m512) -> __m512 {
         // SAFETY: the token proves AVX-512F.
         unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v) }

@@ -158,6 +158,11 @@ impl<const N: usize, const ROWS: usize, const VECTORS: usize, const DEPTH: usize
     }
 
     #[inline(always)]
+    fn positive(self, v: Self::V) -> Self::V {
+        map(v, |v| if v > 0.0 { 1.0 } else { 0.0 })
+    }
+
+    #[inline(always)]
     fn round(self, v: Self::V) -> Self::V {
         // At 1.5 * 2^23 the spacing of floats is 1: the sum rounds to an integer.
         const INTEGERS: f32 = 12_582_912.0;

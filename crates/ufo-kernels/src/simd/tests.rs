@@ -71,6 +71,7 @@ operations! {
     Max: |s, a, b, _| s.max(a, b), |a, b, _| if a > b { a } else { b };
     Min: |s, a, b, _| s.min(a, b), |a, b, _| if a < b { a } else { b };
     Round: |s, a, _, _| s.add(s.round(s.max(s.splat(-1e6), s.min(s.splat(1e6), a))), s.splat(0.0)), |a, _, _| a.clamp(-1e6, 1e6).round_ties_even() + 0.0;
+    Positive: |s, a, _, _| s.positive(a), |a, _, _| if a > 0.0 { 1.0 } else { 0.0 };
     Abs: |s, a, _, _| s.abs(a), |a, _, _| a.abs();
     Copysign: |s, a, b, _| s.copysign(s.abs(a), b), |a, b, _| a.abs().copysign(b);
 }

@@ -37,6 +37,7 @@ impl<S: Simd> Simd for Twice<S> {
         min(a, b);
         abs(v);
         copysign(magnitude, sign);
+        positive(v);
         round(v);
         pow2(n);
         dot_bf16(a, b, sum);

@@ -1,8 +1,11 @@
 //! Batch normalization of the channels of a map (arXiv 1502.03167).
 
 use super::{Activation, Pass};
+use crate::fused::{self, Input, Normalization, constant, contiguous, slice, with_scratch};
 use crate::param::{Visit, Visitor, from_values, key, values};
-use burn_tensor::{Device, Tensor};
+use burn_tensor::{Device, Tensor, activation as functions};
+use std::sync::Arc;
+use ufo_kernels::batch_norm::measure;
 
 /// `(x - mean) / sqrt(var + eps) * weight + bias`, with the mean and the biased variance of the batch
 /// in training, and running ones in evaluation.
@@ -60,6 +63,52 @@ impl BatchNorm {
         (residual, activation): (Option<Tensor<4>>, Activation),
         pass: &mut Pass,
     ) -> Tensor<4> {
+        match self.fused(&x_bhwc, (residual.as_ref(), activation), pass) {
+            Some(y) => y,
+            None => self.composed(x_bhwc, (residual, activation), pass),
+        }
+    }
+
+    fn fused(
+        &self,
+        x_bhwc: &Tensor<4>,
+        (residual, activation): (Option<&Tensor<4>>, Activation),
+        pass: &mut Pass,
+    ) -> Option<Tensor<4>> {
+        let [b, h, w, c] = x_bhwc.dims();
+        let x = Input::new(x_bhwc)?;
+        let residual = residual.map(Input::new);
+        let [weight, bias] = [&self.weight, &self.bias].map(Input::new);
+        let moments = if let Some(moments) = &mut pass.moments {
+            let x = contiguous(&constant(x_bhwc)?);
+            let (mut mean, mut var) = (vec![0.0; c], vec![0.0; c]);
+            with_scratch(|scratch| {
+                measure(pass.level, slice(&x), [&mut mean, &mut var], scratch);
+            });
+            moments.push(Moments::of([mean.clone(), var.clone()], b * h * w));
+            [mean, var]
+        } else {
+            [&self.running_mean, &self.running_var].map(values)
+        };
+        let op = Normalization {
+            level: pass.level,
+            eps: self.settings.eps,
+            activation,
+            moments: Arc::new(moments),
+            measured: pass.moments.is_some(),
+        };
+        Some(match residual {
+            Some(residual) => fused::apply(&op, fused::inputs([Some(x), weight, bias, residual])?),
+            None => fused::apply(&op, fused::inputs([Some(x), weight, bias])?),
+        })
+    }
+
+    fn composed(
+        &self,
+        x_bhwc: Tensor<4>,
+        (residual, activation): (Option<Tensor<4>>, Activation),
+        pass: &mut Pass,
+    ) -> Tensor<4> {
         let [b, h, w, c] = x_bhwc.dims();
         let x = x_bhwc.reshape([b * h * w, c]);
         let y = if let Some(moments) = &mut pass.moments {
@@ -73,10 +122,11 @@ impl BatchNorm {
             self.normalize(x - row(&self.running_mean), row(&self.running_var))
         };
         let y = y.reshape([b, h, w, c]);
-        activation.apply(match residual {
+        let y = match residual {
             Some(residual) => y + residual,
             None => y,
-        })
+        };
+        activate(activation, y)
     }
 
     fn normalize(&self, centered: Tensor<2>, var: Tensor<2>) -> Tensor<2> {
@@ -97,6 +147,15 @@ impl BatchNorm {
     }
 }
 
+/// An activation as burn's operations.
+pub(super) fn activate<const D: usize>(activation: Activation, x: Tensor<D>) -> Tensor<D> {
+    match activation {
+        Activation::None => x,
+        Activation::Relu => functions::relu(x),
+        Activation::Hardswish => x.clone() * (x + 3.0).clamp(0.0, 6.0) / 6.0,
+    }
+}
+
 impl Moments {
     /// Of a mean and a biased variance over `count` values each.
     fn of([mean, var]: [Vec<f32>; 2], count: usize) -> Self {
@@ -111,5 +170,58 @@ impl Visit for BatchNorm {
         visitor.tensor(&key(prefix, "bias"), &mut self.bias);
         visitor.buffer(&key(prefix, "running_mean"), &mut self.running_mean);
         visitor.buffer(&key(prefix, "running_var"), &mut self.running_var);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fused::testing::{assert_all_same, gradients, random};
+    use std::cell::RefCell;
+    use ufo_kernels::Level;
+
+    /// The output, its gradients and the moments of the batch.
+    fn run(
+        norm: &BatchNorm,
+        activation: Activation,
+        [residual, training, fused]: [bool; 3],
+    ) -> Vec<Vec<f32>> {
+        let batch = RefCell::default();
+        let x = random([2, 5, 7, 9], 1).autodiff().require_grad();
+        let mut found = gradients(norm, (x, true), |norm, x| {
+            let mut pass = Pass { level: Level::detect(), moments: training.then(Vec::new) };
+            let residual = residual.then(|| x.clone() * 0.5);
+            let y = if fused {
+                norm.fused(&x, (residual.as_ref(), activation), &mut pass).unwrap()
+            } else {
+                norm.composed(x, (residual, activation), &mut pass)
+            };
+            batch.replace(pass.moments);
+            y.reshape([2, 35, 9])
+        });
+        let batch = batch.into_inner().into_iter().flatten();
+        found.extend(batch.flat_map(|Moments { mean, var }| [mean, var]));
+        found
+    }
+
+    #[test]
+    fn the_fused_norm_equals_burns() {
+        let settings = NormSettings { eps: 1e-3, momentum: 0.1 };
+        let norm = BatchNorm {
+            weight: random([9], 2),
+            bias: random([9], 3),
+            running_mean: random([9], 4),
+            running_var: random([9], 5) * 0.4 + 1.0,
+            settings,
+        };
+        for activation in [Activation::None, Activation::Relu, Activation::Hardswish] {
+            for residual in [true, false] {
+                for training in [true, false] {
+                    let [got, expected] = [true, false]
+                        .map(|fused| run(&norm, activation, [residual, training, fused]));
+                    assert_all_same(&got, &expected);
+                }
+            }
+        }
     }
 }

@@ -1,36 +1,15 @@
 //! Convolution, batch norm, activation: what both families are made of.
 
 use super::batch_norm::NormSettings;
-use super::{BatchNorm, Pass};
+use super::{Activation, BatchNorm, Pass};
 use crate::fused::{self, Convolution, Input};
 use crate::param::{Visit, Visitor, from_values, key};
 use burn_tensor::ops::ConvOptions;
-use burn_tensor::{Device, Tensor, activation, module};
+use burn_tensor::{Device, Tensor, module};
 use rand::Rng;
 use rand_distr::{Distribution, Normal};
 use ufo_kernels::Level;
 use ufo_kernels::conv::{self, Groups, Layout};
-
-/// What follows a batch norm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// Nothing.
-    None,
-    /// `max(x, 0)`.
-    Relu,
-    /// `x min(max(x + 3, 0), 6) / 6` (arXiv 1905.02244).
-    Hardswish,
-}
-
-impl Activation {
-    pub(super) fn apply<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
-        match self {
-            Self::None => x,
-            Self::Relu => activation::relu(x),
-            Self::Hardswish => x.clone() * (x + 3.0).clamp(0.0, 6.0) / 6.0,
-        }
-    }
-}
 
 /// A convolution without bias, padded so that stride 1 keeps the size, then batch norm and activation.
 #[derive(Debug, Clone)]

@@ -1,6 +1,6 @@
 //! `MobileNetV3` (arXiv 1905.02244, tables 1 and 2).
 
-use super::batch_norm::NormSettings;
+use super::batch_norm::{NormSettings, activate};
 use super::{Activation, BatchNorm, ConvNorm, Pass, SqueezeExcite, pool};
 use crate::Linear;
 use crate::param::{Visit, Visitor, from_values, key};
@@ -137,7 +137,7 @@ impl MobileNetV3 {
     /// # Shapes
     /// `[b, d]` to `[b, classes]`, `dropout` `[b, hidden]`.
     pub(super) fn classify(&self, features_bd: Tensor<2>, dropout: Option<Tensor<2>>) -> Tensor<2> {
-        let hidden = SWISH.apply(self.hidden.forward(features_bd));
+        let hidden = activate(SWISH, self.hidden.forward(features_bd));
         self.classes.forward(match dropout {
             Some(factors) => hidden * factors,
             None => hidden,
@@ -175,7 +175,7 @@ impl InvertedResidual {
         }
         inner = self.depthwise.forward(inner, None, pass);
         if let Some(squeeze) = &self.squeeze {
-            inner = squeeze.forward(inner);
+            inner = squeeze.forward(inner, pass.level);
         }
         let same = self.depthwise.stride == 1 && x.dims()[3] == self.project.weight.dims()[0];
         self.project.forward(inner, same.then_some(x), pass)

@@ -73,7 +73,7 @@ impl ResNet {
     /// # Shapes
     /// `[b, h, w, 3]` to `[b, d]`.
     pub(super) fn features(&self, images_bhwc: Tensor<4>, pass: &mut Pass) -> Tensor<2> {
-        let mut x = pool::max(self.conv1.forward(images_bhwc, None, pass));
+        let mut x = pool::max(self.conv1.forward(images_bhwc, None, pass), pass.level);
         for block in self.stages.iter().flatten() {
             x = block.forward(x, pass);
         }
