@@ -160,7 +160,7 @@ mod tests {
         let Shape { images, size: [height, width], channels, kernel, stride, padding } = *shape;
         let [rows, columns] = shape.out_size();
         let (mut y, mut dx) = (Vec::new(), vec![0.0; x.len()]);
-        for at in 0..images * rows * columns * channels {
+        for (at, dy) in dy[..images * rows * columns * channels].iter().enumerate() {
             let (window, channel) = (at / channels, at % channels);
             let (n, oy, ox) = (window / columns / rows, window / columns % rows, window % columns);
             let mut best: Option<usize> = None;
@@ -183,7 +183,7 @@ mod tests {
             }
             let best = best.unwrap();
             y.push(x[best]);
-            dx[best] += dy[at];
+            dx[best] += dy;
         }
         [y, dx]
     }

@@ -7,7 +7,7 @@
 //! dz = (sum of dy x over pixels) / 6 where -3 < z < 3, else 0
 //! dx = dy gate + dmean / p
 //! ```
-//! The gradients of the layers are those of [`linear`](crate::linear).
+//! The gradients of the layers are those of [`linear`].
 #![allow(unsafe_code, reason = "images are written from several threads")]
 
 use crate::level::{Kernel, Level};
@@ -79,7 +79,9 @@ pub fn forward(
     }
     let (means, to) = (Mat::row_major(mean, b, c), MatMut::row_major(hidden, b, s));
     linear::forward(level, &squeeze.first(), means, to, scratch);
-    hidden.iter_mut().for_each(|hidden| *hidden = if *hidden < 0.0 { 0.0 } else { *hidden });
+    for hidden in hidden.iter_mut().filter(|hidden| **hidden < 0.0) {
+        *hidden = 0.0;
+    }
     let (hidden, to) = (Mat::row_major(hidden, b, s), MatMut::row_major(z, b, c));
     linear::forward(level, &squeeze.second(), hidden, to, scratch);
     let ([gate, zeros], _) = scratch.lend([b * c, b * c], 0);
@@ -119,7 +121,9 @@ pub fn backward(
         [(&mean[..], c), (&*dhidden, s)].map(|(values, cols)| Mat::row_major(values, b, cols));
     let into = (&mut *dmean, [grads.dweight1, grads.dbias1]);
     layer_backward(level, squeeze.first(), given, into, child);
-    dmean.iter_mut().for_each(|dmean| *dmean /= p as f32);
+    for dmean in dmean.iter_mut() {
+        *dmean /= p as f32;
+    }
     gates(z, gate);
     scale(level, [b, p, c], (dy, [gate, dmean]), grads.dx);
 }

@@ -71,9 +71,9 @@ impl Case {
         for n in 0..b {
             let pixels = || n * p..(n + 1) * p;
             let dz: Vec<f64> = (0..c)
-                .map(|k| match z[n * c + k].abs() < 3.0 {
-                    true => pixels().map(|row| x[row * c + k] * dy[row * c + k]).sum::<f64>() / 6.0,
-                    false => 0.0,
+                .map(|k| {
+                    let sum: f64 = pixels().map(|row| x[row * c + k] * dy[row * c + k]).sum();
+                    if z[n * c + k].abs() < 3.0 { sum / 6.0 } else { 0.0 }
                 })
                 .collect();
             let mut dmean = vec![0.0; c];
