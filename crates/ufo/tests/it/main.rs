@@ -10,6 +10,7 @@ mod bad_input;
 mod figures;
 mod models;
 mod precision;
+mod predictor;
 mod resume;
 
 const FILES: [&str; 2] = ["supernet.safetensors", "optimizer.safetensors"];
