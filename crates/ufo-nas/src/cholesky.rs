@@ -51,15 +51,6 @@ impl Cholesky {
         rows
     }
 
-    /// `A^-1 b` for every row b of `rows`.
-    pub(crate) fn solve_rows(&self, rows: Matrix) -> Matrix {
-        let mut solved = self.half_solve_rows(rows);
-        for row in 0..solved.rows() {
-            self.solve_transposed(solved.row_mut(row));
-        }
-        solved
-    }
-
     /// `A^-1 b`.
     pub fn solve_vector(&self, vector: &[f64]) -> Vec<f64> {
         let mut x = vector.to_vec();

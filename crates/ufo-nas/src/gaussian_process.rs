@@ -5,15 +5,15 @@
 //! maximize `-1/2 y^T C^-1 y - 1/2 ln |C| - n/2 ln 2 pi`, with derivative
 //! `1/2 tr((a a^T - C^-1) dC)`, `a = C^-1 y` (Rasmussen and Williams, 2006, algorithm 2.1, equation 5.9).
 
-use crate::{Cholesky, Error, Kernel, Matrix, lbfgs};
+use crate::{Cholesky, Error, Kernel, Matrix, Prior, lbfgs};
 use std::f64::consts::PI;
 
 /// Most inputs that a process is fitted to: the covariance of more takes gigabytes.
 pub const MOST_INPUTS: usize = 8192;
 
-/// Steps of the optimizer, and the gain in log likelihood below which it ends.
+/// Steps of the optimizer, and the gain in log density below which it ends.
 const STEPS: usize = 100;
-const GAIN: f64 = 1e-3;
+const GAIN: f64 = 0.02;
 
 /// A process that has seen data.
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ pub struct Prediction {
 }
 
 impl GaussianProcess {
-    /// Learns the hyperparameters from `start` and conditions on the data.
+    /// Learns the hyperparameters, the most likely ones a posteriori, and conditions on the data.
     ///
     /// # Shapes
     /// `inputs (n, features)`, `targets (n)`.
@@ -45,17 +45,21 @@ impl GaussianProcess {
     /// As [`GaussianProcess::new`].
     pub fn fit(
         kernel: Kernel,
-        start: Vec<f64>,
+        prior: &Prior,
         inputs: Matrix,
         targets: &[f64],
     ) -> Result<Self, Error> {
-        checked(&kernel, &start, &inputs, targets)?;
+        checked(&kernel, &prior.mean, &inputs, targets)?;
         let (_, centered) = centered(targets);
         let loss = |hyper: &[f64]| match likelihood(&kernel, hyper, &inputs, &centered) {
-            Ok((value, gradient)) => (-value, gradient.iter().map(|g| -g).collect()),
+            Ok((value, gradient)) => {
+                let (penalty, slope) = prior.penalty(hyper);
+                let slope = slope.iter().zip(gradient).map(|(slope, g)| slope - g).collect();
+                (penalty - value, slope)
+            }
             Err(_) => (f64::INFINITY, vec![0.0; hyper.len()]),
         };
-        let found = lbfgs::minimize(loss, start, STEPS, GAIN);
+        let found = lbfgs::minimize(loss, prior.mean.clone(), STEPS, GAIN);
         Self::new(kernel, found, inputs, targets)
     }
 
@@ -100,6 +104,15 @@ impl GaussianProcess {
             (prior - explained.row(i).iter().map(|x| x * x).sum::<f64>()).max(0.0)
         };
         Prediction { mean, variance: prior.into_iter().enumerate().map(left).collect() }
+    }
+
+    /// Means alone.
+    ///
+    /// # Shapes
+    /// `inputs (m, features)` -> m.
+    pub fn mean(&self, inputs: &Matrix) -> Vec<f64> {
+        let covariance = self.kernel.matrix(&self.hyper, inputs, &self.inputs);
+        covariance.times(&self.weights).iter().map(|m| m + self.center).collect()
     }
 
     /// Mean at every training input of the process that has not seen this one (Rasmussen and

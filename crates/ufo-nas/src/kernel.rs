@@ -45,6 +45,25 @@ pub struct Kernel {
     groups: Groups,
 }
 
+/// Independent normal distributions of the hyperparameters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prior {
+    /// Means.
+    pub mean: Vec<f64>,
+    /// Standard deviations, more than 0; infinite where nothing is believed.
+    pub deviation: Vec<f64>,
+}
+
+impl Prior {
+    /// Minus the logarithm of the density but for a constant, and its derivatives.
+    pub(crate) fn penalty(&self, hyper: &[f64]) -> (f64, Vec<f64>) {
+        let all = hyper.iter().zip(self.mean.iter().zip(&self.deviation));
+        let z = all.map(|(h, (mean, deviation))| ((h - mean) / deviation, deviation));
+        let (squares, slopes): (Vec<_>, Vec<_>) = z.map(|(z, d)| (0.5 * z * z, z / d)).unzip();
+        (squares.iter().sum(), slopes)
+    }
+}
+
 /// Hyperparameters that no feature owns: noise and bell variance.
 const SHARED: usize = 2;
 
@@ -73,11 +92,20 @@ impl Kernel {
         SHARED + 2 * groups + levels
     }
 
-    /// Hyperparameters to start learning from, for targets of variance 1.
-    pub fn start(&self) -> Vec<f64> {
+    /// What is believed of the hyperparameters before data are seen, for targets of variance 1: wide enough
+    /// to let a group matter not at all, and against weights that levels only seem to have.
+    pub fn prior(&self) -> Prior {
         let [groups, levels] = self.groups.counts();
-        let parts = [(1, -3.0), (1, -2.0), (groups, -3.0), (levels, 0.0), (groups, -2.0)];
-        parts.iter().flat_map(|&(count, value)| vec![value; count]).collect()
+        let parts = [
+            (1, -3.0, 2.0),
+            (1, -2.0, 2.0),
+            (groups, -3.0, 2.0),
+            (levels, 0.0, 1.0),
+            (groups, -2.0, 2.0),
+        ];
+        let all = parts.iter().flat_map(|&(count, mean, deviation)| vec![(mean, deviation); count]);
+        let (mean, deviation) = all.unzip();
+        Prior { mean, deviation }
     }
 
     /// Variance of the noise, with a floor that keeps the covariance positive definite.
@@ -121,7 +149,15 @@ impl Kernel {
         [linear, bell]
     }
 
-    /// Covariance of the rows of `x` with noise, and the bell's part of it for [`Kernel::gradient`].
+    /// Covariance of the rows of `x` with noise on its diagonal, such as of a pool to choose from.
+    ///
+    /// # Shapes
+    /// `(n, features)` -> `(n, n)`.
+    pub fn with_noise(&self, hyper: &[f64], x: &Matrix) -> Matrix {
+        self.covariance(hyper, x).0
+    }
+
+    /// As [`Kernel::with_noise`], and the bell's part of it for [`Kernel::gradient`].
     pub(crate) fn covariance(&self, hyper: &[f64], x: &Matrix) -> (Matrix, Matrix) {
         let [mut covariance, bell] = self.parts(hyper, x, x);
         let noise = self.noise(hyper);

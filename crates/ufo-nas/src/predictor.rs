@@ -1,10 +1,9 @@
 //! From measured sub-networks to predictions for all others: encoding, targets and one process a task.
 
-use crate::coregionalization::Coregionalization;
-use crate::multi_task::{MultiTask, MultiTaskKernel, TaskData};
 use crate::parallel::map;
 use crate::target::Target;
-use crate::{Encoding, Error, Kernel, MOST_INPUTS, Slice, Transform};
+use crate::transfer::{Processes, TaskData};
+use crate::{Encoding, Error, MOST_INPUTS, Slice, Transform};
 use serde::{Deserialize, Serialize};
 
 /// Most tasks of a predictor.
@@ -34,8 +33,19 @@ pub struct PredictorFile {
     pub encoding: Encoding,
     /// Samples.
     pub tasks: Vec<TaskSamples>,
-    /// Logarithms of each task's hyperparameters, then those that tasks share.
-    pub hyper: Vec<f64>,
+    /// Hyperparameters of each task.
+    pub hyper: Vec<TaskHyper>,
+}
+
+/// Logarithms of a task's hyperparameters, as [`crate::Kernel`] orders them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskHyper {
+    /// Of its own process.
+    pub own: Vec<f64>,
+    /// Of the process that borrows from tasks with more samples; none if no task has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub borrowing: Vec<f64>,
 }
 
 /// What is predicted for the sub-networks that were asked for.
@@ -56,7 +66,7 @@ pub struct TaskPrediction {
 pub struct Predictor {
     file: PredictorFile,
     targets: Vec<Centered>,
-    model: MultiTask,
+    processes: Processes,
 }
 
 /// A task's target, and its mean and deviation in training.
@@ -73,11 +83,10 @@ impl Predictor {
     /// # Errors
     /// No task or too many, samples that are too few, equal or not finite, or a slice outside the space.
     pub fn fit(encoding: Encoding, tasks: Vec<TaskSamples>) -> Result<Self, Error> {
-        let kernel = kernel(&encoding, tasks.len())?;
         let (targets, data): (Vec<_>, Vec<_>) = data(&encoding, &tasks)?.into_iter().unzip();
-        let model = MultiTask::fit(kernel, &data)?;
-        let file = PredictorFile { version: 1, encoding, tasks, hyper: model.hyper().to_vec() };
-        Ok(Self { file, targets, model })
+        let processes = Processes::fit(&encoding.groups(), &data)?;
+        let file = PredictorFile { version: 1, encoding, tasks, hyper: processes.hyper() };
+        Ok(Self { file, targets, processes })
     }
 
     /// A predictor that was written to a file.
@@ -88,11 +97,10 @@ impl Predictor {
         if file.version != 1 {
             return Err(Error::value("version", file.version, "must be 1"));
         }
-        let kernel = kernel(&file.encoding, file.tasks.len())?;
         let (targets, data): (Vec<_>, Vec<_>) =
             data(&file.encoding, &file.tasks)?.into_iter().unzip();
-        let model = MultiTask::new(kernel, file.hyper.clone(), &data)?;
-        Ok(Self { file, targets, model })
+        let processes = Processes::open(&file.encoding.groups(), &data, &file.hyper)?;
+        Ok(Self { file, targets, processes })
     }
 
     /// What [`Predictor::open`] takes.
@@ -103,7 +111,15 @@ impl Predictor {
     /// Share of each task's variance that is noise, 0 to 1 and a little more: the part that no
     /// predictor of slices explains.
     pub fn noise(&self) -> Vec<f64> {
-        (0..self.targets.len()).map(|task| self.model.noise(task)).collect()
+        (0..self.targets.len()).map(|task| self.processes.noise(task)).collect()
+    }
+
+    /// Names of the tasks that each task borrows from, those measured on at least twice as many slices.
+    pub fn donors(&self) -> Vec<Vec<&str>> {
+        let names = |donors: &[usize]| -> Vec<&str> {
+            donors.iter().map(|&donor| self.file.tasks[donor].task.as_str()).collect()
+        };
+        (0..self.targets.len()).map(|task| names(self.processes.donors(task))).collect()
     }
 
     /// Every task of every slice.
@@ -114,7 +130,7 @@ impl Predictor {
         let inputs = self.file.encoding.matrix(slices)?;
         let predict = |task: usize| {
             let Centered { target, center, scale } = &self.targets[task];
-            let predicted = self.model.predict(task, &inputs);
+            let predicted = self.processes.predict(task, &inputs);
             let mean: Vec<f64> = predicted.mean.iter().map(|mean| center + scale * mean).collect();
             Ok(TaskPrediction {
                 task: self.file.tasks[task].task.clone(),
@@ -127,18 +143,12 @@ impl Predictor {
     }
 }
 
-/// The covariance of so many tasks.
-fn kernel(encoding: &Encoding, tasks: usize) -> Result<MultiTaskKernel, Error> {
-    if !(1..=MOST_TASKS).contains(&tasks) {
-        return Err(Error::value("tasks", tasks, format!("must be 1 to {MOST_TASKS}")));
-    }
-    let kinds = encoding.kinds();
-    let shared = Coregionalization::new(tasks, &kinds, encoding.groups());
-    Ok(MultiTaskKernel { own: Kernel::new(kinds)?, shared })
-}
-
 /// Targets, inputs and transformed values of every task.
 fn data(encoding: &Encoding, tasks: &[TaskSamples]) -> Result<Vec<(Centered, TaskData)>, Error> {
+    if !(1..=MOST_TASKS).contains(&tasks.len()) {
+        return Err(Error::value("tasks", tasks.len(), format!("must be 1 to {MOST_TASKS}")));
+    }
+    encoding.validate()?;
     let one = |samples: &TaskSamples| {
         if samples.slices.len() != samples.values.len() || samples.values.len() > MOST_INPUTS {
             let allowed =
@@ -154,7 +164,8 @@ fn data(encoding: &Encoding, tasks: &[TaskSamples]) -> Result<Vec<(Centered, Tas
         let square = scores.iter().map(|score| (score - center).powi(2)).sum::<f64>();
         let scale = (square / count).sqrt();
         let targets = scores.iter().map(|score| (score - center) / scale).collect();
-        Ok((Centered { target, center, scale }, TaskData { inputs, targets }))
+        let slices = samples.slices.clone();
+        Ok((Centered { target, center, scale }, TaskData { slices, inputs, targets }))
     };
     tasks.iter().map(one).collect()
 }

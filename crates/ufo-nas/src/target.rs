@@ -14,6 +14,17 @@ pub enum Transform {
     Log,
 }
 
+impl Transform {
+    /// What is learned in the place of a task's values.
+    ///
+    /// # Errors
+    /// Values that are not finite, not positive for a logarithm, or all equal; named by the task.
+    pub fn scores(self, task: &str, values: &[f64]) -> Result<Vec<f64>, Error> {
+        let target = Target::new(task, self, values)?;
+        Ok(values.iter().map(|&value| target.of(value)).collect())
+    }
+}
+
 /// A transform that has seen the training values of a task.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {

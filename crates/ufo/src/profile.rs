@@ -8,8 +8,7 @@ use rand::rngs::ChaCha8Rng;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use ufo_nas::{
-    Coding, DeviceFile, Encoding, Predictor, Setting, Slice, TaskSamples, Timed, Transform,
-    kendall_tau,
+    DeviceFile, Encoding, Predictor, Setting, Slice, TaskSamples, Timed, Transform, kendall_tau,
 };
 use ufo_train::latency::{Engine, Timing, Whole, time};
 use ufo_train::write_atomic;
@@ -100,7 +99,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     };
     write_atomic(&args.out, &serde_json::to_vec_pretty(&file)?)?;
     println!("{}", table(&file));
-    let encoding = Encoding { coding: Coding::OneHot, space: space.clone(), blocks: arch.depth };
+    let encoding = Encoding { space: space.clone(), blocks: arch.depth, arch: Some(arch.clone()) };
     match foretold(encoding, &file.rows)? {
         Some(said) => println!("{said}"),
         None => println!("too few slices to tell how well others are predicted"),

@@ -14,7 +14,7 @@ fn sample(n: usize) -> (Kernel, Matrix, Vec<f64>) {
 #[test]
 fn the_gradient_of_the_likelihood_equals_differences() {
     let (kernel, x, y) = sample(30);
-    let hyper = kernel.start();
+    let hyper = kernel.prior().mean;
     let (_, gradient) = likelihood(&kernel, &hyper, &x, &y).unwrap();
     for i in 0..hyper.len() {
         let at = |step: f64| {
@@ -30,8 +30,7 @@ fn the_gradient_of_the_likelihood_equals_differences() {
 #[test]
 fn learns_what_matters_and_how_noisy_it_is() {
     let (kernel, x, y) = sample(150);
-    let start = kernel.start();
-    let process = GaussianProcess::fit(kernel.clone(), start, x, &y).unwrap();
+    let process = GaussianProcess::fit(kernel.clone(), &kernel.prior(), x, &y).unwrap();
     let unseen = random(200, 3, 7);
     let prediction = process.predict(&unseen);
     let error = |(i, mean): (usize, &f64)| {
@@ -51,7 +50,7 @@ fn leaving_one_out_equals_fitting_without_it() {
     // Centering uses every target, so these are of mean 0 with any left out.
     let mean = y.iter().sum::<f64>() / 20.0;
     let y: Vec<f64> = y.iter().map(|y| y - mean).collect();
-    let hyper = kernel.start();
+    let hyper = kernel.prior().mean;
     let all = GaussianProcess::new(kernel.clone(), hyper.clone(), x.clone(), &y).unwrap();
     let left: Vec<usize> = (1..20).collect();
     let mut rest = GaussianProcess::new(kernel, hyper, x.select(&left), &y[1..]).unwrap();
@@ -67,7 +66,7 @@ proptest! {
         let at = random(5, 3, seed);
         let variance = |n: usize| {
             let rows: Vec<usize> = (0..n).collect();
-            let hyper = kernel.start();
+            let hyper = kernel.prior().mean;
             let inputs = x.select(&rows);
             GaussianProcess::new(kernel.clone(), hyper, inputs, &y[..n]).unwrap().predict(&at).variance
         };
@@ -80,7 +79,7 @@ proptest! {
 #[test]
 fn bad_data_is_named() {
     let (kernel, x, mut y) = sample(5);
-    let hyper = kernel.start();
+    let hyper = kernel.prior().mean;
     let new = |y: &[f64], hyper: Vec<f64>| {
         GaussianProcess::new(kernel.clone(), hyper, x.clone(), y).unwrap_err().to_string()
     };

@@ -58,3 +58,9 @@ fn groups_must_match() {
     let expected = "groups = 2 groups and 1 levels: must have one of both a feature";
     assert_eq!(error.to_string(), expected);
 }
+
+#[test]
+fn a_penalty_by_hand() {
+    let prior = Prior { mean: vec![1.0, 0.0], deviation: vec![2.0, f64::INFINITY] };
+    assert_eq!(prior.penalty(&[5.0, 9.0]), (2.0, vec![1.0, 0.0]));
+}

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Arch, Coding, Preset, Space, macs};
+use crate::{Arch, Preset, Space, macs};
 use rand::{SeedableRng, rngs::ChaCha8Rng};
 
 fn setting() -> (Arch, Encoding) {
@@ -8,7 +8,7 @@ fn setting() -> (Arch, Encoding) {
     let depths = vec![arch.depth - 2, arch.depth - 1, arch.depth];
     let space = Space { depths, heads, ffn, ..Space::whole(&arch) };
     let blocks = arch.depth;
-    (arch, Encoding { coding: Coding::OneHot, space, blocks })
+    (arch, Encoding { space, blocks, arch: None })
 }
 
 fn slices(arch: &Arch, space: &Space, count: usize, seed: u64) -> Vec<Slice> {
@@ -76,5 +76,61 @@ fn errors_name_the_task() {
     let mut file = Predictor::fit(encoding.clone(), tasks(&arch, &train)).unwrap().file().clone();
     file.hyper.pop();
     let error = Predictor::open(file).unwrap_err().to_string();
-    assert_eq!(error, "hyper = 67 numbers: must be 68 finite numbers");
+    assert_eq!(error, "hyper = 1: must be 2, one a task");
+}
+
+#[test]
+fn a_task_with_few_samples_borrows_from_one_with_many() {
+    let (arch, encoding) = setting();
+    let (train, unseen) =
+        (slices(&arch, &encoding.space, 80, 1), slices(&arch, &encoding.space, 60, 2));
+    let tau = |predictor: &Predictor| {
+        let predicted = predictor.predict(&unseen).unwrap().pop().unwrap();
+        crate::kendall_tau(&predicted.value, &tasks(&arch, &unseen)[1].values).unwrap()
+    };
+    let mut both = tasks(&arch, &train);
+    both[1].slices.truncate(12);
+    both[1].values.truncate(12);
+    let alone = Predictor::fit(encoding.clone(), vec![both[1].clone()]).unwrap();
+    let borrows = Predictor::fit(encoding, both).unwrap();
+    assert_eq!(borrows.donors(), [vec![], vec!["latency_ms"]]);
+    let (alone, borrowed) = (tau(&alone), tau(&borrows));
+    assert!(borrowed > alone + 0.1 && borrowed > 0.85, "{alone} {borrowed}");
+    let opened = Predictor::open(borrows.file().clone()).unwrap();
+    assert_eq!(opened.predict(&unseen).unwrap(), borrows.predict(&unseen).unwrap());
+}
+
+/// Synthetic latencies, no measurements: a cost that grows with operations and blocks, times noise of 2 %.
+#[test]
+fn latencies_of_synthetic_cost_and_noise_are_within_bands() {
+    let (arch, mut encoding) = setting();
+    let (train, unseen) =
+        (slices(&arch, &encoding.space, 40, 1), slices(&arch, &encoding.space, 100, 2));
+    let clean = |slice: &Slice| {
+        0.2 + 0.05 * slice.blocks.len() as f64 + (macs(&arch, slice).total() as f64 / 1e6).powf(0.9)
+    };
+    let noise = crate::matrix::testing::random(1, 40, 3);
+    let values: Vec<f64> = train
+        .iter()
+        .zip(noise.row(0))
+        .map(|(slice, noise)| clean(slice) * (0.02 * 3_f64.sqrt() * noise).exp())
+        .collect();
+    let truth: Vec<f64> = unseen.iter().map(clean).collect();
+    let within = |encoding: &Encoding| {
+        let transform = Transform::Log;
+        let task = TaskSamples {
+            task: "latency_ms".into(),
+            transform,
+            slices: train.clone(),
+            values: values.clone(),
+        };
+        let predictor = Predictor::fit(encoding.clone(), vec![task]).unwrap();
+        let predicted = predictor.predict(&unseen).unwrap().remove(0).value;
+        let relative: Vec<f64> = predicted.iter().zip(&truth).map(|(p, t)| p / t).collect();
+        crate::share_within(&relative, &vec![1.0; relative.len()], 0.02)
+    };
+    let bits = within(&encoding);
+    encoding.arch = Some(arch.clone());
+    let costs = within(&encoding);
+    assert!(costs > bits && costs >= 0.9, "{bits} {costs}");
 }

@@ -11,6 +11,7 @@ mod chip;
 mod figures;
 mod models;
 mod precision;
+mod predictor;
 mod resume;
 
 const FILES: [&str; 2] = ["supernet.safetensors", "optimizer.safetensors"];
