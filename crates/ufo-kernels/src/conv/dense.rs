@@ -7,7 +7,7 @@ use super::{
     Activation, Backward, Conv, Grads,
     columns::{Gather, Spread},
     lend::for_each_with,
-    pointwise::{AddRows, GeluGrad, transpose},
+    pointwise::{AddRows, GeluGrad, sum_rows, transpose},
     shape::{Layout, Shape},
 };
 use crate::{
@@ -140,6 +140,7 @@ pub(super) fn backward(
     let (outputs, weight_len) = (shape.outputs, shape.weight_len());
     let images = shape.images_a_partial();
     let partials = shape.images.div_ceil(images);
+    let bias_wanted = dbias.is_some();
     let reordered = if dx.is_some() { shape.reordered_len() } else { 0 };
     let panels = if dx.is_some() { panels_len(level, conv.plain_matrix()) } else { 0 };
     let lens =
@@ -159,15 +160,14 @@ pub(super) fn backward(
             Partial {
                 dx: shared_dx.as_ref().map(|dx| dx.part(start, len)),
                 dweight: shared_dweights.part(i * weight_len, weight_len),
-                dbias: shared_dbiases.part(i * outputs, outputs),
+                dbias: bias_wanted.then(|| shared_dbiases.part(i * outputs, outputs)),
             }
         };
         pass.images(images, partial, scratch);
     });
     sum_dweights(level, shape, dweights, (total, dweight));
     if let Some(dbias) = dbias {
-        dbias.fill(0.0);
-        level.run(AddRows { rows: dbiases, sums: dbias });
+        sum_rows(level, dbiases, dbias);
     }
 }
 
@@ -179,11 +179,9 @@ fn sum_dweights(
     (total, dweight): (&mut [f32], &mut [f32]),
 ) {
     if !shape.is_reordered() {
-        dweight.fill(0.0);
-        return level.run(AddRows { rows: partials, sums: dweight });
+        return sum_rows(level, partials, dweight);
     }
-    total.fill(0.0);
-    level.run(AddRows { rows: partials, sums: total });
+    sum_rows(level, partials, total);
     transpose(total, [shape.taps(), shape.channels], dweight);
 }
 
@@ -201,25 +199,30 @@ struct Partial<'a> {
     dx: Option<&'a mut [f32]>,
     /// `[outputs, window_len]`, in the order of the window.
     dweight: &'a mut [f32],
-    dbias: &'a mut [f32],
+    /// Where it is wanted.
+    dbias: Option<&'a mut [f32]>,
 }
 
 impl Pass<'_> {
     /// Computes the gradients of some images, a block of output pixels at a time.
     fn images(&self, images: Range<usize>, to: Partial<'_>, scratch: &mut Scratch) {
-        let Partial { mut dx, dweight, dbias } = to;
+        let Partial { mut dx, dweight, mut dbias } = to;
         let shape = &self.conv.shape;
         if let (Some(dx), false) = (&mut dx, shape.is_product()) {
             dx.fill(0.0);
         }
-        dbias.fill(0.0);
+        if let Some(dbias) = &mut dbias {
+            dbias.fill(0.0);
+        }
         let block = shape.block_pixels();
         let ([g, columns], children) = scratch.lend([block * shape.outputs, columns_len(shape)], 1);
         let [first, end] = [images.start, images.end].map(|image| image * shape.out_pixels());
         for start in (first..end).step_by(block) {
             let pixels = start..end.min(start + block);
             let g = self.output_gradient(pixels.clone(), g);
-            self.level.run(AddRows { rows: g.data(), sums: dbias });
+            if let Some(dbias) = &mut dbias {
+                self.level.run(AddRows { rows: g.data(), sums: dbias });
+            }
             let input = (shape, self.given.input);
             let windows = windows(self.level, input, pixels.clone(), columns);
             let c = MatMut::row_major(dweight, shape.outputs, shape.window_len());
