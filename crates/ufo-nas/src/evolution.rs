@@ -40,6 +40,9 @@ pub struct Evaluated {
     pub objectives: [f64; 2],
 }
 
+/// Both objectives of every slice, lower is better.
+pub type Objectives<'a> = dyn Fn(&[Slice]) -> Result<Vec<[f64; 2]>, Error> + 'a;
+
 /// What is searched.
 pub struct Search<'a> {
     /// The largest network.
@@ -47,7 +50,7 @@ pub struct Search<'a> {
     /// The choices.
     pub space: &'a Space,
     /// Both objectives of every slice, lower is better.
-    pub objectives: &'a dyn Fn(&[Slice]) -> Result<Vec<[f64; 2]>, Error>,
+    pub objectives: &'a Objectives<'a>,
     /// Whether a slice satisfies the constraints; one that does not is never evaluated.
     pub allowed: &'a dyn Fn(&Slice) -> bool,
 }
@@ -75,7 +78,7 @@ impl Evolution {
             return Err(Error::value("constraints", format!("none of {TRIES} draws"), allowed));
         }
         let mut living = evaluate(search, first)?;
-        let mut fronts = vec![front(living.clone())?];
+        let mut fronts = vec![front(&living)?];
         for _ in 0..self.generations {
             let ranks = ranked(&living)?;
             let mut children = Vec::new();
@@ -85,9 +88,9 @@ impl Evolution {
             }
             let children = evaluate(search, children)?;
             let before = fronts.last().map_or(&[][..], Vec::as_slice);
-            fronts.push(front(before.iter().chain(&children).cloned().collect())?);
+            fronts.push(front(&before.iter().chain(&children).cloned().collect::<Vec<_>>())?);
             living.extend(children);
-            living = self.survivors(living)?;
+            living = self.survivors(&living)?;
         }
         Ok(fronts)
     }
@@ -105,6 +108,7 @@ impl Evolution {
     }
 
     /// A mutation of a parent, or a crossing of two.
+    #[allow(clippy::too_many_arguments, reason = "what a generation holds")]
     fn child(
         &self,
         search: &Search,
@@ -141,18 +145,18 @@ impl Evolution {
         let mut child =
             if rng.random_bool(self.depth_rate) { drawn.clone() } else { parent.clone() };
         for kept in &mut child.blocks {
-            let of = |slice: &Slice| slice.blocks.iter().find(|b| b.block == kept.block).cloned();
+            let of = |slice: &Slice| slice.blocks.iter().find(|b| b.block == kept.block).copied();
             let (Some(old), new) = (of(parent), of(&drawn)) else { continue };
             // A block that the draw cuts takes the choices of the draw's first block.
-            let new = new.unwrap_or_else(|| drawn.blocks[0].clone());
+            let new = new.unwrap_or(drawn.blocks[0]);
             let mut pick = |new, old| if rng.random_bool(self.gene_rate) { new } else { old };
             (kept.heads, kept.ffn) = (pick(new.heads, old.heads), pick(new.ffn, old.ffn));
         }
         child
     }
 
-    fn survivors(&self, all: Vec<Evaluated>) -> Result<Vec<Evaluated>, Error> {
-        let ranks = ranked(&all)?;
+    fn survivors(&self, all: &[Evaluated]) -> Result<Vec<Evaluated>, Error> {
+        let ranks = ranked(all)?;
         let mut order: Vec<usize> = (0..all.len()).collect();
         order.sort_by(|&i, &j| {
             ranks[i].0.cmp(&ranks[j].0).then(ranks[j].1.total_cmp(&ranks[i].1)).then(i.cmp(&j))
@@ -190,7 +194,7 @@ fn evaluate(search: &Search, slices: Vec<Slice>) -> Result<Vec<Evaluated>, Error
     Ok(pairs.map(|(slice, objectives)| Evaluated { slice, objectives }).collect())
 }
 
-fn front(all: Vec<Evaluated>) -> Result<Vec<Evaluated>, Error> {
+fn front(all: &[Evaluated]) -> Result<Vec<Evaluated>, Error> {
     let points: Vec<[f64; 2]> = all.iter().map(|one| one.objectives).collect();
     Ok(pareto_front(&points)?.into_iter().map(|i| all[i].clone()).collect())
 }

@@ -51,7 +51,7 @@ pub use count::{Count, PathCounts};
 pub use device::{DeviceFile, Setting, Timed};
 pub use encoding::Encoding;
 pub use error::Error;
-pub use evolution::{Evaluated, Evolution, Search};
+pub use evolution::{Evaluated, Evolution, Objectives, Search};
 pub use gaussian_process::{GaussianProcess, MOST_INPUTS, Prediction, likelihood};
 pub use gp_nas::{GpNas, GpNasKernel, Update};
 pub use kernel::{Groups, Kernel, Prior};
