@@ -116,12 +116,11 @@ fn after_samples(splits: &[Split]) -> Result<Value> {
         let inputs = encoding.matrix(&seen.slices)?;
         let covariance = kernel.with_noise(&kernel.prior().mean, &inputs);
         for (rule, (_, sampling)) in RULES.iter().enumerate() {
-            let chosen = match sampling {
-                Some(sampling) => choose(*sampling, &covariance, most)?,
-                None => {
-                    let mut rng = ChaCha8Rng::seed_from_u64(*seed);
-                    choose_at_random(seen.keys.len(), most, &mut rng)?
-                }
+            let chosen = if let Some(sampling) = sampling {
+                choose(*sampling, &covariance, most)?
+            } else {
+                let mut rng = ChaCha8Rng::seed_from_u64(*seed);
+                choose_at_random(seen.keys.len(), most, &mut rng)?
             };
             for (sums, &count) in sums.iter_mut().zip(&counts) {
                 let samples = seen.select(&chosen[..count]).samples();
