@@ -21,8 +21,10 @@ mod config;
 mod csv_list;
 mod idx;
 mod image_folder;
+mod labels;
 
 pub use config::{DatasetConfig, HoldOut};
+pub use labels::Labels;
 
 use crate::{Error, Image, decode};
 

@@ -245,6 +245,7 @@ fn config_limits_training_with_the_seed() {
         test: folder.path().join("train"),
         limit: Some(4),
         validation: 0.0,
+        labels: None,
         max_broken: 0,
     };
     let names = |seed| {
@@ -297,6 +298,7 @@ fn what_is_held_out_is_disjoint_drawn_by_seed_and_of_whole_classes_for_retrieval
         test: path.clone(),
         limit: None,
         validation,
+        labels: None,
         max_broken: 0,
     };
     let names = |d: &Dataset| (0..d.len()).map(|i| d.name(i)).collect::<Vec<_>>();
