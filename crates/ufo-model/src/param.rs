@@ -82,11 +82,7 @@ pub fn require_grad(module: &mut impl Visit) {
 
 /// Marks the parameters that are `wanted` by their names, which start with `prefix`, as leaves whose
 /// gradients are kept; others stay constants, and what computes with constants alone keeps nothing.
-pub fn require_grad_where(
-    module: &mut impl Visit,
-    prefix: &str,
-    wanted: impl Fn(&str) -> bool,
-) {
+pub fn require_grad_where(module: &mut impl Visit, prefix: &str, wanted: impl Fn(&str) -> bool) {
     struct Leaves<F>(F);
     impl<F: Fn(&str) -> bool> Visitor for Leaves<F> {
         fn tensor<const D: usize>(&mut self, name: &str, tensor: &mut Tensor<D>) {

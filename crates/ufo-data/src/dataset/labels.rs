@@ -203,14 +203,16 @@ mod tests {
     #[test]
     fn a_class_without_images_or_with_too_few_is_named() {
         let (_folder, dataset) = two_classes();
-        let error = |text: &str| {
-            labels(text).kept(&dataset, HoldOut::Images, 1).unwrap_err().to_string()
-        };
+        let error =
+            |text: &str| labels(text).kept(&dataset, HoldOut::Images, 1).unwrap_err().to_string();
         assert_eq!(
             error("2%"),
             "data.labels is 2%; allowed: at least 2.5%, since class '0' has 20 images and would keep none"
         );
-        assert_eq!(error("21-per-class"), "data.labels is 21-per-class; allowed: up to 20, the images of class '0'");
+        assert_eq!(
+            error("21-per-class"),
+            "data.labels is 21-per-class; allowed: up to 20, the images of class '0'"
+        );
     }
 
     #[test]

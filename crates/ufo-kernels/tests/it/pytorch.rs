@@ -251,7 +251,10 @@ fn attention_on_slices_of_larger_weights_equals_torch() {
                 weight: Some(part.split_at_col(e).0),
                 bias: biases.next().map(|bias| &mut bias[..e]),
             }),
-            proj: LinearGrads { weight: Some(MatMut::row_major(d_proj, e, d)), bias: Some(d_proj_bias) },
+            proj: LinearGrads {
+                weight: Some(MatMut::row_major(d_proj, e, d)),
+                bias: Some(d_proj_bias),
+            },
         };
         let dy = case.input("dy");
         let given = attention::Backward { saved: &saved, x, dy, past: dy };
