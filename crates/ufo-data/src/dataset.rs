@@ -171,6 +171,20 @@ impl Dataset {
         }
     }
 
+    /// The images and their classes as the CSV layout has them; an image that is no file of its own is
+    /// named `FILE#ROW`.
+    pub fn list(&self) -> String {
+        let quoted = |text: &str| {
+            let plain = !text.contains([',', '"', '\n', '\r']) && text.trim() == text;
+            if plain { text.to_string() } else { format!("\"{}\"", text.replace('"', "\"\"")) }
+        };
+        let row = |index: usize| {
+            let class = &self.classes[self.label(index) as usize];
+            format!("{},{}\n", quoted(&self.name(index)), quoted(class))
+        };
+        std::iter::once("path,label\n".to_string()).chain((0..self.len()).map(row)).collect()
+    }
+
     /// Reads image `index`.
     ///
     /// # Errors

@@ -59,6 +59,7 @@ fn config(args: &Args) -> Result<RunConfig> {
         anyhow::bail!("--task {}: the run has {}", args.task, names.join(", "));
     }
     config.init = None;
+    config.expand = None;
     config.train.lr *= RATE;
     let from = std::path::absolute(&args.folder.run).context("finding the working folder")?;
     config.chip = Some(ChipConfig::new(from, &config.arch()));

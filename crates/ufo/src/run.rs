@@ -1,6 +1,6 @@
 //! `ufo train`, `ufo eval`, `ufo extract`: the stages of a run folder.
 
-use crate::{RunFolder, folder};
+use crate::{RunFolder, expand, folder};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use std::fs::{self, File, TryLockError};
@@ -139,6 +139,17 @@ impl Run {
             let from = Self::open(&chip.from).context("chip.from")?;
             let name = chip.from.display().to_string();
             ufo_train::chip::start(&mut supernet, &from.supernet, &name)?;
+        }
+        if let Some(mut expand) = config.expand.take() {
+            match before {
+                None => supernet = expand::start(&config, &mut expand, &tasks)?,
+                Some(_) => expand.stem = expand::earlier_stem(folder)?,
+            }
+            config.expand = Some(expand);
+        }
+        for task in tasks.iter().filter(|task| task.config.data.labels.is_some()) {
+            let place = folder.join(format!("labels.{}.csv", task.config.name));
+            write_atomic(&place, task.train.list().as_bytes())?;
         }
         let text = toml::to_string(&config)?;
         write_atomic(&folder.join("config.toml"), text.as_bytes())?;
