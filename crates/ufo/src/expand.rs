@@ -98,6 +98,7 @@ fn config(args: &Args) -> Result<RunConfig> {
     config.tasks.push(task);
     config.init = None;
     config.train.ema = 0.0;
+    config.train.lr *= args.update.rate();
     config.train.steps = STEPS;
     config.train.checkpoint_every = STEPS;
     let from = std::path::absolute(&args.folder.run).context("finding the working folder")?;

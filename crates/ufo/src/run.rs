@@ -126,10 +126,11 @@ impl Run {
     pub(crate) fn start(folder: &Path, mut config: RunConfig) -> Result<Self> {
         // So that the run can be opened from anywhere.
         config.make_paths_absolute()?;
-        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-        let lock = lock(folder)?;
+        // Wrong data leave no folder behind.
         let tasks = open_tasks(&config)?;
         let mut supernet = new_supernet(&config, &tasks)?;
+        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+        let lock = lock(folder)?;
         // An earlier run of another configuration must keep its own: refuse before writing.
         let before = load_latest(folder, &identity(&config, &tasks), &mut supernet.clone())?;
         if let (Some(file), None) = (&config.init, &before) {

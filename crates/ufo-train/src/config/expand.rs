@@ -86,6 +86,16 @@ impl fmt::Display for Update {
 }
 
 impl Update {
+    /// Factor of the run's learning rate: the fewer parameters learn, the further each has to go.
+    pub fn rate(self) -> f32 {
+        match self {
+            Self::Head => 30.0,
+            Self::Norms | Self::Last(_) => 10.0,
+            Self::Expert | Self::ExpertRouter => 5.0,
+            Self::All => 1.0,
+        }
+    }
+
     /// Whether the bits of all other tasks stay: not where attention and norms, which layout A has once
     /// for all tasks, are trained.
     pub fn keeps_others(self, layout: Layout) -> bool {
