@@ -1,7 +1,7 @@
 //! A task added to a trained run.
 
-use crate::bad_input::fails;
-use crate::{config, succeeds, train, ufo};
+use crate::bad_input::{fails, png};
+use crate::{succeeds, train, ufo};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,12 +10,19 @@ fn read(place: &Path) -> Value {
     serde_json::from_slice(&fs::read(place).unwrap()).unwrap()
 }
 
-/// A file with the task `name` of the bundled set `set`.
-fn task(folder: &Path, name: &str, set: &str) -> String {
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data").join(set);
+/// A file with the task `name`: images of three gray levels, 20 a class for training.
+fn task(folder: &Path, name: &str, head: &str) -> String {
+    for (split, images) in [("train", 20), ("test", 6)] {
+        for (class, value) in [("dark", 10), ("gray", 120), ("light", 240)] {
+            for image in 0..images {
+                let place = format!("{name}/{split}/{class}/{image}.png");
+                png(&folder.join(place), value + image);
+            }
+        }
+    }
     let text = format!(
-        "[[task]]\nname = \"{name}\"\nhead = {{ kind = \"linear\" }}\nbatch = 8\ndata = {{ format = \"idx\", train = \"{0}/train\", test = \"{0}/test\" }}\n",
-        data.display()
+        "[[task]]\nname = \"{name}\"\nhead = {{ kind = \"{head}\" }}\nbatch = 6\ndata = {{ format = \"image-folder\", train = \"{0}/train\", test = \"{0}/test\" }}\n",
+        folder.join(name).display()
     );
     let place = folder.join(format!("{name}.toml"));
     fs::write(&place, text).unwrap();
@@ -33,10 +40,15 @@ fn results(run: &str) -> Vec<(String, Value)> {
     rows.iter().map(row).collect()
 }
 
-/// A trained run of the tasks digits and emoji.
+/// A trained run of two tasks.
 fn two_tasks(folder: &Path) -> (String, PathBuf) {
+    let tasks = [("digits", "linear"), ("emoji", "embedding")];
+    let sections = tasks.map(|(name, head)| fs::read_to_string(task(folder, name, head)).unwrap());
+    let text = format!("preset = \"demo\"\n[train]\nsteps = 6\n{}", sections.concat());
+    let place = folder.join("tasks.toml");
+    fs::write(&place, text).unwrap();
     let run = folder.join("run");
-    succeeds(&train(&config(folder, "tasks.toml", 1, "digits"), &run).output().unwrap());
+    succeeds(&train(&place, &run).output().unwrap());
     (run.display().to_string(), run)
 }
 
@@ -45,8 +57,8 @@ fn a_task_is_added_and_the_run_is_one_like_others() {
     let folder = tempfile::tempdir().unwrap();
     let (run, _) = two_tasks(folder.path());
     let before = results(&run);
-    let animals = task(folder.path(), "animals", "animals");
-    for (update, labels, images) in [("expert+router", "2-per-class", 20), ("last-1", "1%", 79)] {
+    let animals = task(folder.path(), "animals", "linear");
+    for (update, labels, images) in [("expert+router", "2-per-class", 6), ("last-1", "10%", 6)] {
         let place = folder.path().join(update);
         let out = place.display().to_string();
         let start = |set: &str| {
@@ -86,12 +98,12 @@ fn a_task_is_added_and_the_run_is_one_like_others() {
     succeeds(&ufo(&[&slices[..], &["--set", "train.steps=2"]].concat()));
 
     // A second one on top of it.
-    let fashion = task(folder.path(), "fashion", "fashion");
+    let faces = task(folder.path(), "faces", "embedding");
     let next = folder.path().join("next").display().to_string();
-    let arguments = ["expand", "--run", &out, "--task", &fashion, "--labels", "1-per-class"];
+    let arguments = ["expand", "--run", &out, "--task", &faces, "--labels", "4-per-class"];
     succeeds(&ufo(&[&arguments[..], &["--out", &next, "--set", "train.steps=2"]].concat()));
     let names: Vec<String> = results(&next).into_iter().map(|(name, _)| name).collect();
-    assert_eq!(names, ["digits", "emoji", "animals", "fashion"]);
+    assert_eq!(names, ["digits", "emoji", "animals", "faces"]);
     assert_eq!(results(&next)[..3], results(&out)[..]);
 }
 
@@ -99,8 +111,8 @@ fn a_task_is_added_and_the_run_is_one_like_others() {
 fn wrong_expansions_say_what_is_wrong_and_change_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (run, place) = two_tasks(folder.path());
-    let animals = task(folder.path(), "animals", "animals");
-    let known = task(folder.path(), "digits", "digits");
+    let animals = task(folder.path(), "animals", "linear");
+    let known = folder.path().join("digits.toml").display().to_string();
     let two = folder.path().join("two.toml");
     fs::write(&two, fs::read_to_string(&animals).unwrap().repeat(2)).unwrap();
     let two = two.display().to_string();
