@@ -22,6 +22,7 @@ use ufo_model::losses::{cosine_gap, distill_soft, relation_gap};
 use ufo_model::{
     Head, HeadConfig, Student, StudentShape, Visit, Visitor, from_values, require_grad, values,
 };
+use ufo_nas::HeadShape;
 
 /// A student with its teacher; without one it learns from the labels alone.
 #[derive(Debug, Clone)]
@@ -148,6 +149,16 @@ impl Learner for Pupil {
 }
 
 impl Pupil {
+    /// Shape of the head, for a model folder.
+    pub fn head_shape(&self, classes: usize) -> HeadShape {
+        match &self.student.head {
+            Some(Head::Embedding(head)) => {
+                HeadShape::Embedding { dim: head.neck.weight.dims()[0], classes }
+            }
+            _ => HeadShape::Linear { classes },
+        }
+    }
+
     /// Outputs for every image of a split, row-major.
     ///
     /// # Errors

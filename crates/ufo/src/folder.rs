@@ -6,34 +6,78 @@ use comfy_table::{Table, presets};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use ufo_data::{Batch, Preprocess};
-use ufo_runtime::{Described, Model, ONNX, ONNX_INT8, Precision};
+use ufo_data::Preprocess;
+use ufo_runtime::{CONFIG, Described, DescribedTask, Model, ONNX, ONNX_INT8, Precision};
 use ufo_train::evaluate::{self, TaskResult};
+use ufo_train::extract::student::DescribedStudent;
 use ufo_train::{Onnx, RunConfig, Task, open_tasks};
 
-/// A model that gives a task's outputs.
-enum Runner {
-    Folder(Model),
+/// A model folder, or an ONNX file in one, ready to run.
+pub(crate) struct Runner {
+    pub(crate) preprocess: Preprocess,
+    pub(crate) tasks: Vec<DescribedTask>,
+    engine: Engine,
+}
+
+/// What gives a task's outputs.
+enum Engine {
+    Folder(Box<Model>),
     Onnx(Onnx),
 }
 
 impl Runner {
-    fn open(place: &Path, precision: Precision) -> Result<Self> {
-        match place.extension() {
-            Some(ending) if ending == "onnx" && precision != Precision::F32 => bail!(
-                "--precision {}: an ONNX file has its own; name the folder {}",
-                precision.name(),
-                folder_of(place)?.display()
-            ),
-            Some(ending) if ending == "onnx" => Ok(Self::Onnx(Onnx::open(place)?)),
-            _ => Ok(Self::Folder(Model::open(place, precision)?)),
+    pub(crate) fn open(place: &Path, precision: Precision) -> Result<Self> {
+        let folder = folder_of(place)?;
+        let student = match folder.join(CONFIG).exists() {
+            true => DescribedStudent::read(&folder)?,
+            false => None,
+        };
+        // A convolutional student runs as the ONNX file of its folder.
+        let file =
+            if student.is_some() && place == folder { folder.join(ONNX) } else { place.into() };
+        let is_file = file.extension().is_some_and(|ending| ending == "onnx");
+        if is_file && precision != Precision::F32 {
+            let name = precision.name();
+            match student {
+                Some(_) => bail!("--precision {name}: a convolutional student runs in f32"),
+                None => bail!(
+                    "--precision {name}: an ONNX file has its own; name the folder {}",
+                    folder.display()
+                ),
+            }
+        }
+        if is_file {
+            let (preprocess, tasks) = match student {
+                Some(DescribedStudent { preprocess, tasks, .. }) => (preprocess, tasks),
+                None => {
+                    let Described { preprocess, tasks, .. } = Described::read(&folder)?;
+                    (preprocess, tasks)
+                }
+            };
+            return Ok(Self { preprocess, tasks, engine: Engine::Onnx(Onnx::open(&file)?) });
+        }
+        let model = Model::open(place, precision)?;
+        let Described { preprocess, tasks, .. } = model.described.clone();
+        Ok(Self { preprocess, tasks, engine: Engine::Folder(Box::new(model)) })
+    }
+
+    /// Outputs of task `index`, row-major, of preprocessed images.
+    pub(crate) fn outputs(&self, index: usize, images: &[f32]) -> Result<Vec<f32>> {
+        match &self.engine {
+            Engine::Folder(model) => Ok(model.outputs(index, images)?),
+            Engine::Onnx(onnx) => {
+                let [height, width] = self.preprocess.size;
+                let size = [images.len() / (3 * height * width), 3, height, width];
+                onnx.outputs(&self.tasks[index].name, images, size)
+            }
         }
     }
 
-    fn outputs(&self, index: usize, task: &str, batch: &Batch) -> Result<Vec<f32>> {
-        match self {
-            Self::Folder(model) => Ok(model.outputs(index, &batch.images)?),
-            Self::Onnx(onnx) => onnx.outputs(task, &batch.images, batch.size),
+    /// Features before the head of task `index`.
+    pub(crate) fn features(&self, index: usize, images: &[f32]) -> Result<Vec<f32>> {
+        match &self.engine {
+            Engine::Folder(model) => Ok(model.features(index, images)?),
+            Engine::Onnx(_) => bail!("--features: an ONNX file gives outputs alone"),
         }
     }
 }
@@ -56,10 +100,9 @@ pub(crate) fn precision(name: &str) -> Result<Precision, String> {
 
 /// Each task of a folder, judged on the test images of the task of that name.
 fn judge(tasks: &[Task], place: &Path, precision: Precision) -> Result<Vec<TaskResult>> {
-    let described = Described::read(&folder_of(place)?)?;
     let runner = Runner::open(place, precision)?;
     let mut results = Vec::new();
-    for (index, told) in described.tasks.iter().enumerate() {
+    for (index, told) in runner.tasks.iter().enumerate() {
         let Some(task) = tasks.iter().find(|task| task.config.name == told.name) else {
             let known: Vec<&str> = tasks.iter().map(|task| task.config.name.as_str()).collect();
             bail!(
@@ -72,9 +115,8 @@ fn judge(tasks: &[Task], place: &Path, precision: Precision) -> Result<Vec<TaskR
         if !told.classes.is_empty() && told.classes != task.classes() {
             bail!("{}: task `{}` has other classes than the run", place.display(), told.name);
         }
-        let preprocess: &Preprocess = &described.preprocess;
-        let rows = evaluate::rows(&task.test, preprocess, |batch| {
-            runner.outputs(index, &told.name, &batch)
+        let rows = evaluate::rows(&task.test, &runner.preprocess, |batch| {
+            runner.outputs(index, &batch.images)
         })?;
         results.push(evaluate::judge(task, &task.test, &rows)?);
     }
