@@ -261,3 +261,6 @@ fn taught(
     }
     terms.into_iter().reduce(|sum, term| sum + term).unwrap_or_else(|| Tensor::zeros([1], &device))
 }
+
+#[cfg(test)]
+mod tests;
