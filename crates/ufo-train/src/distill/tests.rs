@@ -82,7 +82,7 @@ impl Case {
         let rates = Rates {
             rule: Rule::AdamW,
             momentum: 0.0,
-            lr: 0.002,
+            lr: 0.005,
             router_lr: 0.0,
             weight_decay: 0.0,
             clip: 5.0,
@@ -133,11 +133,11 @@ fn without_a_teacher_a_step_is_that_of_the_labels() {
 
 #[test]
 fn a_teacher_brings_the_student_near_it() {
-    for (head, student) in [("linear", "resnet18"), ("embedding", "resnet18")] {
+    for head in ["linear", "embedding"] {
         let alone = ["distill.logits=0", "distill.features=0", "distill.relation=0"];
         let [untaught, taught] = [&alone[..], &["distill.task_loss=0"]].map(|set| {
-            let case = case(head, student, set);
-            case.gap(&case.trained(25))
+            let case = case(head, "mobilenet_v3_small", set);
+            case.gap(&case.trained(40))
         });
         assert!(taught < 0.5 * untaught, "{head}: {taught} {untaught}");
     }
@@ -177,42 +177,45 @@ fn the_bits_do_not_depend_on_the_number_of_threads() {
 #[test]
 fn folders_of_every_student_hold_what_was_trained() {
     let folder = tempfile::tempdir().unwrap();
-    for student in ["mobilenet_v3_small", "mobilenet_v3_large", "resnet18", "resnet50", "vit_tiny"]
-    {
-        for head in ["linear", "embedding"] {
-            let case = case(head, student, &[]);
-            let mut pupil = case.pupil();
-            // Statistics other than those of fresh norms.
-            let step = case.step(&pupil, 0);
-            pupil.absorb(&step);
-            let told = DescribedTask {
-                name: "a".into(),
-                head: pupil.head_shape(CLASSES),
-                classes: if case.is_linear() { classes() } else { Vec::new() },
-                path: Path { attn: Vec::new(), ffn: Vec::new(), norm: Expert::Shared },
-            };
-            let probe = Probe { images: case.batch.images.clone(), size: case.batch.size };
-            let graduate = Graduate {
-                student: &pupil.student,
-                kind: case.config.distill.as_ref().unwrap().student,
-                task: &told,
-                preprocess: &case.config.preprocess(),
-                probe: &probe,
-                teacher_params: 1_000_000,
-            };
-            let out = folder.path().join(format!("{student}-{head}"));
-            // It checks the copies itself; twice, since a later one replaces an earlier one.
-            let written = write(graduate, &out).unwrap();
-            assert_eq!(write(graduate, &out).unwrap().params, written.params);
-            assert!(written.onnx_max_rel_err < 1e-5, "{student} {head} {written:?}");
-            let state = pupil.student.state();
-            let trained = state
-                .iter()
-                .filter(|(name, _)| !name.contains("running_") && !name.ends_with("neck.bias"));
-            let counted: usize = trained.map(|(_, tensor)| tensor.values.len()).sum();
-            assert_eq!(written.params, counted as u64, "{student} {head}");
-            assert!(!state.keys().any(|name| name.starts_with("projector")));
-        }
+    for (student, head) in [
+        ("mobilenet_v3_small", "linear"),
+        ("mobilenet_v3_large", "embedding"),
+        ("resnet18", "embedding"),
+        ("resnet50", "linear"),
+        ("vit_tiny", "linear"),
+        ("vit_tiny", "embedding"),
+    ] {
+        let case = case(head, student, &[]);
+        let mut pupil = case.pupil();
+        // Statistics other than those of fresh norms.
+        let step = case.step(&pupil, 0);
+        pupil.absorb(&step);
+        let told = DescribedTask {
+            name: "a".into(),
+            head: pupil.head_shape(CLASSES),
+            classes: if case.is_linear() { classes() } else { Vec::new() },
+            path: Path { attn: Vec::new(), ffn: Vec::new(), norm: Expert::Shared },
+        };
+        let probe = Probe { images: case.batch.images.clone(), size: case.batch.size };
+        let graduate = Graduate {
+            student: &pupil.student,
+            kind: case.config.distill.as_ref().unwrap().student,
+            task: &told,
+            preprocess: &case.config.preprocess(),
+            probe: &probe,
+            teacher_params: 1_000_000,
+        };
+        let out = folder.path().join(format!("{student}-{head}"));
+        // It checks the copies itself.
+        let written = write(graduate, &out).unwrap();
+        assert!(written.onnx_max_rel_err < 1e-5, "{student} {head} {written:?}");
+        let state = pupil.student.state();
+        let trained = state
+            .iter()
+            .filter(|(name, _)| !name.contains("running_") && !name.ends_with("neck.bias"));
+        let counted: usize = trained.map(|(_, tensor)| tensor.values.len()).sum();
+        assert_eq!(written.params, counted as u64, "{student} {head}");
+        assert!(!state.keys().any(|name| name.starts_with("projector")));
     }
 }
 
