@@ -390,7 +390,7 @@ mod tests {
     /// Every key of a resolved configuration stands in the documentation.
     #[test]
     fn every_key_is_documented() {
-        let text = "preset = \"demo\"\nimage_size = 32\ninit = \"x\"\narch = { dim = 96, depth = 3, heads = 3, head_dim = 32, ffn = 192, stem = { kind = \"patch\", size = 4, stride = 4 } }\n[train]\n[router]\n[[task]]\nname = \"a\"\nbatch = 2\nhead = { kind = \"embedding\" }\ntriplet = {}\neval = { kind = \"reid\" }\nsampler = { kind = \"identity\", per_identity = 1 }\ndata = { format = \"idx\", train = \"x\", test = \"y\", limit = 5 }\naugment = { random_resized_crop = {} }\n";
+        let text = "preset = \"demo\"\nimage_size = 32\ninit = \"x\"\narch = { dim = 96, depth = 3, heads = 3, head_dim = 32, ffn = 192, stem = { kind = \"patch\", size = 4, stride = 4 } }\n[train]\n[router]\n[[task]]\nname = \"a\"\nseed = 3\nbatch = 2\nhead = { kind = \"embedding\" }\ntriplet = {}\neval = { kind = \"reid\" }\nsampler = { kind = \"identity\", per_identity = 1 }\ndata = { format = \"idx\", train = \"x\", test = \"y\", limit = 5, labels = \"10%\" }\naugment = { random_resized_crop = {} }\n";
         let resolved = toml::Table::try_from(RunConfig::parse(text, &[]).unwrap()).unwrap();
         let document = include_str!("../../../docs/configuration.md");
         let mut keys = Vec::new();

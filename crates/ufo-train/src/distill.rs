@@ -57,7 +57,7 @@ pub fn pupil(
         HeadConfig::Embedding { dim: 0, scale, margin } => {
             HeadConfig::Embedding { dim: teacher.width(), scale, margin }
         }
-        head => head,
+        head @ HeadConfig::Embedding { .. } => head,
     };
     let projected = head == HeadConfig::Linear && distill.features > 0.0;
     let [side, _] = config.preprocess().size;
@@ -203,7 +203,7 @@ pub fn distill_step(
     let mut total = loss * distill.task_loss;
     if let Some(said) = said {
         let own = Own { features: trained.features, outputs };
-        total = total + taught(distill, task, (&leaves, own), said);
+        total = total + taught(distill, task, (&leaves, own), &said);
     }
     let mut take = TakeGrads::new((total * task.loss_weight).backward());
     leaves.visit("", &mut take);
@@ -227,7 +227,7 @@ fn taught(
     distill: &DistillConfig,
     task: &TaskConfig,
     (student, own): (&Student, Own),
-    said: Said,
+    said: &Said,
 ) -> Tensor<1> {
     let [b, _] = own.outputs.dims();
     let device = own.outputs.device().inner();

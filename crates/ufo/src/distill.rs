@@ -29,8 +29,11 @@ pub(crate) struct Args {
     /// Task to learn.
     #[arg(long)]
     task: String,
-    /// Network: mobilenet_v3_small, mobilenet_v3_large, resnet18, resnet50, vit_tiny or vit_small.
-    #[arg(long)]
+    /// Network.
+    #[arg(
+        long,
+        value_name = "mobilenet_v3_small|mobilenet_v3_large|resnet18|resnet50|vit_tiny|vit_small"
+    )]
     student: StudentKind,
     /// Learn from the labels alone, as a student to compare with.
     #[arg(long)]

@@ -22,43 +22,44 @@ pub(crate) struct Runner {
 /// What gives a task's outputs.
 enum Engine {
     Folder(Box<Model>),
-    Onnx(Onnx),
+    Onnx(Box<Onnx>),
+}
+
+impl Engine {
+    fn onnx(file: &Path) -> Result<Self> {
+        Ok(Self::Onnx(Box::new(Onnx::open(file)?)))
+    }
 }
 
 impl Runner {
     pub(crate) fn open(place: &Path, precision: Precision) -> Result<Self> {
         let folder = folder_of(place)?;
-        let student = match folder.join(CONFIG).exists() {
-            true => DescribedStudent::read(&folder)?,
-            false => None,
-        };
-        // A convolutional student runs as the ONNX file of its folder.
-        let file =
-            if student.is_some() && place == folder { folder.join(ONNX) } else { place.into() };
-        let is_file = file.extension().is_some_and(|ending| ending == "onnx");
-        if is_file && precision != Precision::F32 {
+        let described = folder.join(CONFIG).exists();
+        let student = if described { DescribedStudent::read(&folder)? } else { None };
+        let is_file = place.extension().is_some_and(|ending| ending == "onnx");
+        if precision != Precision::F32 && (is_file || student.is_some()) {
             let name = precision.name();
+            let folder = folder.display();
             match student {
-                Some(_) => bail!("--precision {name}: a convolutional student runs in f32"),
-                None => bail!(
-                    "--precision {name}: an ONNX file has its own; name the folder {}",
-                    folder.display()
-                ),
+                Some(told) => bail!("--precision {name}: {folder} is a {}, in f32 only", told.kind),
+                None => {
+                    bail!("--precision {name}: an ONNX file has its own; name the folder {folder}")
+                }
             }
         }
-        if is_file {
-            let (preprocess, tasks) = match student {
-                Some(DescribedStudent { preprocess, tasks, .. }) => (preprocess, tasks),
-                None => {
-                    let Described { preprocess, tasks, .. } = Described::read(&folder)?;
-                    (preprocess, tasks)
-                }
-            };
-            return Ok(Self { preprocess, tasks, engine: Engine::Onnx(Onnx::open(&file)?) });
+        if let Some(DescribedStudent { preprocess, tasks, .. }) = student {
+            // A convolutional student runs as the ONNX file of its folder.
+            let file = if is_file { place.to_path_buf() } else { folder.join(ONNX) };
+            return Ok(Self { preprocess, tasks, engine: Engine::onnx(&file)? });
         }
-        let model = Model::open(place, precision)?;
-        let Described { preprocess, tasks, .. } = model.described.clone();
-        Ok(Self { preprocess, tasks, engine: Engine::Folder(Box::new(model)) })
+        let (described, engine) = if is_file {
+            (Described::read(&folder)?, Engine::onnx(place)?)
+        } else {
+            let model = Model::open(place, precision)?;
+            (model.described.clone(), Engine::Folder(Box::new(model)))
+        };
+        let Described { preprocess, tasks, .. } = described;
+        Ok(Self { preprocess, tasks, engine })
     }
 
     /// Outputs of task `index`, row-major, of preprocessed images.

@@ -105,7 +105,9 @@ impl ConvNorm {
         let mut weight = values(&self.weight);
         let filter = weight.len() / dims[0];
         for (filter, scale) in weight.chunks_exact_mut(filter).zip(&scale) {
-            filter.iter_mut().for_each(|w| *w *= scale);
+            for w in filter {
+                *w *= scale;
+            }
         }
         let weight = graph.weight(&key(name, "weight"), &dims, &weight)?;
         let bias = graph.weight(&key(name, "bias"), &dims[..1], &bias)?;

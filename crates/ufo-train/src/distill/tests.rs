@@ -153,7 +153,7 @@ fn every_weight_changes_the_gradient_and_the_projector_learns() {
         let all = first(&[]);
         assert_eq!(all.contains_key("projector.weight"), head == "linear");
         for without in ["task_loss", "logits", "features", "relation", "temperature"] {
-            let set = format!("distill.{without}={}", if without == "temperature" { 1 } else { 0 });
+            let set = format!("distill.{without}={}", i32::from(without == "temperature"));
             let name = "features.0.0.weight";
             let same = first(&[&set])[name] == all[name];
             // An embedding has no probabilities.
