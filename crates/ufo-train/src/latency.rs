@@ -52,8 +52,18 @@ enum Runner {
     Rten(Box<Onnx>),
 }
 
-/// Times each slice of `whole` in turns, so that what else the machine does falls on
-/// all alike; `done` is told how many are finished.
+/// Times of slices.
+#[derive(Debug, Clone)]
+pub struct Times {
+    /// Median milliseconds of the uncut network, at whose speed the others are given.
+    pub whole_ms: f64,
+    /// The slices', in their order.
+    pub rows: Vec<Timed>,
+}
+
+/// Times each slice of `whole` in turns, so that what else the machine does falls on all alike; `done` is told how
+/// many are finished. The uncut network runs among every few slices: where it takes longer than `whole_ms` (its
+/// time among the first, if none), the machine is slower than it was, and their times are scaled by as much.
 ///
 /// # Errors
 /// When a slice does not fit the supernet.
@@ -61,18 +71,31 @@ pub fn time(
     whole: Whole<'_>,
     slices: &[Slice],
     timing: Timing,
+    whole_ms: Option<f64>,
     mut done: impl FnMut(usize),
-) -> Result<Vec<Timed>> {
+) -> Result<Times> {
     let pool = pinned(timing.threads)?;
-    let mut rows = Vec::new();
+    let uncut = whole.runner(&Slice::full(&whole.supernet.arch), timing)?;
+    let (mut rows, mut known, mut runners) = (Vec::new(), whole_ms, vec![uncut]);
     for some in slices.chunks(TOGETHER) {
-        let runners =
-            some.iter().map(|slice| whole.runner(slice, timing)).collect::<Result<Vec<_>>>()?;
-        let times = pool.install(|| whole.turns(&runners, timing.rounds))?;
-        rows.extend(some.iter().zip(times).map(|(slice, times)| summary(slice, times)));
+        for slice in some {
+            runners.push(whole.runner(slice, timing)?);
+        }
+        let mut times = pool.install(|| whole.turns(&runners, timing.rounds))?;
+        runners.truncate(1);
+        let now = median(&mut times[0]);
+        let scale = *known.get_or_insert(now) / now;
+        rows.extend(
+            some.iter().zip(&mut times[1..]).map(|(slice, times)| summary(slice, times, scale)),
+        );
         done(rows.len());
     }
-    Ok(rows)
+    Ok(Times { whole_ms: known.unwrap_or(f64::NAN), rows })
+}
+
+fn median(times: &mut [f64]) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
 }
 
 /// A pool whose threads stay on cores of their own, where the system lets them.
@@ -136,8 +159,8 @@ impl Whole<'_> {
     }
 }
 
-fn summary(slice: &Slice, mut times: Vec<f64>) -> Timed {
-    times.sort_by(f64::total_cmp);
-    let at = |share: f64| times[(share * (times.len() - 1) as f64).round() as usize];
-    Timed { slice: slice.clone(), median_ms: at(0.5), spread_ms: [at(0.1), at(0.9)] }
+fn summary(slice: &Slice, times: &mut [f64], scale: f64) -> Timed {
+    let median_ms = scale * median(times);
+    let at = |share: f64| scale * times[(share * (times.len() - 1) as f64).round() as usize];
+    Timed { slice: slice.clone(), median_ms, spread_ms: [at(0.1), at(0.9)] }
 }

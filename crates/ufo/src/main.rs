@@ -13,6 +13,7 @@ mod predictor;
 mod profile;
 mod report;
 mod run;
+mod search;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -62,6 +63,11 @@ enum Command {
     /// Time slices of a chip supernet on this machine.
     #[command(after_help = "Example:\n  ufo profile --run runs/chip --threads 1 --out laptop.json")]
     Profile(profile::Args),
+    /// Find the slices of a chip supernet that a device and its limits ask for.
+    #[command(
+        after_help = "Examples:\n  ufo search --run runs/chip --max-latency-ms 3 --max-params 400k\n  ufo search --run runs/chip --samples 200 --shard 0/4 --out part-0"
+    )]
+    Search(search::Args),
     /// Run an extracted model folder on images.
     #[command(after_help = "Example:\n  ufo predict runs/demo/models/fashion shoe.png --json")]
     Predict(predict::Args),
@@ -112,6 +118,7 @@ fn main() -> ExitCode {
         Command::Extract(args) => run::extract(&args),
         Command::Report(args) => report::run(&args),
         Command::Profile(args) => profile::run(&args),
+        Command::Search(args) => search::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Predictor(command) => predictor::run(&command),
         Command::Params(args) => params::run(&args),

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use ufo_data::eval_batches;
+use ufo_data::{Dataset, eval_batches};
 use ufo_model::{Head, Supernet, state_of};
-use ufo_nas::{Slice, Space};
+use ufo_nas::{Encoding, Slice, Space};
 use ufo_runtime::Precision;
 use ufo_train::chip::calibrated;
 use ufo_train::effect::{Candidate, by_effect};
@@ -189,12 +189,22 @@ impl Run {
         index: usize,
         slice: &Slice,
     ) -> Result<(evaluate::TaskResult, Vec<f32>)> {
+        self.judge_on(index, slice, &self.tasks[index].test)
+    }
+
+    /// The same on other images of the task.
+    pub(crate) fn judge_on(
+        &self,
+        index: usize,
+        slice: &Slice,
+        images: &Dataset,
+    ) -> Result<(evaluate::TaskResult, Vec<f32>)> {
         let (task, preprocess) = (&self.tasks[index], self.config.preprocess());
         let path = self.supernet.path(index);
         let vit = self.supernet.subnet(index, &path, slice)?;
         let head = self.head(index, &path, slice)?;
-        let rows = evaluate::outputs(&vit, &head, &task.test, &preprocess)?;
-        Ok((evaluate::judge(task, &task.test, &rows)?, rows))
+        let rows = evaluate::outputs(&vit, &head, images, &preprocess)?;
+        Ok((evaluate::judge(task, images, &rows)?, rows))
     }
 
     /// A task's head for a slice of its network.
@@ -213,6 +223,29 @@ impl Run {
             Some(chip) => chip.space.clone(),
             None => Space::whole(&self.supernet.arch),
         }
+    }
+
+    /// The space of a chip supernet.
+    ///
+    /// # Errors
+    /// When the run is none.
+    pub(crate) fn chip_space(&self) -> Result<&Space> {
+        let chip = self.config.chip.as_ref();
+        let none =
+            || format!("{}: no chip supernet; make one with `ufo chip`", self.folder.display());
+        Ok(&chip.with_context(none)?.space)
+    }
+
+    /// How slices of the run become numbers for predictors.
+    pub(crate) fn encoding(&self) -> Encoding {
+        let arch = &self.supernet.arch;
+        Encoding { space: self.space(), blocks: arch.depth, arch: Some(arch.clone()) }
+    }
+
+    /// A hash of the weights in use, whichever checkpoint or average they come from.
+    pub(crate) fn weights_hash(&self) -> Result<String> {
+        let state = state_of(&mut self.supernet.clone(), "");
+        Ok(blake3::hash(&ufo_weights::to_bytes(&state, &[])?).to_hex().to_string())
     }
 
     /// A task's network along the router's path, with `images` of its test images.
@@ -262,9 +295,7 @@ impl Run {
             supernet.tasks[index].head = self.head(index, &path, &slice)?;
             choices.push(Choice { path, ..self.choice(index, PROBES)? });
         }
-        // Of the weights in use, whichever checkpoint or average they come from.
-        let state = state_of(&mut self.supernet.clone(), "");
-        let source = blake3::hash(&ufo_weights::to_bytes(&state, &[])?).to_hex().to_string();
+        let source = self.weights_hash()?;
         let place = Place { source: &source, out };
         let preprocess = self.config.preprocess();
         let cut = Cut { slice: &slice, int8: how.int8 };
