@@ -1,12 +1,11 @@
 //! How long slices of a task's network take in the runtimes that serve them.
 
 use crate::Onnx;
-use crate::extract::{Choice, Probe, build, describe};
+use crate::extract::{Entry, Probe, build, describe};
 use anyhow::{Context, Result};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::time::Instant;
 use ufo_data::Preprocess;
-use ufo_model::Supernet;
 use ufo_nas::{Slice, Timed};
 use ufo_onnx::Graph;
 use ufo_runtime::{Model, Precision};
@@ -28,10 +27,8 @@ pub enum Engine {
 /// A task's network that slices are cut from.
 #[derive(Debug, Clone, Copy)]
 pub struct Whole<'a> {
-    /// Its supernet.
-    pub supernet: &'a Supernet,
     /// Task, path, and the images that run at a time.
-    pub choice: &'a Choice,
+    pub entry: &'a Entry<'a>,
     /// How images become inputs.
     pub preprocess: &'a Preprocess,
 }
@@ -75,7 +72,7 @@ pub fn time(
     mut done: impl FnMut(usize),
 ) -> Result<Times> {
     let pool = pinned(timing.threads)?;
-    let uncut = whole.runner(&Slice::full(&whole.supernet.arch), timing)?;
+    let uncut = whole.runner(&Slice::full(&whole.entry.supernet.arch), timing)?;
     let (mut rows, mut known, mut runners) = (Vec::new(), whole_ms, vec![uncut]);
     for some in slices.chunks(TOGETHER) {
         for slice in some {
@@ -118,10 +115,9 @@ fn pinned(threads: usize) -> Result<ThreadPool> {
 
 impl Whole<'_> {
     fn runner(&self, slice: &Slice, timing: Timing) -> Result<Runner> {
-        let Self { supernet, choice, preprocess } = *self;
-        let choices = std::slice::from_ref(choice);
-        let described = describe(supernet, choices, preprocess, slice);
-        let (graph, state) = build(supernet, choices, &described, Graph::new("ufo"))?;
+        let entries = [Entry { slice: slice.clone(), ..self.entry.clone() }];
+        let described = describe(&entries, self.preprocess)?;
+        let (graph, state) = build(&entries, &described, Graph::new("ufo"))?;
         Ok(match timing.engine {
             Engine::Ufo => {
                 let from = slice.to_string();
@@ -133,13 +129,12 @@ impl Whole<'_> {
 
     /// Milliseconds of each round of each runner.
     fn turns(&self, runners: &[Runner], rounds: usize) -> Result<Vec<Vec<f64>>> {
-        let task = &self.supernet.tasks[self.choice.task].spec.name;
-        let Probe { images, size } = &self.choice.probe;
+        let Entry { name, probe: Probe { images, size }, .. } = self.entry;
         let run = |runner: &Runner| -> Result<f64> {
             let started = Instant::now();
             let outputs = match runner {
                 Runner::Ufo(model) => model.outputs(0, images)?,
-                Runner::Rten(onnx) => onnx.outputs(task, images, *size)?,
+                Runner::Rten(onnx) => onnx.outputs(name, images, *size)?,
             };
             std::hint::black_box(outputs);
             Ok(started.elapsed().as_secs_f64() * 1e3)

@@ -1,7 +1,8 @@
 //! `ufo demo`: the whole of stage one on the bundled data.
 
+use crate::extract::{How, Wanted, extract};
 use crate::report;
-use crate::run::{Extraction, Judged, Run, finished, interruptible, table};
+use crate::run::{Judged, Run, finished, interruptible, table};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use std::fs;
@@ -123,18 +124,26 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 /// Each task's model, and one of the first two tasks together.
 fn extract_models(run: &Run) -> Result<Vec<serde_json::Value>> {
-    let names: Vec<String> = run.tasks.iter().map(|task| task.config.name.clone()).collect();
-    let mut sets: Vec<Vec<String>> = names.iter().map(|name| vec![name.clone()]).collect();
-    sets.push(names[..2].to_vec());
+    let mut sets: Vec<Vec<usize>> = (0..run.tasks.len()).map(|task| vec![task]).collect();
+    sets.push(vec![0, 1]);
     let mut extracted = Vec::new();
     for set in sets {
-        let folder = run.folder.join("models").join(set.join("+"));
+        let names: Vec<&str> =
+            set.iter().map(|task| run.tasks[*task].config.name.as_str()).collect();
+        let folder = run.folder.join("models").join(names.join("+"));
         if folder.exists() {
             // Left by a demo that was killed while it extracted.
             fs::remove_dir_all(&folder)
                 .with_context(|| format!("removing {}", folder.display()))?;
         }
-        let done = run.extract(&set, &Extraction::default(), &folder)?;
+        let slice = run.slice(None)?;
+        let wanted = set.iter().map(|&task| Wanted {
+            run,
+            task,
+            slice: slice.clone(),
+            label: String::new(),
+        });
+        let done = extract(&wanted.collect::<Vec<_>>(), How::default(), &folder)?;
         extracted.push(json!({"dir": folder.display().to_string(), "tasks": done.tasks,
             "params": done.params, "onnx_max_rel_err": done.onnx_max_rel_err}));
     }

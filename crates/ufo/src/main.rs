@@ -4,6 +4,7 @@ mod bench;
 mod chip;
 mod data;
 mod demo;
+mod extract;
 mod folder;
 mod html_report;
 mod init;
@@ -54,9 +55,9 @@ enum Command {
     Eval(run::EvalArgs),
     /// Write the model of one or several tasks of a run, with no retraining.
     #[command(
-        after_help = "Example:\n  ufo extract --run runs/demo --tasks fashion,digits --out models/both"
+        after_help = "Examples:\n  ufo extract --run runs/demo --tasks fashion,digits --out models/both\n  ufo extract --run runs/chip --tasks fashion --pareto 0,3 --out models/two-sizes\n  ufo extract --part runs/chip=chosen --part runs/chip-emoji=smallest --out models/phone"
     )]
-    Extract(run::ExtractArgs),
+    Extract(extract::Args),
     /// Show a run as one HTML page.
     #[command(after_help = "Example:\n  ufo report --run runs/demo")]
     Report(report::Args),
@@ -115,7 +116,7 @@ fn main() -> ExitCode {
         Command::Train(args) => run::train(&args),
         Command::Chip(args) => chip::run(&args),
         Command::Eval(args) => run::eval(&args),
-        Command::Extract(args) => run::extract(&args),
+        Command::Extract(args) => extract::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Search(args) => search::run(&args),

@@ -95,14 +95,14 @@ impl How {
         whole_ms: Option<f64>,
         done: impl FnMut(usize),
     ) -> Result<Times> {
-        let choice = run.choice(0, self.batch as usize)?;
+        let entry = run.entry(0, &Slice::full(&run.supernet.arch), self.batch as usize)?;
         let timing = Timing {
             engine: self.runtime.engine(),
             threads: self.threads as usize,
             rounds: self.rounds as usize,
         };
         let preprocess = run.config.preprocess();
-        let whole = Whole { supernet: &run.supernet, choice: &choice, preprocess: &preprocess };
+        let whole = Whole { entry: &entry, preprocess: &preprocess };
         time(whole, slices, timing, whole_ms, done)
     }
 }
