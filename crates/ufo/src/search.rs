@@ -4,6 +4,7 @@ mod cross;
 mod held_out;
 mod lab;
 mod outcome;
+mod report;
 mod samples_file;
 
 use crate::profile::How;
@@ -181,7 +182,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     } else {
         println!("{}", pareto.table());
         println!("{}", pareto.said());
-        println!("{}", plan.out.join("pareto.json").display());
+        let [front, page] = ["pareto.json", "report.html"].map(|name| plan.out.join(name));
+        println!("{}\npictures in {}", front.display(), page.display());
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -205,7 +207,8 @@ impl Plan<'_> {
     }
 }
 
-/// Measures, learns, proposes and measures again; writes `samples.jsonl`, `device.json` and `pareto.json`.
+/// Measures, learns, proposes and measures again; writes `samples.jsonl`, `device.json`, `pareto.json` and
+/// `report.html`.
 ///
 /// # Errors
 /// Limits that no slice keeps, with the nearest values that one does; files of another run.
@@ -233,12 +236,15 @@ pub(crate) fn search(run: &Run, plan: &Plan) -> Result<Pareto> {
     }
     bar.finish_and_clear();
     let explorer = lab.explorer(&plan.limits)?;
-    if plan.held_out > 0 {
-        held_out::judge(&mut lab, plan)?;
-    }
+    let held_out = match plan.held_out {
+        0 => None,
+        _ => Some(held_out::judge(&mut lab, plan)?),
+    };
     let pareto = outcome::conclude(&lab, &explorer, plan)?;
     let text = serde_json::to_vec_pretty(&pareto)?;
     write_atomic(&plan.out.join("pareto.json"), &text)?;
+    let page = report::page(&run.folder, &pareto, held_out.as_ref());
+    write_atomic(&plan.out.join("report.html"), page.as_bytes())?;
     pareto.keeps_limits()?;
     Ok(pareto)
 }

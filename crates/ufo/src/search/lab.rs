@@ -1,6 +1,7 @@
 //! Measurements of a run's slices, each taken once and kept.
 
 use super::Plan;
+use super::outcome::Point;
 use super::samples_file::SamplesFile;
 use crate::profile::How;
 use crate::run::Run;
@@ -139,6 +140,27 @@ impl<'a> Lab<'a> {
     /// Judges the slices that were not; `done` is told how many are.
     pub(super) fn judge(&mut self, slices: &[Slice], done: impl FnMut(usize)) -> Result<()> {
         self.judge.fill(&mut self.samples, slices, done)
+    }
+
+    /// Judges the same slices of the network that the chip supernet began from, if its run can be opened.
+    pub(super) fn judge_untrained(&self, points: &mut [Point]) -> Result<()> {
+        let Judge { run, images, workers, .. } = &self.judge;
+        let Some(chip) = &run.config.chip else { return Ok(()) };
+        let from = match Run::open(&chip.from) {
+            Ok(from) => from,
+            Err(error) => {
+                eprintln!("slices of the run it began from are not judged: {error:#}");
+                return Ok(());
+            }
+        };
+        let index = from.supernet.task_index(self.judge.task())?;
+        let slices = points.iter().map(|point| Ok(point.slice.parse()?));
+        let slices = slices.collect::<Result<Vec<Slice>>>()?;
+        let judged = workers.map(slices.len(), |row| from.judge_on(index, &slices[row], images));
+        for (point, judged) in points.iter_mut().zip(judged) {
+            point.untrained = Some(judged?.0.value);
+        }
+        Ok(())
     }
 
     /// The same of slices that nothing is learned of.

@@ -59,6 +59,10 @@ pub(crate) struct Point {
     pub(crate) measured: Values,
     /// What the predictors believe of it, this measurement included.
     pub(crate) predicted: Guesses,
+    /// The metric of the same slice of the network that was not trained to be cut; of the front's points, where
+    /// that run is still there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) untrained: Option<f64>,
 }
 
 /// Accuracy and latency.
@@ -105,12 +109,15 @@ pub(super) fn conclude(lab: &Lab, explorer: &Explorer, plan: &Plan) -> Result<Pa
         macs: macs(arch, &one.slice).total(),
         measured: Values { accuracy: one.accuracy, latency_ms: one.latency_ms },
         predicted: Guesses { accuracy: guess.accuracy, latency_ms: guess.latency_ms },
+        untrained: None,
     };
     let measured: Vec<Point> = explorer.measured().iter().zip(&guesses).map(point).collect();
     let objectives: Vec<[f64; 2]> =
         measured.iter().map(|p| [p.measured.latency_ms, -p.measured.accuracy]).collect();
     let worst = [0, 1].map(|k| objectives.iter().map(|p| p[k]).fold(f64::NEG_INFINITY, f64::max));
-    let points = pareto_front(&objectives)?.into_iter().map(|i| measured[i].clone()).collect();
+    let mut points: Vec<Point> =
+        pareto_front(&objectives)?.into_iter().map(|i| measured[i].clone()).collect();
+    lab.judge_untrained(&mut points)?;
     let chosen = choose(lab, &measured, plan)?;
     let config = &run.tasks[0].config;
     Ok(Pareto {
