@@ -71,7 +71,8 @@ fn judge(tasks: &[&Task], place: &Path, precision: Precision) -> Result<Vec<Task
         let rows = evaluate::rows(&task.test, preprocess, |batch| {
             runner.outputs(index, &told.name, &batch)
         })?;
-        results.push(evaluate::judge(task, &task.test, &rows)?);
+        let judged = evaluate::judge(task, &task.test, &rows)?;
+        results.push(TaskResult { name: told.name.clone(), ..judged });
     }
     Ok(results)
 }
