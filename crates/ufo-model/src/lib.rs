@@ -33,7 +33,9 @@ pub use head::{Embedded, EmbeddingHead, Head, HeadConfig};
 pub use linear::Linear;
 pub use neck::{BnNeck, NeckStatistics};
 pub use norm::LayerNorm;
-pub use param::{Visit, Visitor, from_values, require_grad, state_of, take_values, values};
+pub use param::{
+    Visit, Visitor, from_values, require_grad, require_grad_where, state_of, take_values, values,
+};
 pub use router::{Draw, RouterConfig};
 pub use stem::{Conv, Stem, resize_positions};
 pub use supernet::{BlockExperts, SharedModules, Supernet, TaskModules, TaskSpec};

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use ufo_data::{Augment, DatasetConfig, Preprocess, SamplerConfig};
 use ufo_eval::{ClassificationMetric, Distance, Protocol};
@@ -11,11 +12,13 @@ use ufo_nas::{Arch, Layout, Preset, Stem};
 
 mod chip;
 mod device;
+mod expand;
 mod overrides;
 mod train;
 
 pub use chip::ChipConfig;
 pub use device::Compute;
+pub use expand::{ExpandConfig, Update};
 pub use train::{Precision, TrainConfig};
 
 /// Everything that defines a run.
@@ -53,6 +56,9 @@ pub struct RunConfig {
     /// Trains the slices of one task's path, which is fixed (`ufo chip`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chip: Option<ChipConfig>,
+    /// Trains the last task alone, which is added to those of a run (`ufo expand`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expand: Option<ExpandConfig>,
     /// Tasks, at least one.
     #[serde(rename = "task")]
     pub tasks: Vec<TaskConfig>,
@@ -114,6 +120,9 @@ pub struct TaskConfig {
     /// Random changes of training images.
     #[serde(default)]
     pub augment: Augment,
+    /// Seed of the task's random streams; default the run's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
     /// Factor of the task's loss, above 0; default 1.
     #[serde(default = "one")]
     pub loss_weight: f32,
@@ -186,11 +195,23 @@ impl RunConfig {
     /// When the working folder is gone.
     pub fn make_paths_absolute(&mut self) -> Result<()> {
         let data = self.tasks.iter_mut().flat_map(|t| [&mut t.data.train, &mut t.data.test]);
-        let from = self.chip.as_mut().map(|chip| &mut chip.from);
-        for path in data.chain(&mut self.init).chain(from) {
+        let chip = self.chip.as_mut().map(|chip| &mut chip.from);
+        let expand = self.expand.as_mut().map(|expand| &mut expand.from);
+        for path in data.chain(&mut self.init).chain(chip).chain(expand) {
             *path = std::path::absolute(&*path).context("finding the working folder")?;
         }
         Ok(())
+    }
+
+    /// The tasks that are trained: all of them, or the one that is added.
+    pub fn trained(&self) -> Range<usize> {
+        let count = self.tasks.len();
+        if self.expand.is_some() { count - 1..count } else { 0..count }
+    }
+
+    /// Seed of the random streams of task `index`.
+    pub fn seed_of(&self, index: usize) -> u64 {
+        self.tasks[index].seed.unwrap_or(self.seed)
     }
 
     /// How images become inputs.
@@ -227,6 +248,12 @@ impl RunConfig {
         ])?;
         if let Some(chip) = &self.chip {
             chip.validate(&self.arch(), self.tasks.len())?;
+        }
+        if let Some(expand) = &self.expand {
+            if self.chip.is_some() {
+                bail!("chip and expand: a run is one or the other; remove one section");
+            }
+            expand.validate(&self.arch(), &self.tasks)?;
         }
         if self.tasks.is_empty() {
             bail!("no [[task]]: at least one is needed");

@@ -7,6 +7,7 @@ pub mod effect;
 mod ema;
 pub mod evaluate;
 pub mod events;
+pub mod expand;
 pub mod extract;
 pub mod latency;
 mod log;
@@ -20,7 +21,9 @@ mod train;
 mod workers;
 
 pub use checkpoint::{Progress, load_latest, save, write_atomic};
-pub use config::{ChipConfig, Compute, Precision, RunConfig, TaskConfig, TrainConfig};
+pub use config::{
+    ChipConfig, Compute, ExpandConfig, Precision, RunConfig, TaskConfig, TrainConfig, Update,
+};
 pub use ema::Ema;
 pub use onnx::Onnx;
 pub use optimizer::{Grads, Optimizer, Rates, Rule, global_norm};

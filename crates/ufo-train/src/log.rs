@@ -15,7 +15,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
-use ufo_model::{Supernet, router};
+use ufo_model::{TaskModules, router};
 
 /// One log step's figures.
 #[derive(Debug, Clone, Copy)]
@@ -75,17 +75,17 @@ impl Log {
         Ok(Self { place, lines, events })
     }
 
-    /// Losses and routing.
+    /// Losses and routing of the trained `tasks`.
     ///
     /// # Errors
     /// When a file cannot be written, such as on a full disk.
-    pub(crate) fn train(&mut self, figures: &Figures<'_>, supernet: &Supernet) -> Result<()> {
+    pub(crate) fn train(&mut self, figures: &Figures<'_>, tasks: &[TaskModules]) -> Result<()> {
         let Figures { step, losses, lr, grad_norm, images_per_s, gradient_cosine } = *figures;
-        let names = || supernet.tasks.iter().map(|task| task.spec.name.clone());
+        let names = || tasks.iter().map(|task| task.spec.name.clone());
         let by_task: Map<String, Value> =
             names().zip(losses.iter().map(|loss| json!(loss))).collect();
         let shares: Vec<Vec<f32>> =
-            supernet.tasks.iter().map(|task| router::share_probabilities(&task.router)).collect();
+            tasks.iter().map(|task| router::share_probabilities(&task.router)).collect();
         let mut line = json!({"step": step, "kind": "train", "loss": by_task, "lr": lr,
             "grad_norm": grad_norm, "images_per_s": images_per_s});
         if let Some(cosine) = gradient_cosine {

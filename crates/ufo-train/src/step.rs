@@ -2,6 +2,7 @@
 //! while a thread works on it (spec 2.6, 3.2).
 
 use crate::chip::chip_step;
+use crate::expand::expand_step;
 use crate::optimizer::Grads;
 use crate::{RunConfig, Task, TaskConfig, Workers};
 use anyhow::{Context, Result};
@@ -12,7 +13,7 @@ use ufo_model::{
     Draw, DropPath, Embedded, Head, HeadConfig, NeckStatistics, Supernet, Visitor, Vit,
     from_values, take_values, values,
 };
-use ufo_nas::{Path, Slice};
+use ufo_nas::{Expert, Path, Slice};
 
 /// What a step needs besides the weights.
 #[derive(Debug)]
@@ -50,17 +51,18 @@ pub fn one_step(
     at: (u64, f64),
 ) -> Result<Step> {
     let mut batches = Vec::new();
-    for (loader, task) in loaders.iter_mut().zip(training.tasks) {
+    for (loader, task) in loaders.iter_mut().zip(&training.tasks[training.config.trained()]) {
         let named = || format!("task `{}`", task.config.name);
         batches.push(loader.next_batch().with_context(named)?);
     }
     let Training { config, workers, .. } = training;
-    match &config.chip {
-        Some(chip) => {
-            let mut steps = workers.map(1, |_| chip_step(config, chip, supernet, &batches[0], at));
-            steps.pop().context("one step was asked for")?
-        }
-        None => Ok(step_on(config, workers, supernet, &batches, at)),
+    let alone = |step: &(dyn Fn(&Batch) -> Result<Step> + Sync)| {
+        workers.map(1, |_| step(&batches[0])).pop().context("one step was asked for")?
+    };
+    match (&config.chip, &config.expand) {
+        (Some(chip), _) => alone(&|batch| chip_step(config, chip, supernet, batch, at)),
+        (_, Some(expand)) => alone(&|batch| Ok(expand_step(config, expand, supernet, batch, at))),
+        _ => Ok(step_on(config, workers, supernet, &batches, at)),
     }
 }
 
@@ -103,16 +105,27 @@ pub fn task_step(
     supernet: &Supernet,
     index: usize,
     batch: &Batch,
+    at: (u64, f64),
+) -> TaskStep {
+    routed_step(config, supernet.leaves(index), (index, &[]), batch, at)
+}
+
+/// The same on `leaves`, with given experts at some sites.
+pub(crate) fn routed_step(
+    config: &RunConfig,
+    leaves: Supernet,
+    (index, experts): (usize, &[(usize, Expert)]),
+    batch: &Batch,
     (step, progress): (u64, f64),
 ) -> TaskStep {
     let task = &config.tasks[index];
-    let leaves = supernet.leaves(index);
     let [n, ..] = batch.size;
-    let key = [index as u64, step];
-    let mut rng = stream(config.seed, Purpose::Router, &key);
+    let (seed, key) = (config.seed_of(index), [index as u64, step]);
+    let mut rng = stream(seed, Purpose::Router, &key);
     let tau = config.router.tau(progress);
     let draw = Draw::new(&leaves.tasks[index].router, &config.router, tau, n, &mut rng);
-    let mut rng = stream(config.seed, Purpose::DropPath, &key);
+    let draw = draw.with_fixed(experts.iter().copied());
+    let mut rng = stream(seed, Purpose::DropPath, &key);
     let depth = leaves.arch.depth;
     let drop = DropPath::draw(config.train.drop_path, depth, n, &mut rng);
     let mut vit = leaves.routed(index, &draw);
@@ -215,7 +228,9 @@ pub(crate) struct TakeGrads {
 
 impl Visitor for TakeGrads {
     fn tensor<const D: usize>(&mut self, name: &str, tensor: &mut Tensor<D>) {
-        if let Some(mut grad) = tensor.grad_remove(&mut self.of) {
+        // What is no leaf of the graph stays as it is.
+        let grad = tensor.is_autodiff().then(|| tensor.grad_remove(&mut self.of)).flatten();
+        if let Some(mut grad) = grad {
             self.found.insert(name.to_string(), take_values(&mut grad));
         }
     }

@@ -50,7 +50,7 @@ pub fn train(
     supernet: &mut Supernet,
     limits: &Limits,
 ) -> Result<Summary> {
-    let workers = Workers::new(config.train.threads, tasks.len())?;
+    let workers = Workers::new(config.train.threads, config.trained().len())?;
     let training = Training { config, tasks, workers };
     let mut run = Run::open(run, &training, supernet)?;
     let stopped = match run.steps(limits) {
@@ -191,8 +191,8 @@ impl<'a> Run<'a> {
                 images_per_s,
                 gradient_cosine: step.gradient_cosine,
             };
-            self.log.train(&figures, self.supernet)?;
-            let names = config.tasks.iter().map(|task| &task.name);
+            self.log.train(&figures, &self.supernet.tasks[config.trained()])?;
+            let names = config.tasks[config.trained()].iter().map(|task| &task.name);
             let shown: Vec<String> =
                 names.zip(&step.losses).map(|(name, loss)| format!("{name} {loss:.2}")).collect();
             self.bar.set_message(format!("{images_per_s:.0} images/s  {}", shown.join("  ")));
@@ -207,7 +207,8 @@ impl<'a> Run<'a> {
             "checkpoints/step-{at:08} holds the weights before this step; try a smaller train.lr, and remove that checkpoint to go on from the one before"
         );
         if let Some(index) = step.losses.iter().position(|loss| !loss.is_finite()) {
-            let task = &self.training.config.tasks[index].name;
+            let config = self.training.config;
+            let task = &config.tasks[config.trained()][index].name;
             bail!("step {at}: the loss of task `{task}` is {}; {advice}", step.losses[index]);
         }
         let norm = global_norm(&step.grads);
@@ -218,7 +219,8 @@ impl<'a> Run<'a> {
     }
 
     fn images_per_s(&self) -> f64 {
-        let batch: usize = self.training.config.tasks.iter().map(|task| task.batch).sum();
+        let config = self.training.config;
+        let batch: usize = config.tasks[config.trained()].iter().map(|task| task.batch).sum();
         (self.at.step - self.first) as f64 * batch as f64 / self.started.elapsed().as_secs_f64()
     }
 
@@ -273,15 +275,15 @@ impl<'a> Run<'a> {
 }
 
 fn start_loaders(config: &RunConfig, tasks: &[Task], first_step: u64) -> Result<Vec<Loader>> {
-    let start = |(index, task): (usize, &Task)| -> Result<Loader> {
+    let start = |index: usize| -> Result<Loader> {
+        let (task, seed) = (&tasks[index], config.seed_of(index));
         let labels = task.train.shared_labels();
         let c = &task.config;
-        let sampler =
-            || Sampler::new(Arc::clone(&labels), c.sampler, c.batch, config.seed, index as u64);
+        let sampler = || Sampler::new(Arc::clone(&labels), c.sampler, c.batch, seed, index as u64);
         let loader = LoaderConfig {
             workers: config.train.workers,
             queue: 2,
-            seed: config.seed,
+            seed,
             task: index as u64,
             first_step,
             max_broken: c.data.max_broken,
@@ -289,7 +291,7 @@ fn start_loaders(config: &RunConfig, tasks: &[Task], first_step: u64) -> Result<
         Loader::train(&task.train, sampler, c.augment, &config.preprocess(), loader)
             .with_context(|| format!("task `{}`", c.name))
     };
-    tasks.iter().enumerate().map(start).collect()
+    config.trained().map(start).collect()
 }
 
 /// Linear warm-up, then cosine to `final_lr` (spec 3.6), by progress in 0..=1.

@@ -59,6 +59,7 @@ pub(crate) fn config(from: &Path, task: &str, sets: &[String]) -> Result<RunConf
         anyhow::bail!("--task {task}: the run has {}", names.join(", "));
     }
     config.init = None;
+    config.expand = None;
     config.train.lr *= RATE;
     let from = std::path::absolute(from).context("finding the working folder")?;
     config.chip = Some(ChipConfig::new(from, &config.arch()));

@@ -4,6 +4,7 @@ mod bench;
 mod chip;
 mod data;
 mod demo;
+mod expand;
 mod extract;
 mod folder;
 mod html_report;
@@ -13,6 +14,7 @@ mod predict;
 mod predictor;
 mod profile;
 mod report;
+mod resident;
 mod run;
 mod search;
 
@@ -48,6 +50,11 @@ enum Command {
         after_help = "Example:\n  ufo chip --run runs/demo --task fashion --out runs/chip --budget 5m"
     )]
     Chip(chip::Args),
+    /// Add a task to a trained run, with few labels and few trained parameters.
+    #[command(
+        after_help = "Examples:\n  ufo expand --run runs/demo --task birds.toml --labels 10% --out runs/birds\n  ufo expand --run runs/demo --task birds.toml --update expert --labels 5-per-class --out runs/birds --budget 2m"
+    )]
+    Expand(expand::Args),
     /// Evaluate every task of a run from its one checkpoint.
     #[command(
         after_help = "Examples:\n  ufo eval --run runs/demo --json\n  ufo eval --run runs/demo --model runs/demo/models/fashion"
@@ -115,6 +122,7 @@ fn main() -> ExitCode {
         Command::Init(args) => init::run(&args),
         Command::Train(args) => run::train(&args),
         Command::Chip(args) => chip::run(&args),
+        Command::Expand(args) => expand::run(&args),
         Command::Eval(args) => run::eval(&args),
         Command::Extract(args) => extract::run(&args),
         Command::Report(args) => report::run(&args),

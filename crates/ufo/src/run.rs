@@ -1,7 +1,7 @@
 //! A run folder, `ufo train` and `ufo eval`.
 
 use crate::search::Pareto;
-use crate::{RunFolder, folder};
+use crate::{RunFolder, expand, folder};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use std::fs::{self, File, TryLockError};
@@ -88,10 +88,11 @@ impl Run {
     pub(crate) fn start(folder: &Path, mut config: RunConfig) -> Result<Self> {
         // So that the run can be opened from anywhere.
         config.make_paths_absolute()?;
-        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-        let lock = lock(folder)?;
+        // Wrong data leave no folder behind.
         let tasks = open_tasks(&config)?;
         let mut supernet = new_supernet(&config, &tasks)?;
+        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+        let lock = lock(folder)?;
         // An earlier run of another configuration must keep its own: refuse before writing.
         let before = load_latest(folder, &identity(&config, &tasks), &mut supernet.clone())?;
         if let (Some(file), None) = (&config.init, &before) {
@@ -101,6 +102,17 @@ impl Run {
             let from = Self::open(&chip.from).context("chip.from")?;
             let name = chip.from.display().to_string();
             ufo_train::chip::start(&mut supernet, &from.supernet, &name)?;
+        }
+        if let Some(mut expand) = config.expand.take() {
+            match before {
+                None => supernet = expand::start(&config, &mut expand, &tasks)?,
+                Some(_) => expand.stem = expand::earlier_stem(folder)?,
+            }
+            config.expand = Some(expand);
+        }
+        for task in tasks.iter().filter(|task| task.config.data.labels.is_some()) {
+            let place = folder.join(format!("labels.{}.csv", task.config.name));
+            write_atomic(&place, task.train.list().as_bytes())?;
         }
         let text = toml::to_string(&config)?;
         write_atomic(&folder.join("config.toml"), text.as_bytes())?;
