@@ -116,6 +116,7 @@ impl Overrides {
 }
 
 fn main() -> ExitCode {
+    ufo_kernels::keep_freed();
     let result = match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
         Command::Data(command) => data::run(&command),
