@@ -1,11 +1,9 @@
 //! A teacher: an extracted model, or a task's network of a run, that only runs forward (`ufo-runtime`).
 
-use crate::extract::{Choice, build, describe};
+use crate::extract::{Entry, build, describe};
 use anyhow::{Result, bail};
 use std::path::Path;
 use ufo_data::Preprocess;
-use ufo_model::Supernet;
-use ufo_nas::Slice;
 use ufo_onnx::Graph;
 use ufo_runtime::{Described, DescribedTask, Model, Precision};
 
@@ -39,18 +37,14 @@ impl Teacher {
         Ok(Self { model, index })
     }
 
-    /// A task's network along a path of a supernet.
+    /// A task's network along a path of a supernet, cut to a slice.
     ///
     /// # Errors
-    /// When the path does not fit the supernet.
-    pub fn of_supernet(
-        supernet: &Supernet,
-        choice: &Choice,
-        preprocess: &Preprocess,
-    ) -> Result<Self> {
-        let choices = std::slice::from_ref(choice);
-        let described = describe(supernet, choices, preprocess, &Slice::full(&supernet.arch));
-        let (_, state) = build(supernet, choices, &described, Graph::new("ufo"))?;
+    /// When path or slice do not fit the supernet.
+    pub fn of_supernet(entry: &Entry<'_>, preprocess: &Preprocess) -> Result<Self> {
+        let entries = std::slice::from_ref(entry);
+        let described = describe(entries, preprocess)?;
+        let (_, state) = build(entries, &described, Graph::new("ufo"))?;
         let model = Model::new(described, &state, "the teacher", Precision::F32)?;
         Ok(Self { model, index: 0 })
     }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use ufo_model::StudentKind;
-use ufo_nas::{Expert, Path as ExpertPath};
+use ufo_nas::{Expert, Path as ExpertPath, Slice};
 use ufo_runtime::{CONFIG, DescribedTask};
 use ufo_train::distill::{Pupil, pupil};
 use ufo_train::extract::student::{Graduate, StudentFolder, write};
@@ -140,8 +140,8 @@ fn teacher(distill: &DistillConfig, task: &Task) -> Result<Teacher> {
             names.join(", ")
         );
     };
-    let choice = run.choice(index, 1)?;
-    Teacher::of_supernet(&run.supernet, &choice, &run.config.preprocess())
+    let entry = run.entry(index, &run.slice(None)?, 1)?;
+    Teacher::of_supernet(&entry, &run.config.preprocess())
 }
 
 /// Parameters that the teacher runs with.
@@ -152,7 +152,7 @@ fn params(teacher: &Teacher) -> Result<u64> {
     let spec =
         ufo_nas::SupernetSpec { arch: told.arch.clone(), tasks: vec![shape(teacher.task())] };
     let chosen = [(0, &teacher.task().path)];
-    Ok(ufo_nas::extracted(&spec, &chosen, &told.slice)?.total_params)
+    Ok(ufo_nas::extracted(&spec, &chosen, &teacher.task().slice)?.total_params)
 }
 
 /// Writes the student's model folder.
@@ -166,6 +166,8 @@ fn model(
     let preprocess = config.preprocess();
     let told = DescribedTask {
         name: task.config.name.clone(),
+        task: None,
+        slice: Slice { blocks: Vec::new() },
         head: pupil.head_shape(task.train.classes().len()),
         classes: task.classes().to_vec(),
         path: ExpertPath { attn: Vec::new(), ffn: Vec::new(), norm: Expert::Shared },

@@ -1,6 +1,5 @@
 //! `ufo eval --model`: extracted folders and their ONNX files on the test images of a run's tasks.
 
-use crate::run::Run;
 use anyhow::{Context, Result, bail};
 use comfy_table::{Table, presets};
 use serde_json::json;
@@ -100,18 +99,14 @@ pub(crate) fn precision(name: &str) -> Result<Precision, String> {
 }
 
 /// Each task of a folder, judged on the test images of the task of that name.
-fn judge(tasks: &[Task], place: &Path, precision: Precision) -> Result<Vec<TaskResult>> {
+fn judge(tasks: &[&Task], place: &Path, precision: Precision) -> Result<Vec<TaskResult>> {
     let runner = Runner::open(place, precision)?;
     let mut results = Vec::new();
     for (index, told) in runner.tasks.iter().enumerate() {
-        let Some(task) = tasks.iter().find(|task| task.config.name == told.name) else {
+        let name = told.task.as_ref().unwrap_or(&told.name);
+        let Some(task) = tasks.iter().find(|task| task.config.name == *name) else {
             let known: Vec<&str> = tasks.iter().map(|task| task.config.name.as_str()).collect();
-            bail!(
-                "{}: task `{}`, but the run has: {}",
-                place.display(),
-                told.name,
-                known.join(", ")
-            );
+            bail!("{}: task `{}`, but the run has: {}", place.display(), name, known.join(", "));
         };
         if !told.classes.is_empty() && told.classes != task.classes() {
             bail!("{}: task `{}` has other classes than the run", place.display(), told.name);
@@ -119,7 +114,8 @@ fn judge(tasks: &[Task], place: &Path, precision: Precision) -> Result<Vec<TaskR
         let rows = evaluate::rows(&task.test, &runner.preprocess, |batch| {
             runner.outputs(index, &batch.images)
         })?;
-        results.push(evaluate::judge(task, &task.test, &rows)?);
+        let judged = evaluate::judge(task, &task.test, &rows)?;
+        results.push(TaskResult { name: told.name.clone(), ..judged });
     }
     Ok(results)
 }
@@ -131,7 +127,7 @@ pub(crate) fn eval(
     as_json: bool,
 ) -> Result<ExitCode> {
     let tasks = open_tasks(&RunConfig::read(&run.join("config.toml"), &[])?)?;
-    let results = judge(&tasks, place, precision)?;
+    let results = judge(&tasks.iter().collect::<Vec<_>>(), place, precision)?;
     if as_json {
         let rows: Vec<_> = results.iter().map(|result| json!({"result": result})).collect();
         println!("{}", serde_json::to_string_pretty(&rows)?);
@@ -146,11 +142,11 @@ pub(crate) fn eval(
 }
 
 /// What 8-bit weights cost: the folder's ONNX files on the test images.
-pub(crate) fn drop_table(run: &Run, folder: &Path) -> Result<Table> {
+pub(crate) fn drop_table(tasks: &[&Task], folder: &Path) -> Result<Table> {
     let files = [ONNX, ONNX_INT8].map(|file| folder.join(file));
-    let whole = judge(&run.tasks, &files[0], Precision::F32)?;
-    let bytes = judge(&run.tasks, &files[1], Precision::F32)?;
-    let own = judge(&run.tasks, folder, Precision::Int8)?;
+    let whole = judge(tasks, &files[0], Precision::F32)?;
+    let bytes = judge(tasks, &files[1], Precision::F32)?;
+    let own = judge(tasks, folder, Precision::Int8)?;
     let mut table = plain(["task", "metric", "f32", "int8 ONNX", "int8 of `ufo predict`"]);
     for (index, whole) in whole.iter().enumerate() {
         let lost = |int8: &TaskResult| {

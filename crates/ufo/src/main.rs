@@ -6,6 +6,7 @@ mod data;
 mod demo;
 mod distill;
 mod expand;
+mod extract;
 mod folder;
 mod html_report;
 mod init;
@@ -16,6 +17,7 @@ mod profile;
 mod report;
 mod resident;
 mod run;
+mod search;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -66,15 +68,20 @@ enum Command {
     Eval(run::EvalArgs),
     /// Write the model of one or several tasks of a run, with no retraining.
     #[command(
-        after_help = "Example:\n  ufo extract --run runs/demo --tasks fashion,digits --out models/both"
+        after_help = "Examples:\n  ufo extract --run runs/demo --tasks fashion,digits --out models/both\n  ufo extract --run runs/chip --tasks fashion --pareto 0,3 --out models/two-sizes\n  ufo extract --part runs/chip=chosen --part runs/chip-emoji=smallest --out models/phone"
     )]
-    Extract(run::ExtractArgs),
+    Extract(extract::Args),
     /// Show a run as one HTML page.
     #[command(after_help = "Example:\n  ufo report --run runs/demo")]
     Report(report::Args),
     /// Time slices of a chip supernet on this machine.
     #[command(after_help = "Example:\n  ufo profile --run runs/chip --threads 1 --out laptop.json")]
     Profile(profile::Args),
+    /// Find the slices of a chip supernet that a device and its limits ask for.
+    #[command(
+        after_help = "Examples:\n  ufo search --run runs/chip --max-latency-ms 3 --max-params 400k\n  ufo search --run runs/chip --samples 200 --shard 0/4 --out part-0"
+    )]
+    Search(search::Args),
     /// Run an extracted model folder on images.
     #[command(after_help = "Example:\n  ufo predict runs/demo/models/fashion shoe.png --json")]
     Predict(predict::Args),
@@ -115,6 +122,7 @@ impl Overrides {
 }
 
 fn main() -> ExitCode {
+    ufo_kernels::keep_freed();
     let result = match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
         Command::Data(command) => data::run(&command),
@@ -124,9 +132,10 @@ fn main() -> ExitCode {
         Command::Expand(args) => expand::run(&args),
         Command::Distill(args) => distill::run(&args),
         Command::Eval(args) => run::eval(&args),
-        Command::Extract(args) => run::extract(&args),
+        Command::Extract(args) => extract::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Profile(args) => profile::run(&args),
+        Command::Search(args) => search::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Predictor(command) => predictor::run(&command),
         Command::Params(args) => params::run(&args),

@@ -1,5 +1,6 @@
-//! `ufo train`, `ufo eval`, `ufo extract`: the stages of a run folder.
+//! A run folder, `ufo train` and `ufo eval`.
 
+use crate::search::Pareto;
 use crate::{RunFolder, expand, folder};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
@@ -8,13 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use ufo_data::{Preprocess, eval_batches};
+use ufo_data::{Dataset, Preprocess, eval_batches};
 use ufo_model::{Head, Supernet, state_of};
-use ufo_nas::{Slice, Space};
+use ufo_nas::{Encoding, Slice, Space};
 use ufo_runtime::Precision;
 use ufo_train::chip::calibrated;
-use ufo_train::effect::{Candidate, by_effect};
-use ufo_train::extract::{Choice, Cut, Extracted, Place, Probe};
+use ufo_train::extract::{Entry, Probe};
 use ufo_train::{
     Limits, RunConfig, Summary, Task, Workers, evaluate, identity, load_latest, new_supernet,
     open_tasks, write_atomic,
@@ -50,8 +50,8 @@ pub(crate) struct EvalArgs {
     /// Judge this extracted folder, or an ONNX file of one, in place of the supernet.
     #[arg(long)]
     model: Option<PathBuf>,
-    /// Judge this slice of every task's network: smallest, largest, or block:heads:ffn of each kept
-    /// block, such as 0:3:384,2:2:192.
+    /// Judge this slice of every task's network: smallest, largest, chosen or pareto.N (of `ufo search`), or
+    /// block:heads:ffn of each kept block, such as 0:3:384,2:2:192.
     #[arg(long, conflicts_with = "model")]
     slice: Option<String>,
     /// Numbers that the folder's layers multiply in.
@@ -60,44 +60,6 @@ pub(crate) struct EvalArgs {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-}
-
-#[derive(clap::Args)]
-pub(crate) struct ExtractArgs {
-    #[command(flatten)]
-    folder: RunFolder,
-    /// Tasks, comma separated.
-    #[arg(long, value_delimiter = ',', required = true)]
-    tasks: Vec<String>,
-    /// Choose each path by its measured effect on the validation images, in place of the router's.
-    #[arg(long)]
-    by_effect: bool,
-    /// Cut the networks to this slice; see `ufo eval --help`.
-    #[arg(long)]
-    slice: Option<String>,
-    /// Write an ONNX file with 8-bit weights, too, and print what it costs on the test images.
-    #[arg(long)]
-    quantize: Option<Quantize>,
-    /// Model folder, new.
-    #[arg(long)]
-    out: PathBuf,
-}
-
-#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
-enum Quantize {
-    /// 8-bit integers, a scale for each output of a layer.
-    Int8,
-}
-
-/// What an extraction does beyond the plain one.
-#[derive(Clone, Default)]
-pub(crate) struct Extraction {
-    /// Choose paths by their measured effect.
-    by_effect: bool,
-    /// Write `model.int8.onnx`.
-    int8: bool,
-    /// What to cut the networks to; default nothing is cut.
-    pub(crate) slice: Option<Slice>,
 }
 
 /// Every task's result.
@@ -203,12 +165,22 @@ impl Run {
         index: usize,
         slice: &Slice,
     ) -> Result<(evaluate::TaskResult, Vec<f32>)> {
+        self.judge_on(index, slice, &self.tasks[index].test)
+    }
+
+    /// The same on other images of the task.
+    pub(crate) fn judge_on(
+        &self,
+        index: usize,
+        slice: &Slice,
+        images: &Dataset,
+    ) -> Result<(evaluate::TaskResult, Vec<f32>)> {
         let (task, preprocess) = (&self.tasks[index], self.config.preprocess());
         let path = self.supernet.path(index);
         let vit = self.supernet.subnet(index, &path, slice)?;
         let head = self.head(index, &path, slice)?;
-        let rows = evaluate::outputs(&vit, &head, &task.test, &preprocess)?;
-        Ok((evaluate::judge(task, &task.test, &rows)?, rows))
+        let rows = evaluate::outputs(&vit, &head, images, &preprocess)?;
+        Ok((evaluate::judge(task, images, &rows)?, rows))
     }
 
     /// A task's head for a slice of its network.
@@ -229,71 +201,92 @@ impl Run {
         }
     }
 
-    /// A task's network along the router's path, with `images` of its test images.
-    pub(crate) fn choice(&self, index: usize, images: usize) -> Result<Choice> {
+    /// The space of a chip supernet.
+    ///
+    /// # Errors
+    /// When the run is none.
+    pub(crate) fn chip_space(&self) -> Result<&Space> {
+        let chip = self.config.chip.as_ref();
+        let none =
+            || format!("{}: no chip supernet; make one with `ufo chip`", self.folder.display());
+        Ok(&chip.with_context(none)?.space)
+    }
+
+    /// How slices of the run become numbers for predictors.
+    pub(crate) fn encoding(&self) -> Encoding {
+        let arch = &self.supernet.arch;
+        Encoding { space: self.space(), blocks: arch.depth, arch: Some(arch.clone()) }
+    }
+
+    /// A hash of the weights in use, whichever checkpoint or average they come from.
+    pub(crate) fn weights_hash(&self) -> Result<String> {
+        let state = state_of(&mut self.supernet.clone(), "");
+        Ok(blake3::hash(&ufo_weights::to_bytes(&state, &[])?).to_hex().to_string())
+    }
+
+    /// A task's network along the router's path, cut to `slice`, with `images` of its test images.
+    pub(crate) fn entry(&self, index: usize, slice: &Slice, images: usize) -> Result<Entry<'_>> {
+        self.entry_along(index, self.supernet.path(index), slice, images)
+    }
+
+    /// The same along another path.
+    pub(crate) fn entry_along(
+        &self,
+        index: usize,
+        path: ufo_nas::Path,
+        slice: &Slice,
+        images: usize,
+    ) -> Result<Entry<'_>> {
         let task = &self.tasks[index];
-        let path = self.supernet.path(index);
-        let classes = task.classes().to_vec();
-        Ok(Choice {
+        Ok(Entry {
+            supernet: &self.supernet,
             task: index,
+            name: task.config.name.clone(),
+            slice: slice.clone(),
+            head: self.head(index, &path, slice)?,
             path,
-            classes,
+            classes: task.classes().to_vec(),
             probe: probe(task, &self.config.preprocess(), images)?,
         })
     }
 
-    /// A slice by its text; `smallest` and `largest` are those of a chip supernet's space.
+    /// A slice by its text; `smallest` and `largest` are those of a chip supernet's space, `chosen` and
+    /// `pareto.N` what `ufo search` found.
     pub(crate) fn slice(&self, text: Option<&str>) -> Result<Slice> {
         let arch = &self.supernet.arch;
         let slice = match text {
             None => Slice::full(arch),
             Some("largest") => self.space().largest(arch),
             Some("smallest") => self.space().smallest(arch),
+            Some("chosen") => {
+                let chosen = self.found()?.chosen;
+                let chosen = chosen.context(
+                    "--slice chosen: the search had no limits; pareto.N names a point of its front",
+                )?;
+                chosen.point.slice.parse()?
+            }
+            Some(text) if text.starts_with("pareto.") => {
+                let points = self.found()?.points;
+                let number = text["pareto.".len()..].parse::<usize>().ok();
+                let point = number.and_then(|number| points.get(number));
+                let most = points.len().saturating_sub(1);
+                let wrong = || format!("--slice {text}: must be pareto.0 to pareto.{most}");
+                point.with_context(wrong)?.slice.parse()?
+            }
             Some(text) => text.parse().context("--slice")?,
         };
         slice.validate(arch).context("--slice")?;
         Ok(slice)
     }
 
-    /// Extracts the models of `names`: along the router's paths, or along the best by measured effect
-    /// on the validation images.
-    pub(crate) fn extract(
-        &self,
-        names: &[String],
-        how: &Extraction,
-        out: &Path,
-    ) -> Result<Extracted> {
-        let slice = how.slice.clone().unwrap_or_else(|| Slice::full(&self.supernet.arch));
-        let mut supernet = self.supernet.clone();
-        let mut choices = Vec::new();
-        for (position, name) in names.iter().enumerate() {
-            let index = self.supernet.task_index(name)?;
-            if names[..position].contains(name) {
-                bail!("--tasks: `{name}` is named twice");
-            }
-            let path = if how.by_effect {
-                let candidates = self.candidates(index)?;
-                eprintln!("{}", candidate_table(name, &candidates));
-                candidates[0].path.clone()
-            } else {
-                self.supernet.path(index)
-            };
-            supernet.tasks[index].head = self.head(index, &path, &slice)?;
-            choices.push(Choice { path, ..self.choice(index, PROBES)? });
+    /// What `ufo search` found of these weights.
+    fn found(&self) -> Result<Pareto> {
+        let place = self.folder.join("search/pareto.json");
+        let found = Pareto::read(&place).context("run `ufo search` first")?;
+        if found.checkpoint != self.weights_hash()? {
+            bail!("{}: is of other weights than the run's; search again", place.display());
         }
-        // Of the weights in use, whichever checkpoint or average they come from.
-        let state = state_of(&mut self.supernet.clone(), "");
-        let source = blake3::hash(&ufo_weights::to_bytes(&state, &[])?).to_hex().to_string();
-        let place = Place { source: &source, out };
-        let preprocess = self.config.preprocess();
-        let cut = Cut { slice: &slice, int8: how.int8 };
-        ufo_train::extract::extract(&supernet, &choices, &preprocess, place, cut)
-    }
-
-    fn candidates(&self, index: usize) -> Result<Vec<Candidate>> {
-        let workers = Workers::new(self.config.train.threads, 2 * self.supernet.arch.depth)?;
-        let preprocess = self.config.preprocess();
-        by_effect(&self.supernet, index, &self.tasks[index], &preprocess, &workers)
+        Ok(found)
     }
 }
 
@@ -319,23 +312,7 @@ fn refuse_student(config: &RunConfig, folder: &Path) -> Result<()> {
 }
 
 /// Images of a task on which an extracted model is compared with the supernet.
-const PROBES: usize = 16;
-
-fn candidate_table(task: &str, candidates: &[Candidate]) -> comfy_table::Table {
-    let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::UTF8_FULL_CONDENSED);
-    table.set_header([&format!("{task}: path of"), "validation", "experts (attention, FFN)"]);
-    let plain = |candidate: &Candidate| !candidate.origin.contains("flip");
-    let shown = candidates.iter().enumerate().filter(|(rank, c)| *rank < 5 || plain(c));
-    for (_, candidate) in shown {
-        table.add_row([
-            candidate.origin.clone(),
-            format!("{:.1} %", 100.0 * candidate.value),
-            candidate.path.to_string(),
-        ]);
-    }
-    table
-}
+pub(crate) const PROBES: usize = 16;
 
 pub(crate) fn lock(folder: &Path) -> Result<File> {
     let place = folder.join(".lock");
@@ -416,27 +393,6 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<ExitCode> {
         println!("{}", serde_json::to_string_pretty(&rows)?);
     } else {
         println!("{}", table(&run, &results));
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-pub(crate) fn extract(args: &ExtractArgs) -> Result<ExitCode> {
-    let run = Run::open(&args.folder.run)?;
-    let how = Extraction {
-        by_effect: args.by_effect,
-        int8: args.quantize.is_some(),
-        slice: Some(run.slice(args.slice.as_deref())?),
-    };
-    let extracted = run.extract(&args.tasks, &how, &args.out)?;
-    println!(
-        "{}: {} parameters in {}; ONNX within {:.1e} of the network",
-        extracted.tasks.join(", "),
-        extracted.params,
-        args.out.display(),
-        extracted.onnx_max_rel_err
-    );
-    if how.int8 {
-        println!("{}", folder::drop_table(&run, &args.out)?);
     }
     Ok(ExitCode::SUCCESS)
 }

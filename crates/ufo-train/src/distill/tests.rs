@@ -1,10 +1,10 @@
 use super::*;
 use crate::extract::student::{Graduate, write};
-use crate::extract::{Choice, Probe};
+use crate::extract::{Entry, Probe};
 use crate::{Optimizer, Rates, Rule, Workers, fresh_supernet, student_step};
 use ufo_data::Dataset;
 use ufo_model::{Body, Supernet, TaskSpec};
-use ufo_nas::{Expert, Path};
+use ufo_nas::{Expert, Path, Slice};
 use ufo_runtime::DescribedTask;
 
 const CLASSES: usize = 4;
@@ -44,8 +44,17 @@ impl Case {
     fn teacher(&self) -> Teacher {
         let probe = Probe { images: self.batch.images.clone(), size: self.batch.size };
         let classes = if self.is_linear() { classes() } else { Vec::new() };
-        let choice = Choice { task: 0, path: self.supernet.path(0), classes, probe };
-        Teacher::of_supernet(&self.supernet, &choice, &self.config.preprocess()).unwrap()
+        let entry = Entry {
+            supernet: &self.supernet,
+            task: 0,
+            name: "a".into(),
+            path: self.supernet.path(0),
+            slice: Slice::full(&self.supernet.arch),
+            head: self.supernet.tasks[0].head.clone(),
+            classes,
+            probe,
+        };
+        Teacher::of_supernet(&entry, &self.config.preprocess()).unwrap()
     }
 
     fn is_linear(&self) -> bool {
@@ -192,6 +201,8 @@ fn folders_of_every_student_hold_what_was_trained() {
         pupil.absorb(&step);
         let told = DescribedTask {
             name: "a".into(),
+            task: None,
+            slice: Slice { blocks: Vec::new() },
             head: pupil.head_shape(CLASSES),
             classes: if case.is_linear() { classes() } else { Vec::new() },
             path: Path { attn: Vec::new(), ffn: Vec::new(), norm: Expert::Shared },

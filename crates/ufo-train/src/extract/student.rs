@@ -128,9 +128,9 @@ fn config(graduate: Graduate<'_>) -> Value {
     let Graduate { kind, task, preprocess, .. } = graduate;
     if let Some(arch) = kind.arch(preprocess.size[0]) {
         let path = ExpertPath::uniform(&arch, Expert::Shared);
-        let tasks = vec![DescribedTask { path, ..task.clone() }];
         let slice = Slice::full(&arch);
-        return Described { arch, slice, preprocess: preprocess.clone(), tasks }.config();
+        let tasks = vec![DescribedTask { path, slice, ..task.clone() }];
+        return Described { arch, preprocess: preprocess.clone(), apart: false, tasks }.config();
     }
     let told = DescribedStudent { kind, preprocess: preprocess.clone(), tasks: vec![task.clone()] };
     let [height, width] = preprocess.size;

@@ -15,6 +15,7 @@ mod models;
 mod precision;
 mod predictor;
 mod resume;
+mod search;
 
 const FILES: [&str; 2] = ["supernet.safetensors", "optimizer.safetensors"];
 
