@@ -19,6 +19,7 @@ mod norm;
 mod param;
 pub mod router;
 mod stem;
+mod student;
 mod supernet;
 pub mod timm;
 mod vit;
@@ -38,5 +39,6 @@ pub use param::{
 };
 pub use router::{Draw, RouterConfig};
 pub use stem::{Conv, Stem, resize_positions};
+pub use student::{Body, Student, StudentKind, StudentShape, Trained};
 pub use supernet::{BlockExperts, SharedModules, Supernet, TaskModules, TaskSpec};
 pub use vit::{Block, DropPath, Named, Vit};

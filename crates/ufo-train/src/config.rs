@@ -12,12 +12,14 @@ use ufo_nas::{Arch, Layout, Preset, Stem};
 
 mod chip;
 mod device;
+mod distill;
 mod expand;
 mod overrides;
 mod train;
 
 pub use chip::ChipConfig;
 pub use device::Compute;
+pub use distill::DistillConfig;
 pub use expand::{ExpandConfig, Update};
 pub use train::{Precision, TrainConfig};
 
@@ -59,6 +61,9 @@ pub struct RunConfig {
     /// Trains the last task alone, which is added to those of a run (`ufo expand`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expand: Option<ExpandConfig>,
+    /// Trains a student of the one task in the place of a supernet (`ufo distill`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distill: Option<DistillConfig>,
     /// Tasks, at least one.
     #[serde(rename = "task")]
     pub tasks: Vec<TaskConfig>,
@@ -197,7 +202,8 @@ impl RunConfig {
         let data = self.tasks.iter_mut().flat_map(|t| [&mut t.data.train, &mut t.data.test]);
         let chip = self.chip.as_mut().map(|chip| &mut chip.from);
         let expand = self.expand.as_mut().map(|expand| &mut expand.from);
-        for path in data.chain(&mut self.init).chain(chip).chain(expand) {
+        let distill = self.distill.as_mut().map(|distill| &mut distill.teacher);
+        for path in data.chain(&mut self.init).chain(chip).chain(expand).chain(distill) {
             *path = std::path::absolute(&*path).context("finding the working folder")?;
         }
         Ok(())
@@ -249,11 +255,15 @@ impl RunConfig {
         if let Some(chip) = &self.chip {
             chip.validate(&self.arch(), self.tasks.len())?;
         }
+        let kinds = [self.chip.is_some(), self.expand.is_some(), self.distill.is_some()];
+        if kinds.iter().filter(|kind| **kind).count() > 1 {
+            bail!("chip, expand, distill: a run has one of these sections; remove the others");
+        }
         if let Some(expand) = &self.expand {
-            if self.chip.is_some() {
-                bail!("chip and expand: a run is one or the other; remove one section");
-            }
             expand.validate(&self.arch(), &self.tasks)?;
+        }
+        if let Some(distill) = &self.distill {
+            distill.validate(self.tasks.len())?;
         }
         if self.tasks.is_empty() {
             bail!("no [[task]]: at least one is needed");
@@ -380,7 +390,7 @@ mod tests {
     /// Every key of a resolved configuration stands in the documentation.
     #[test]
     fn every_key_is_documented() {
-        let text = "preset = \"demo\"\nimage_size = 32\ninit = \"x\"\narch = { dim = 96, depth = 3, heads = 3, head_dim = 32, ffn = 192, stem = { kind = \"patch\", size = 4, stride = 4 } }\n[train]\n[router]\n[[task]]\nname = \"a\"\nbatch = 2\nhead = { kind = \"embedding\" }\ntriplet = {}\neval = { kind = \"reid\" }\nsampler = { kind = \"identity\", per_identity = 1 }\ndata = { format = \"idx\", train = \"x\", test = \"y\", limit = 5 }\naugment = { random_resized_crop = {} }\n";
+        let text = "preset = \"demo\"\nimage_size = 32\ninit = \"x\"\narch = { dim = 96, depth = 3, heads = 3, head_dim = 32, ffn = 192, stem = { kind = \"patch\", size = 4, stride = 4 } }\n[train]\n[router]\n[[task]]\nname = \"a\"\nseed = 3\nbatch = 2\nhead = { kind = \"embedding\" }\ntriplet = {}\neval = { kind = \"reid\" }\nsampler = { kind = \"identity\", per_identity = 1 }\ndata = { format = \"idx\", train = \"x\", test = \"y\", limit = 5, labels = \"10%\" }\naugment = { random_resized_crop = {} }\n";
         let resolved = toml::Table::try_from(RunConfig::parse(text, &[]).unwrap()).unwrap();
         let document = include_str!("../../../docs/configuration.md");
         let mut keys = Vec::new();

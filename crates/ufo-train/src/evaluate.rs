@@ -101,7 +101,7 @@ pub fn glimpse(training: &Training<'_>, supernet: &Supernet) -> Result<Vec<TaskR
 }
 
 /// Which images a glimpse looks at: spread over the classes, or whole identities, as many as fit.
-fn few(task: &Task, split: &Dataset) -> Vec<usize> {
+pub(crate) fn few(task: &Task, split: &Dataset) -> Vec<usize> {
     let len = split.len();
     let kept = len.min(GLIMPSE);
     match task.config.head {

@@ -149,7 +149,7 @@ pub fn expand_step(
         losses: vec![loss],
         grads,
         necks: neck.map(|statistics| (index, statistics)).into_iter().collect(),
-        gradient_cosine: None,
+        ..Step::default()
     }
 }
 

@@ -18,6 +18,8 @@ use ufo_onnx::{Dim, Graph};
 use ufo_runtime::{CONFIG, Described, DescribedTask, Model, ONNX, ONNX_INT8, Precision, WEIGHTS};
 use ufo_weights::State;
 
+pub mod student;
+
 /// Largest relative error of the ONNX file: the largest difference over the largest output.
 pub const ONNX_TOLERANCE: f64 = 1e-4;
 
@@ -248,6 +250,19 @@ fn write_papers(
     folder: &Path,
     place: Place<'_>,
 ) -> Result<()> {
+    let manifest = json!({"source_blake3": place.sources, "tasks": described.tasks,
+        "params": extracted.params,
+        "macs_per_task": extracted.macs, "preprocess": described.preprocess,
+        "parity": {"weights": "bit-equal to the supernet", "onnx_runtime": "rten",
+            "onnx_max_rel_err": extracted.onnx_max_rel_err,
+            "int8_max_rel_err": extracted.int8_max_rel_err},
+        "sha256": sums(folder)?});
+    write_atomic(&folder.join("manifest.json"), &serde_json::to_vec_pretty(&manifest)?)?;
+    write_atomic(&folder.join("README.md"), card(described, extracted).as_bytes())
+}
+
+/// SHA-256 of each file of a folder, by name.
+fn sums(folder: &Path) -> Result<serde_json::Map<String, serde_json::Value>> {
     let mut sums = serde_json::Map::new();
     for entry in fs::read_dir(folder).context("listing the model folder")? {
         let path = entry?.path();
@@ -257,15 +272,16 @@ fn write_papers(
         sums.insert(name, json!(sum));
     }
     sums.sort_keys();
-    let manifest = json!({"source_blake3": place.sources, "tasks": described.tasks,
-        "params": extracted.params,
-        "macs_per_task": extracted.macs, "preprocess": described.preprocess,
-        "parity": {"weights": "bit-equal to the supernet", "onnx_runtime": "rten",
-            "onnx_max_rel_err": extracted.onnx_max_rel_err,
-            "int8_max_rel_err": extracted.int8_max_rel_err},
-        "sha256": sums});
-    write_atomic(&folder.join("manifest.json"), &serde_json::to_vec_pretty(&manifest)?)?;
-    write_atomic(&folder.join("README.md"), card(described, extracted).as_bytes())
+    Ok(sums)
+}
+
+/// Puts a whole folder in its place, that of an earlier one if there is one.
+fn replace(beside: tempfile::TempDir, out: &Path) -> Result<()> {
+    if out.exists() {
+        fs::remove_dir_all(out).with_context(|| format!("removing {}", out.display()))?;
+    }
+    let kept = beside.keep();
+    fs::rename(&kept, out).with_context(|| format!("renaming to {}", out.display()))
 }
 
 fn card(described: &Described, extracted: &Extracted) -> String {

@@ -8,6 +8,7 @@ use crate::{RunConfig, Task, TaskConfig, Workers};
 use anyhow::{Context, Result};
 use burn_tensor::{Gradients, Tensor};
 use ufo_data::{Batch, Loader, Purpose, stream};
+use ufo_model::cnn::Moments;
 use ufo_model::losses::{cosface, cross_entropy, smooth_soft_targets, smooth_targets, triplet};
 use ufo_model::{
     Draw, DropPath, Embedded, Head, HeadConfig, NeckStatistics, Supernet, Visitor, Vit,
@@ -37,6 +38,8 @@ pub struct Step {
     pub necks: Vec<(usize, NeckStatistics)>,
     /// Of a chip supernet: the cosine between the largest slice's gradient and the smaller ones'.
     pub gradient_cosine: Option<f32>,
+    /// Statistics of a student's batch norms.
+    pub moments: Vec<Moments>,
 }
 
 /// Forward and backward of every task on its next batch. Gradients are added in task order: the
@@ -182,16 +185,13 @@ pub(crate) fn task_loss(
     config: &TaskConfig,
     batch: &Batch,
 ) -> Scored {
-    let device = features.device().inner();
-    let targets = |classes: usize, epsilon: f32| {
-        let rows = smooth_targets(&batch.labels, classes, epsilon);
-        from_values(rows, [batch.labels.len(), classes], &device)
-    };
     if let (Head::Embedding(head), HeadConfig::Embedding { scale, margin, .. }) =
         (head, config.head)
     {
         let Embedded { before, after, cosines, statistics } = head.train(features);
-        let targets = targets(cosines.dims()[1], 0.0);
+        let size = cosines.dims();
+        let targets = smooth_targets(&batch.labels, size[1], 0.0);
+        let targets = from_values(targets, size, &cosines.device().inner());
         let loss = cosface(cosines, targets, scale, margin);
         let loss = match config.triplet {
             Some(form) => loss + triplet(before, &batch.labels, form),
@@ -199,23 +199,28 @@ pub(crate) fn task_loss(
         };
         return Scored { loss, outputs: after, neck: Some(statistics) };
     }
-    let logits = head.forward(features);
-    let classes = logits.dims()[1];
-    let targets = match &batch.soft {
+    logits_loss(head.forward(features), config, batch)
+}
+
+/// A classification task's loss on the logits of a batch.
+pub(crate) fn logits_loss(logits: Tensor<2>, config: &TaskConfig, batch: &Batch) -> Scored {
+    let [b, classes] = logits.dims();
+    let rows = match &batch.soft {
         Some(soft) => {
             let mut soft = soft.clone();
             smooth_soft_targets(&mut soft, classes, config.label_smoothing);
-            from_values(soft, [batch.labels.len(), classes], &device)
+            soft
         }
-        None => targets(classes, config.label_smoothing),
+        None => smooth_targets(&batch.labels, classes, config.label_smoothing),
     };
+    let targets = from_values(rows, [b, classes], &logits.device().inner());
     let loss = cross_entropy(logits.clone(), targets);
     Scored { loss, outputs: logits, neck: None }
 }
 
 /// The gradients of the leaves that the loss reached, by name.
 pub(crate) fn take_grads(mut leaves: Supernet, index: usize, grads: Gradients) -> Grads {
-    let mut take = TakeGrads { of: grads, found: Grads::new() };
+    let mut take = TakeGrads::new(grads);
     leaves.visit_task(index, &mut take);
     take.found
 }
@@ -224,6 +229,12 @@ pub(crate) fn take_grads(mut leaves: Supernet, index: usize, grads: Gradients) -
 pub(crate) struct TakeGrads {
     pub(crate) of: Gradients,
     pub(crate) found: Grads,
+}
+
+impl TakeGrads {
+    pub(crate) fn new(of: Gradients) -> Self {
+        Self { of, found: Grads::new() }
+    }
 }
 
 impl Visitor for TakeGrads {

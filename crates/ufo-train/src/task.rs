@@ -122,6 +122,10 @@ pub fn identity(config: &RunConfig, tasks: &[Task]) -> Identity {
     if let Some(chip) = &config.chip {
         identity.push(("chip.space".to_string(), json!(chip.space).to_string()));
     }
+    if let Some(distill) = &config.distill {
+        identity.push(("distill.student".to_string(), distill.student.to_string()));
+        identity.push(("distill.projects".to_string(), (distill.features > 0.0).to_string()));
+    }
     if let Some(expand) = &config.expand {
         identity.push(("expand.update".to_string(), expand.update.to_string()));
     }

@@ -4,6 +4,7 @@ mod bench;
 mod chip;
 mod data;
 mod demo;
+mod distill;
 mod expand;
 mod extract;
 mod folder;
@@ -55,6 +56,11 @@ enum Command {
         after_help = "Examples:\n  ufo expand --run runs/demo --task birds.toml --labels 10% --out runs/birds\n  ufo expand --run runs/demo --task birds.toml --update expert --labels 5-per-class --out runs/birds --budget 2m"
     )]
     Expand(expand::Args),
+    /// Train a small network, convolutional or not, on what a teacher says of a task's images.
+    #[command(
+        after_help = "Examples:\n  ufo distill --teacher runs/demo --task fashion --student mobilenet_v3_small --out runs/phone\n  ufo distill --teacher models/fashion --run runs/demo --task fashion --student resnet18 --out runs/resnet --set distill.temperature=2\n  ufo eval --run runs/demo --model runs/phone/model"
+    )]
+    Distill(distill::Args),
     /// Evaluate every task of a run from its one checkpoint.
     #[command(
         after_help = "Examples:\n  ufo eval --run runs/demo --json\n  ufo eval --run runs/demo --model runs/demo/models/fashion"
@@ -124,6 +130,7 @@ fn main() -> ExitCode {
         Command::Train(args) => run::train(&args),
         Command::Chip(args) => chip::run(&args),
         Command::Expand(args) => expand::run(&args),
+        Command::Distill(args) => distill::run(&args),
         Command::Eval(args) => run::eval(&args),
         Command::Extract(args) => extract::run(&args),
         Command::Report(args) => report::run(&args),

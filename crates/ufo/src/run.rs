@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use ufo_data::{Dataset, eval_batches};
+use ufo_data::{Dataset, Preprocess, eval_batches};
 use ufo_model::{Head, Supernet, state_of};
 use ufo_nas::{Encoding, Slice, Space};
 use ufo_runtime::Precision;
@@ -86,6 +86,7 @@ pub(crate) struct Run {
 impl Run {
     /// Creates the folder, or takes up an earlier run of the same configuration.
     pub(crate) fn start(folder: &Path, mut config: RunConfig) -> Result<Self> {
+        refuse_student(&config, folder)?;
         // So that the run can be opened from anywhere.
         config.make_paths_absolute()?;
         // Wrong data leave no folder behind.
@@ -122,6 +123,7 @@ impl Run {
     /// Opens a finished or interrupted run with its newest checkpoint.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
         let config = RunConfig::read(&folder.join("config.toml"), &[])?;
+        refuse_student(&config, folder)?;
         let lock = lock(folder)?;
         let tasks = open_tasks(&config)?;
         let mut supernet = new_supernet(&config, &tasks)?;
@@ -244,7 +246,7 @@ impl Run {
             head: self.head(index, &path, slice)?,
             path,
             classes: task.classes().to_vec(),
-            probe: self.probe(task, images)?,
+            probe: probe(task, &self.config.preprocess(), images)?,
         })
     }
 
@@ -286,21 +288,33 @@ impl Run {
         }
         Ok(found)
     }
+}
 
-    /// So many test images of a task, from the first on again where there are fewer.
-    fn probe(&self, task: &Task, images: usize) -> Result<Probe> {
-        let few: Vec<usize> = (0..images).map(|image| image % task.test.len()).collect();
-        let few = task.test.select(&few);
-        let batch = eval_batches(&few, &self.config.preprocess(), images).next();
-        let batch = batch.context("a test split has at least one image")??;
-        Ok(Probe { images: batch.images, size: batch.size })
+/// So many test images of a task, from the first on again where there are fewer.
+pub(crate) fn probe(task: &Task, preprocess: &Preprocess, images: usize) -> Result<Probe> {
+    let few: Vec<usize> = (0..images).map(|image| image % task.test.len()).collect();
+    let few = task.test.select(&few);
+    let batch = eval_batches(&few, preprocess, images).next();
+    let batch = batch.context("a test split has at least one image")??;
+    Ok(Probe { images: batch.images, size: batch.size })
+}
+
+/// A student is no supernet.
+fn refuse_student(config: &RunConfig, folder: &Path) -> Result<()> {
+    if config.distill.is_some() {
+        bail!(
+            "{}: a student's run, which `ufo distill` trains; its model is {}",
+            folder.display(),
+            folder.join("model").display()
+        );
     }
+    Ok(())
 }
 
 /// Images of a task on which an extracted model is compared with the supernet.
 pub(crate) const PROBES: usize = 16;
 
-fn lock(folder: &Path) -> Result<File> {
+pub(crate) fn lock(folder: &Path) -> Result<File> {
     let place = folder.join(".lock");
     let file = File::create(&place).with_context(|| format!("creating {}", place.display()))?;
     match file.try_lock() {

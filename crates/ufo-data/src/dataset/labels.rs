@@ -81,20 +81,16 @@ impl Labels {
         for (position, &label) in dataset.labels().iter().enumerate() {
             of_class[label as usize].push(position);
         }
-        let mut kept = match (self, hold_out) {
-            (Self::Percent(percent), HoldOut::Classes) => {
-                self.whole_classes(percent, of_class, seed)?
+        let mut kept = Vec::new();
+        if let (Self::Percent(percent), HoldOut::Classes) = (self, hold_out) {
+            kept = self.whole_classes(percent, of_class, seed)?;
+        } else {
+            for (class, mut positions) in of_class.into_iter().enumerate() {
+                let count = self.count(positions.len(), &dataset.classes()[class])?;
+                positions.shuffle(&mut stream(seed, Purpose::Subset, &[2, class as u64]));
+                kept.extend_from_slice(&positions[..count]);
             }
-            _ => {
-                let mut kept = Vec::new();
-                for (class, mut positions) in of_class.into_iter().enumerate() {
-                    let count = self.count(positions.len(), &dataset.classes()[class])?;
-                    positions.shuffle(&mut stream(seed, Purpose::Subset, &[2, class as u64]));
-                    kept.extend_from_slice(&positions[..count]);
-                }
-                kept
-            }
-        };
+        }
         kept.sort_unstable();
         Ok(kept)
     }
@@ -154,14 +150,13 @@ mod tests {
     /// 20 images of class 0, 40 of class 1.
     fn two_classes() -> (tempfile::TempDir, Dataset) {
         let folder = tempfile::TempDir::new().unwrap();
-        let idx = |sizes: &[u8], values: Vec<u8>| {
-            let sizes = sizes.iter().flat_map(|&size| [0, 0, 0, size]);
-            [0, 0, 8, sizes.clone().count() as u8 / 4].into_iter().chain(sizes).chain(values)
+        let put = |name: &str, head: &[u8], values: Vec<u8>| {
+            std::fs::write(folder.path().join(name), [head, &values].concat()).unwrap();
         };
-        let put = |name: &str, bytes: Vec<u8>| std::fs::write(folder.path().join(name), bytes);
-        put("images.idx", idx(&[60, 1, 1], (0..60).collect()).collect()).unwrap();
-        let values = (0..60).map(|i| u8::from(i % 3 > 0)).collect();
-        put("labels.idx", idx(&[60], values).collect()).unwrap();
+        let images = [0, 0, 8, 3, 0, 0, 0, 60, 0, 0, 0, 1, 0, 0, 0, 1];
+        put("images.idx", &images, (0..60).collect());
+        let labels = (0..60).map(|image| u8::from(image % 3 > 0)).collect();
+        put("labels.idx", &[0, 0, 8, 1, 0, 0, 0, 60], labels);
         let dataset = Dataset::open(Format::Idx, folder.path()).unwrap();
         (folder, dataset)
     }

@@ -105,10 +105,9 @@ impl Update {
     /// The new task's expert at each routed site, in the router's order; none where the router draws.
     pub fn experts(self, arch: &Arch) -> Vec<Option<Expert>> {
         let at = |block: usize, ffn: bool| match self {
-            Self::Head => Some(Expert::Shared),
             Self::Expert if ffn => Some(Expert::Task),
             Self::ExpertRouter if ffn => None,
-            Self::Expert | Self::ExpertRouter => Some(Expert::Shared),
+            Self::Head | Self::Expert | Self::ExpertRouter => Some(Expert::Shared),
             Self::Last(blocks) if block + blocks < arch.depth => Some(Expert::Shared),
             Self::Norms | Self::Last(_) | Self::All => Some(Expert::Task),
         };
@@ -131,7 +130,7 @@ impl Update {
             (Some("blocks"), Some(Ok(block))) => Some(block),
             _ => None,
         };
-        let is_norm = part.contains("norm");
+        let norm_or_bias = part.contains("norm") || part.split('.').next_back() == Some("bias");
         let last = part.starts_with("norm.");
         part.starts_with("head.")
             || match self {
@@ -141,7 +140,7 @@ impl Update {
                         || (block.is_some() && (part.contains(".mlp.") || part.contains(".norm2.")))
                         || (self == Self::ExpertRouter && part == "router")
                 }
-                Self::Norms => last || (block.is_some() && (is_norm || part.ends_with(".bias"))),
+                Self::Norms => last || (block.is_some() && norm_or_bias),
                 Self::Last(blocks) => {
                     last || block.is_some_and(|block| block + blocks >= arch.depth)
                 }

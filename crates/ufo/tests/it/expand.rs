@@ -6,12 +6,12 @@ use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-fn read(place: &Path) -> Value {
+pub(crate) fn read(place: &Path) -> Value {
     serde_json::from_slice(&fs::read(place).unwrap()).unwrap()
 }
 
 /// A file with the task `name`: images of three gray levels, 20 a class for training.
-fn task(folder: &Path, name: &str, head: &str) -> String {
+pub(crate) fn task(folder: &Path, name: &str, head: &str) -> String {
     for (split, images) in [("train", 20), ("test", 6)] {
         for (class, value) in [("dark", 10), ("gray", 120), ("light", 240)] {
             for image in 0..images {
@@ -41,7 +41,7 @@ fn results(run: &str) -> Vec<(String, Value)> {
 }
 
 /// A trained run of two tasks.
-fn two_tasks(folder: &Path) -> (String, PathBuf) {
+pub(crate) fn two_tasks(folder: &Path) -> (String, PathBuf) {
     let tasks = [("digits", "linear"), ("emoji", "embedding")];
     let sections = tasks.map(|(name, head)| fs::read_to_string(task(folder, name, head)).unwrap());
     let text = format!("preset = \"demo\"\n[train]\nsteps = 6\n{}", sections.concat());
