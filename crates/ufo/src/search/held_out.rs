@@ -21,19 +21,22 @@ const BOUNDS: [f64; 4] = [0.25, 0.5, 0.75, 1.0];
 pub(crate) struct HeldOut {
     /// Predictions from more and more samples.
     pub(crate) predictions: Vec<Foretold>,
-    /// Choices among the held-out slices under bounds on latency, by the predictors of the most samples.
+    /// Choices under bounds on latency, from the most samples.
     pub(crate) choices: Vec<Regret>,
 }
 
-/// A choice by predictions beside the best there was.
+/// Choices beside the best held-out slice.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Regret {
     /// Bound on the measured latency.
     pub(crate) max_latency_ms: f64,
-    /// Measured accuracy of the slice that is predicted to be best within it.
-    pub(crate) chosen: f64,
-    /// The best measured accuracy within it.
+    /// Measured accuracy of the search's sample of which its predictors believe most within it; none where no
+    /// sample is so fast.
+    pub(crate) searched: Option<f64>,
+    /// Measured accuracy of the held-out slice that is predicted to be best within it.
+    pub(crate) foretold: f64,
+    /// The best measured accuracy of a held-out slice within it.
     pub(crate) best: f64,
 }
 
@@ -72,28 +75,40 @@ pub(super) fn judge(lab: &mut Lab, plan: &Plan) -> Result<HeldOut> {
         let timed =
             timed.filter_map(|(guess, slice)| Some([guess.latency_ms[0], lab.latency(slice)?]));
         predictions.push(Foretold::new(count, pairs.collect(), timed.collect())?);
-        choices = regrets(
-            &guesses.iter().map(|guess| guess.accuracy[0]).collect::<Vec<_>>(),
-            &truth,
-            lab,
-        )?;
+        let predicted: Vec<f64> = guesses.iter().map(|guess| guess.accuracy[0]).collect();
+        choices = regrets(&predicted, &truth, &explorer, lab)?;
     }
     let all = HeldOut { predictions, choices };
     write_atomic(&plan.out.join("held-out.json"), &serde_json::to_vec_pretty(&all)?)?;
     for one in &all.predictions {
         eprintln!("{}", one.said());
     }
-    for Regret { max_latency_ms, chosen, best } in &all.choices {
+    for Regret { max_latency_ms, searched, best, .. } in &all.choices {
+        let searched =
+            searched.map_or("none".to_string(), |value| format!("{:.2} %", 100.0 * value));
         eprintln!(
-            "within {max_latency_ms:.3} ms: chosen {:.2} %, best {:.2} %",
-            100.0 * chosen,
+            "within {max_latency_ms:.3} ms: searched {searched}, best held-out {:.2} %",
             100.0 * best
         );
     }
     Ok(all)
 }
 
-fn regrets(predicted: &[f64], truth: &[(Slice, f64)], lab: &Lab) -> Result<Vec<Regret>> {
+fn regrets(
+    predicted: &[f64],
+    truth: &[(Slice, f64)],
+    explorer: &Explorer,
+    lab: &Lab,
+) -> Result<Vec<Regret>> {
+    let own = explorer.measured();
+    let slices: Vec<Slice> = own.iter().map(|one| one.slice.clone()).collect();
+    let believed = explorer.guess(&slices)?;
+    let searched = |most: f64| {
+        let kept = (0..own.len()).filter(|&i| own[i].latency_ms <= most);
+        let best =
+            kept.max_by(|&i, &j| believed[i].accuracy[0].total_cmp(&believed[j].accuracy[0]));
+        best.map(|best| own[best].accuracy)
+    };
     let timed = |slice: &Slice| lab.latency(slice).unwrap_or(f64::NAN);
     let mut latencies: Vec<f64> = truth.iter().map(|(slice, _)| timed(slice)).collect();
     latencies.sort_by(f64::total_cmp);
@@ -101,9 +116,10 @@ fn regrets(predicted: &[f64], truth: &[(Slice, f64)], lab: &Lab) -> Result<Vec<R
         let max_latency_ms = latencies[((latencies.len() - 1) as f64 * share) as usize];
         let kept = || (0..truth.len()).filter(|&i| timed(&truth[i].0) <= max_latency_ms);
         let best = kept().map(|i| truth[i].1).max_by(f64::total_cmp);
-        let chosen = kept().max_by(|&i, &j| predicted[i].total_cmp(&predicted[j]));
-        let (chosen, best) = chosen.zip(best).context("the held-out slices were timed")?;
-        Ok(Regret { max_latency_ms, chosen: truth[chosen].1, best })
+        let foretold = kept().max_by(|&i, &j| predicted[i].total_cmp(&predicted[j]));
+        let (foretold, best) = foretold.zip(best).context("the held-out slices were timed")?;
+        let (searched, foretold) = (searched(max_latency_ms), truth[foretold].1);
+        Ok(Regret { max_latency_ms, searched, foretold, best })
     };
     BOUNDS.into_iter().map(regret).collect()
 }

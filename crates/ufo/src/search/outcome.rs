@@ -37,6 +37,8 @@ pub(crate) struct Pareto {
     pub(crate) hypervolume: f64,
     /// Slices that no other measured one beats in accuracy and latency, the fastest first.
     pub(crate) points: Vec<Point>,
+    /// The largest slice that was judged.
+    pub(crate) largest: Option<Point>,
     /// Every slice that was judged, in that order.
     pub(crate) measured: Vec<Point>,
     /// The best slice that keeps the bounds, timed once more; none without bounds or where none does.
@@ -59,8 +61,8 @@ pub(crate) struct Point {
     pub(crate) measured: Values,
     /// What the predictors believe of it, this measurement included.
     pub(crate) predicted: Guesses,
-    /// The metric of the same slice of the network that was not trained to be cut; of the front's points, where
-    /// that run is still there.
+    /// The metric of the same slice of the network that was not trained to be cut; of the front's points and
+    /// the largest, where that run is still there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) untrained: Option<f64>,
 }
@@ -118,6 +120,8 @@ pub(super) fn conclude(lab: &Lab, explorer: &Explorer, plan: &Plan) -> Result<Pa
     let mut points: Vec<Point> =
         pareto_front(&objectives)?.into_iter().map(|i| measured[i].clone()).collect();
     lab.judge_untrained(&mut points)?;
+    let mut largest = measured.iter().max_by_key(|point| point.params).cloned();
+    lab.judge_untrained(largest.as_mut_slice())?;
     let chosen = choose(lab, &measured, plan)?;
     let config = &run.tasks[0].config;
     Ok(Pareto {
@@ -131,6 +135,7 @@ pub(super) fn conclude(lab: &Lab, explorer: &Explorer, plan: &Plan) -> Result<Pa
         samples: measured.len(),
         hypervolume: hypervolume(&objectives, worst)?,
         points,
+        largest,
         chosen,
         foretold: cross::validate(&run.encoding(), &lab.accuracies()?, &lab.latencies())?,
         measured,

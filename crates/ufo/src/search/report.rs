@@ -143,14 +143,14 @@ fn learning(held_out: &HeldOut) -> Chart {
 
 /// What the points of the front keep of the largest slice.
 fn retention(pareto: &Pareto) -> TextTable {
-    let largest = pareto.measured.iter().max_by_key(|point| point.params);
-    let row = |(index, point): (usize, &Point)| {
+    let largest = pareto.largest.as_ref();
+    let row = |(name, point): (String, &Point)| {
         let ratio = largest.map_or(1.0, |largest| largest.params as f64 / point.params as f64);
         let lost =
             largest.map_or(0.0, |largest| largest.measured.accuracy - point.measured.accuracy);
         let untrained = point.untrained.map_or("–".to_string(), percent);
         vec![
-            format!("{index}: {}", point.slice),
+            format!("{name}: {}", point.slice),
             format!("{:.3}", point.measured.latency_ms),
             point.params.to_string(),
             format!("{ratio:.1}x"),
@@ -159,6 +159,8 @@ fn retention(pareto: &Pareto) -> TextTable {
             untrained,
         ]
     };
+    let points = pareto.points.iter().enumerate();
+    let points = points.map(|(index, point)| (index.to_string(), point));
     let columns = [
         "slice (block:heads:ffn)",
         "ms",
@@ -174,7 +176,7 @@ fn retention(pareto: &Pareto) -> TextTable {
                the network that the chip supernet began from."
             .to_string(),
         columns: columns.map(str::to_string).to_vec(),
-        rows: pareto.points.iter().enumerate().map(row).collect(),
+        rows: points.chain(largest.map(|point| ("largest".to_string(), point))).map(row).collect(),
     }
 }
 
@@ -203,15 +205,17 @@ fn choices(held_out: &HeldOut) -> TextTable {
     let row = |one: &super::held_out::Regret| {
         vec![
             format!("{:.3} ms", one.max_latency_ms),
-            percent(one.chosen),
+            one.searched.map_or("–".to_string(), percent),
+            percent(one.foretold),
             percent(one.best),
-            format!("{:.2}", 100.0 * (one.best - one.chosen)),
         ]
     };
     TextTable {
-        title: "Choices among held-out slices".to_string(),
-        note: "By predictions alone, beside the best there was.".to_string(),
-        columns: ["latency at most", "chosen", "best", "points lost"].map(str::to_string).to_vec(),
+        title: "Choices".to_string(),
+        note: "Search: the sample of which the predictors believe most. Predicted: the held-out slice that \
+               predictions alone choose. Best: of the held-out slices."
+            .to_string(),
+        columns: ["latency at most", "search", "predicted", "best"].map(str::to_string).to_vec(),
         rows: held_out.choices.iter().map(row).collect(),
     }
 }

@@ -58,7 +58,7 @@ fn a_search_measures_once_chooses_within_limits_and_its_choice_is_extracted() {
     assert_eq!(held_out["predictions"][0]["learned_from"], 14);
     let open = json(&out.join("pareto.json"));
     assert!(open["chosen"].is_null() && open["points"][0]["untrained"].is_f64());
-    assert!(fs::read_to_string(out.join("report.html")).unwrap().contains("Choices among"));
+    assert!(fs::read_to_string(out.join("report.html")).unwrap().contains("<h2>Choices</h2>"));
 
     // Limits need no new measurement, and are kept when the choice is timed once more.
     let middle = open["measured"][2]["params"].as_u64().unwrap().to_string();
