@@ -2,7 +2,6 @@
 
 use crate::RunFolder;
 use crate::html_report::{Chart, ParamTable, Report, Routing, Sample, Samples, Series, TaskRow};
-use crate::predict::softmax;
 use crate::run::{Results, Run};
 use anyhow::{Context, Result};
 use serde_json::Value;
