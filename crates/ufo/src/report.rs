@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use ufo_data::{Dataset, Preprocess, encode_png};
 use ufo_model::{HeadConfig, router};
 use ufo_nas::Slice;
+use ufo_runtime::softmax;
 use ufo_train::effect::site_name;
 use ufo_train::{Task, write_atomic};
 

@@ -1,0 +1,6 @@
+//! The engine and the server on small folders of random weights.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod engine;
+mod folder;
