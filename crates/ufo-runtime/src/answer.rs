@@ -77,7 +77,9 @@ mod tests {
         };
         let said: Vec<_> = top.iter().map(|best| best.class.as_str()).collect();
         assert_eq!(said, ["c", "a"]);
-        assert!((top[0].probability - 0.625).abs() < 1e-6 && (top[1].probability - 0.25).abs() < 1e-6);
+        assert!(
+            (top[0].probability - 0.625).abs() < 1e-6 && (top[1].probability - 0.25).abs() < 1e-6
+        );
         assert_eq!(kept, logits);
         // Large ones do not overflow.
         assert_eq!(softmax(&[1e4, 1e4]), [0.5, 0.5]);

@@ -13,7 +13,7 @@ use axum::extract::{MatchedPath, Request as HttpRequest, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{get, post};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -131,36 +131,44 @@ pub(crate) async fn received(
     Ok(answer.map_err(|_| Refusal::Stopping)??)
 }
 
-/// Every address with its methods.
-pub(crate) fn routes() -> Vec<(&'static str, &'static [&'static str], MethodRouter<Arc<App>>)> {
-    vec![
-        ("/openapi.json", &["get"], get(about::openapi)),
-        ("/metrics", &["get"], get(about::metrics)),
-        ("/v1/models", &["get"], get(about::models)),
-        ("/v1/predict", &["post"], post(predict::several)),
-        ("/v1/predict/{task}", &["post"], post(predict::one)),
-        ("/v2", &["get"], get(v2::server)),
-        ("/v2/health/live", &["get"], get(v2::live)),
-        ("/v2/health/ready", &["get"], get(v2::ready)),
-        ("/v2/models/{model}", &["get"], get(v2::model)),
-        ("/v2/models/{model}/ready", &["get"], get(v2::model_ready)),
-        ("/v2/models/{model}/infer", &["post"], post(v2::infer)),
-        ("/v2/models/{model}/versions/{version}", &["get"], get(v2::model)),
-        ("/v2/models/{model}/versions/{version}/ready", &["get"], get(v2::model_ready)),
-        ("/v2/models/{model}/versions/{version}/infer", &["post"], post(v2::infer)),
-    ]
-}
+/// Every address, with its method.
+pub(crate) const ROUTES: [(&str, &str); 14] = [
+    ("/openapi.json", "get"),
+    ("/metrics", "get"),
+    ("/v1/models", "get"),
+    ("/v1/predict", "post"),
+    ("/v1/predict/{task}", "post"),
+    ("/v2", "get"),
+    ("/v2/health/live", "get"),
+    ("/v2/health/ready", "get"),
+    ("/v2/models/{model}", "get"),
+    ("/v2/models/{model}/ready", "get"),
+    ("/v2/models/{model}/infer", "post"),
+    ("/v2/models/{model}/versions/{version}", "get"),
+    ("/v2/models/{model}/versions/{version}/ready", "get"),
+    ("/v2/models/{model}/versions/{version}/infer", "post"),
+];
 
 /// Addresses that a probe may ask without a key.
 const OPEN: [&str; 2] = ["/v2/health/live", "/v2/health/ready"];
 
 /// The addresses, behind what every request passes.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let mut router = Router::new();
-    for (path, _, methods) in routes() {
-        router = router.route(path, methods);
-    }
-    router
+    Router::new()
+        .route("/openapi.json", get(about::openapi))
+        .route("/metrics", get(about::metrics))
+        .route("/v1/models", get(about::models))
+        .route("/v1/predict", post(predict::several))
+        .route("/v1/predict/{task}", post(predict::one))
+        .route("/v2", get(v2::server))
+        .route("/v2/health/live", get(v2::live))
+        .route("/v2/health/ready", get(v2::ready))
+        .route("/v2/models/{model}", get(v2::model))
+        .route("/v2/models/{model}/ready", get(v2::model_ready))
+        .route("/v2/models/{model}/infer", post(v2::infer))
+        .route("/v2/models/{model}/versions/{version}", get(v2::model))
+        .route("/v2/models/{model}/versions/{version}/ready", get(v2::model_ready))
+        .route("/v2/models/{model}/versions/{version}/infer", post(v2::infer))
         .method_not_allowed_fallback(|| async { Refusal::Method })
         .fallback(|| async { Refusal::Missing("no such address: see /openapi.json".into()) })
         .layer(from_fn_with_state(Arc::clone(&app), front))
@@ -170,9 +178,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
 /// Key, deadline, counts and log of every request.
 async fn front(State(app): State<Arc<App>>, mut request: HttpRequest, next: Next) -> Response {
     let started = Instant::now();
-    let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_string());
-    let known = |path: String| routes().into_iter().map(|(known, ..)| known).find(|k| *k == path);
-    let route = path.and_then(known).unwrap_or("other");
+    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let route = ROUTES.iter().find(|(known, _)| *known == path).map_or("other", |(known, _)| known);
     let deadline = started + Duration::from_millis(app.limits.deadline_ms);
     request.extensions_mut().insert(Deadline(deadline));
     let admitted = app.keys.as_ref().is_none_or(|keys| keys.admit(request.headers()));

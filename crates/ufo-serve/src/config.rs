@@ -78,7 +78,8 @@ pub struct Limits {
     pub pixels: u64,
     /// From a request's first byte to its answer, 1 to 600000 milliseconds; default 10000.
     pub deadline_ms: u64,
-    /// How long a connection may take to send the head of a request, 1 to 600000 milliseconds; default 10000.
+    /// How long a connection may wait, or take to send the head of a request, 1 to 600000 milliseconds; default
+    /// 30000.
     pub head_ms: u64,
     /// Most connections, 1 to 100000; further ones wait. Default 1024.
     pub connections: usize,
@@ -95,7 +96,7 @@ impl Default for Limits {
             bodies_bytes: 256 << 20,
             pixels: 25_000_000,
             deadline_ms: 10_000,
-            head_ms: 10_000,
+            head_ms: 30_000,
             connections: 1024,
             drain_ms: 20_000,
             gallery_images: 1_000_000,

@@ -18,19 +18,21 @@ pub struct Engine {
     lanes: Vec<Lane>,
     threads: usize,
     max_images: usize,
+    queue_images: usize,
 }
 
 #[derive(Debug)]
 struct Lane {
     model: Arc<Served>,
     queue: Arc<Queue<Job>>,
+    /// As many as the queue takes images; one for each image that is not admitted.
     places: Arc<Semaphore>,
     worker: Option<JoinHandle<()>>,
 }
 
 /// Places for images in the queue of a model; they are free again when this is dropped.
 #[derive(Debug)]
-pub struct Places(OwnedSemaphorePermit);
+pub struct Places(#[expect(dead_code, reason = "held until it is dropped")] OwnedSemaphorePermit);
 
 /// Images for some tasks of a model.
 #[derive(Debug)]
@@ -95,7 +97,7 @@ impl Engine {
             .thread_name(|index| format!("ufo-compute-{index}"))
             .build()
             .map_err(|error| Error::Threads(error.to_string()))?;
-        let (pool, threads) = (Arc::new(pool), threads);
+        let pool = Arc::new(pool);
         for model in &models {
             let started = Instant::now();
             pool.install(|| warm(model, batch.max_images))?;
@@ -104,12 +106,24 @@ impl Engine {
         }
         let lane = |(index, model)| Lane::start(index, model, batch, (&pool, metrics));
         let lanes = models.into_iter().enumerate().map(lane).collect::<Result<_>>()?;
-        Ok(Self { lanes, threads, max_images: batch.max_images })
+        let BatchConfig { max_images, queue_images, .. } = *batch;
+        Ok(Self { lanes, threads, max_images, queue_images })
     }
 
     /// The models, in their order.
     pub fn models(&self) -> impl ExactSizeIterator<Item = &Arc<Served>> {
         self.lanes.iter().map(|lane| &lane.model)
+    }
+
+    /// A model by its place in [`Engine::models`].
+    pub fn model(&self, index: usize) -> &Arc<Served> {
+        &self.lanes[index].model
+    }
+
+    /// Images admitted to each model and not answered yet.
+    pub fn waiting(&self) -> Vec<usize> {
+        let free = |lane: &Lane| lane.places.available_permits();
+        self.lanes.iter().map(|lane| self.queue_images - free(lane)).collect()
     }
 
     /// Threads that models compute with.

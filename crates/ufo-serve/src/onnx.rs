@@ -51,9 +51,8 @@ impl Onnx {
         let input = name(input).ok_or_else(|| said("an input without a name".into()))?;
         let metadata = |key: &str| model.metadata().get(key).map(str::to_string);
         let preprocess = metadata("preprocess").and_then(|text| serde_json::from_str(&text).ok());
-        let preprocess = preprocess.filter(|p: &Preprocess| {
-            p.validate().is_ok() && [3, p.size[0], p.size[1]] == image
-        });
+        let preprocess = preprocess
+            .filter(|p: &Preprocess| p.validate().is_ok() && [3, p.size[0], p.size[1]] == image);
         let described: Vec<DescribedTask> =
             metadata("tasks").and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         let outputs: Option<Vec<String>> = model.output_ids().iter().map(|&id| name(id)).collect();

@@ -20,7 +20,7 @@ mod train;
 mod workers;
 
 pub use checkpoint::{Progress, load_latest, save, write_atomic};
-pub use config::{ChipConfig, Compute, Precision, RunConfig, TaskConfig, TrainConfig};
+pub use config::{ChipConfig, Compute, Precision, RunConfig, TaskConfig, TrainConfig, set_value};
 pub use ema::Ema;
 pub use onnx::Onnx;
 pub use optimizer::{Grads, Optimizer, Rates, Rule, global_norm};

@@ -80,7 +80,11 @@ mod tests {
                 for quality in [20, 75, 100] {
                     let bytes = file(width, height, color, quality);
                     let want = decode_by_image(&bytes, MAX_PIXELS).unwrap();
-                    assert_eq!(decode(&bytes, MAX_PIXELS).unwrap(), want, "{color:?} {width} x {height}");
+                    assert_eq!(
+                        decode(&bytes, MAX_PIXELS).unwrap(),
+                        want,
+                        "{color:?} {width} x {height}"
+                    );
                 }
             }
         }
@@ -90,7 +94,10 @@ mod tests {
     fn attack_truncation_is_what_it_is_to_image() {
         let bytes = file(40, 30, ExtendedColorType::Rgb8, 75);
         for length in 3..bytes.len() {
-            let (got, want) = (decode(&bytes[..length], MAX_PIXELS), decode_by_image(&bytes[..length], MAX_PIXELS));
+            let (got, want) = (
+                decode(&bytes[..length], MAX_PIXELS),
+                decode_by_image(&bytes[..length], MAX_PIXELS),
+            );
             match (got, want) {
                 (Ok(got), Ok(want)) => assert_eq!(got, want, "{length} bytes"),
                 (Err(Error::Decode { .. }), Err(Error::Decode { .. })) => {}

@@ -121,8 +121,7 @@ fn onnx_files_answer_with_any_batch_or_one_image_at_a_time() {
         assert_eq!((model.input.as_str(), model.image), ("pixels", [3, SIDE, SIDE]));
         assert_eq!((model.tasks[0].name.as_str(), model.tasks[0].width()), ("means", 3));
         let (engine, _) = engine(model, &BatchConfig::default());
-        let images: Vec<f32> =
-            (0..2 * IMAGE).map(|at| (at / (SIDE * SIDE)) as f32).collect();
+        let images: Vec<f32> = (0..2 * IMAGE).map(|at| (at / (SIDE * SIDE)) as f32).collect();
         let rows = ask(&engine, &images, &[0], in_an_hour()).blocking_recv().unwrap().unwrap();
         assert_eq!(rows[0], [0.0, 2.0, 6.0, 3.0, 8.0, 15.0]);
     }
