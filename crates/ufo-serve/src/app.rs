@@ -2,7 +2,9 @@
 
 use crate::config::{Config, Limits};
 use crate::engine::{Engine, Outputs, Request};
-use crate::http::{about, predict, v2};
+use crate::galleries::Galleries;
+use crate::gallery::Gallery;
+use crate::http::{about, body, predict, search, v2};
 use crate::keys::Keys;
 use crate::metrics::Metrics;
 use crate::refusal::{Reason, Refusal};
@@ -13,7 +15,7 @@ use axum::extract::{MatchedPath, Request as HttpRequest, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -29,6 +31,7 @@ pub(crate) struct App {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: Limits,
     keys: Option<Keys>,
+    galleries: Option<Galleries>,
     /// Bytes for bodies that are free, in [`PERMIT`]s.
     bodies: Arc<Semaphore>,
     /// As many images are decoded at the same time as there are threads.
@@ -67,6 +70,9 @@ impl App {
         if models.iter().any(|model| model.tasks.is_empty()) {
             return Err(Error::config("model", "without an output", "at least one output"));
         }
+        let galleries = config.galleries.as_deref();
+        let galleries = galleries.map(|folder| Galleries::open(folder, config, &models));
+        let galleries = galleries.transpose()?;
         let metrics = Arc::new(Metrics::new(&models));
         let engine = Engine::start(models, threads, &config.batch, &metrics)?;
         Ok(Self {
@@ -74,6 +80,7 @@ impl App {
             metrics,
             limits: config.limits.clone(),
             keys,
+            galleries,
             bodies: Arc::new(Semaphore::new(config.limits.bodies_bytes.div_ceil(PERMIT))),
             decoders: Arc::new(Semaphore::new(threads)),
             stopping: AtomicBool::new(false),
@@ -87,6 +94,16 @@ impl App {
             let known: Vec<&str> = self.engine.models().map(|m| m.name.as_str()).collect();
             Refusal::Missing(format!("no model `{name}`; there are: {}", known.join(", ")))
         })
+    }
+
+    /// The gallery of a task.
+    pub(crate) fn gallery(&self, task: (usize, usize)) -> Result<Arc<Gallery>, Refusal> {
+        let galleries = self.galleries.as_ref().ok_or_else(|| {
+            let said = "this server keeps no galleries: start it with a folder for `galleries`";
+            Refusal::Missing(said.into())
+        })?;
+        let found = galleries.get(task).map(Arc::clone);
+        found.ok_or_else(|| Refusal::Request("this task gives no embedding".into()))
     }
 
     /// Reserves memory for a body.
@@ -131,22 +148,25 @@ pub(crate) async fn received(
     Ok(answer.map_err(|_| Refusal::Stopping)??)
 }
 
-/// Every address, with its method.
-pub(crate) const ROUTES: [(&str, &str); 14] = [
-    ("/openapi.json", "get"),
-    ("/metrics", "get"),
-    ("/v1/models", "get"),
-    ("/v1/predict", "post"),
-    ("/v1/predict/{task}", "post"),
-    ("/v2", "get"),
-    ("/v2/health/live", "get"),
-    ("/v2/health/ready", "get"),
-    ("/v2/models/{model}", "get"),
-    ("/v2/models/{model}/ready", "get"),
-    ("/v2/models/{model}/infer", "post"),
-    ("/v2/models/{model}/versions/{version}", "get"),
-    ("/v2/models/{model}/versions/{version}/ready", "get"),
-    ("/v2/models/{model}/versions/{version}/infer", "post"),
+/// Every address, as counts name it.
+const ROUTES: [&str; 17] = [
+    "/openapi.json",
+    "/metrics",
+    "/v1/models",
+    "/v1/predict",
+    "/v1/predict/{task}",
+    "/v1/gallery/{task}",
+    "/v1/gallery/{task}/{id}",
+    "/v1/search/{task}",
+    "/v2",
+    "/v2/health/live",
+    "/v2/health/ready",
+    "/v2/models/{model}",
+    "/v2/models/{model}/ready",
+    "/v2/models/{model}/infer",
+    "/v2/models/{model}/versions/{version}",
+    "/v2/models/{model}/versions/{version}/ready",
+    "/v2/models/{model}/versions/{version}/infer",
 ];
 
 /// Addresses that a probe may ask without a key.
@@ -160,6 +180,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/models", get(about::models))
         .route("/v1/predict", post(predict::several))
         .route("/v1/predict/{task}", post(predict::one))
+        .route("/v1/gallery/{task}", get(search::list))
+        .route("/v1/gallery/{task}/{id}", put(search::put).delete(search::delete))
+        .route("/v1/search/{task}", post(search::search))
         .route("/v2", get(v2::server))
         .route("/v2/health/live", get(v2::live))
         .route("/v2/health/ready", get(v2::ready))
@@ -179,7 +202,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
 async fn front(State(app): State<Arc<App>>, mut request: HttpRequest, next: Next) -> Response {
     let started = Instant::now();
     let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    let route = ROUTES.iter().find(|(known, _)| *known == path).map_or("other", |(known, _)| known);
+    let route = ROUTES.into_iter().find(|known| *known == path).unwrap_or("other");
     let deadline = started + Duration::from_millis(app.limits.deadline_ms);
     request.extensions_mut().insert(Deadline(deadline));
     let admitted = app.keys.as_ref().is_none_or(|keys| keys.admit(request.headers()));
@@ -187,6 +210,7 @@ async fn front(State(app): State<Arc<App>>, mut request: HttpRequest, next: Next
     let response = if admitted || OPEN.contains(&route) {
         next.run(request).await
     } else {
+        body::discard(request.into_body()).await;
         Refusal::Key.into_response()
     };
     let (status, seconds) = (response.status(), started.elapsed().as_secs_f64());

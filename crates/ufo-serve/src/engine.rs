@@ -226,7 +226,9 @@ fn answer(model: &Served, jobs: Vec<Job>, note: impl Fn(&Ran<'_>)) {
     let mut batch = Vec::new();
     for job in jobs {
         if job.request.deadline <= started {
-            let _gone = job.reply.send(Err(Failure::Late));
+            let Job { request, reply, .. } = job;
+            drop(request);
+            let _gone = reply.send(Err(Failure::Late));
         } else if !job.reply.is_closed() {
             batch.push(job);
         }
@@ -242,8 +244,10 @@ fn answer(model: &Served, jobs: Vec<Job>, note: impl Fn(&Ran<'_>)) {
     let seconds = started.elapsed().as_secs_f64();
     tracing::debug!(model = model.name, images, ?per_task, seconds, "batch");
     note(&Ran { images, per_task: &per_task, seconds });
-    for (job, outputs) in batch.into_iter().zip(outputs) {
-        let _gone = job.reply.send(outputs);
+    for (Job { request, reply, .. }, outputs) in batch.into_iter().zip(outputs) {
+        // Its places are free before it is answered.
+        drop(request);
+        let _gone = reply.send(outputs);
     }
 }
 
@@ -254,7 +258,9 @@ fn task_rows(model: &Served, task: usize, batch: &[Job], outputs: &mut [Outputs]
     let asking: Vec<(usize, usize)> =
         batch.iter().enumerate().filter_map(|(i, job)| Some((i, place(job)?))).collect();
     let mut images = Vec::new();
-    asking.iter().for_each(|(i, _)| images.extend_from_slice(&batch[*i].request.images));
+    for (i, _) in &asking {
+        images.extend_from_slice(&batch[*i].request.images);
+    }
     if images.is_empty() {
         return 0;
     }

@@ -9,6 +9,8 @@ mod app;
 mod config;
 mod engine;
 mod error;
+mod galleries;
+mod gallery;
 mod http;
 mod keys;
 mod metrics;

@@ -28,7 +28,10 @@ pub(crate) struct Onnx {
 
 impl std::fmt::Debug for Onnx {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Onnx").field("input", &self.input).field("tasks", &self.tasks).finish()
+        f.debug_struct("Onnx")
+            .field("input", &self.input)
+            .field("tasks", &self.tasks)
+            .finish_non_exhaustive()
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) enum Refusal {
     /// 504: no answer before the deadline.
     Late,
     /// 507: a gallery has its most images.
-    GalleryFull(usize),
+    GalleryFull,
 }
 
 /// The word for a refusal, left in the response for the count of refusals.
@@ -78,9 +78,9 @@ impl Refusal {
                 let said = "no answer before the deadline; the server is busy";
                 (StatusCode::GATEWAY_TIMEOUT, "late", own(said))
             }
-            Self::GalleryFull(most) => {
-                let said = format!("the gallery has its most images, {most}");
-                (StatusCode::INSUFFICIENT_STORAGE, "gallery_full", said)
+            Self::GalleryFull => {
+                let said = "the gallery has the most images that are allowed";
+                (StatusCode::INSUFFICIENT_STORAGE, "gallery_full", own(said))
             }
         }
     }

@@ -40,8 +40,8 @@ pub struct ServedTask {
 
 #[derive(Debug)]
 enum Runner {
-    Folder(Model),
-    Onnx(Onnx),
+    Folder(Box<Model>),
+    Onnx(Box<Onnx>),
 }
 
 impl ServedTask {
@@ -92,7 +92,7 @@ impl Served {
             image: [described.arch.channels, height, width],
             preprocess: Some(described.preprocess.clone()),
             tasks: described.tasks.iter().map(task).collect(),
-            runner: Runner::Folder(model),
+            runner: Runner::Folder(Box::new(model)),
         }
     }
 
@@ -105,7 +105,7 @@ impl Served {
             image: onnx.image(),
             preprocess: onnx.preprocess().cloned(),
             tasks: onnx.tasks().to_vec(),
-            runner: Runner::Onnx(onnx),
+            runner: Runner::Onnx(Box::new(onnx)),
         }
     }
 

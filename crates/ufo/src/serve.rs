@@ -89,14 +89,13 @@ fn changed(config: Config, sets: &[String]) -> Result<Config> {
 
 /// `NAME=PATH`, or a path whose last part without `.onnx` is the name.
 fn model(text: &str, precision: Precision) -> Result<ModelConfig> {
-    let (name, path) = match text.split_once('=') {
-        Some((name, path)) => (name.to_string(), PathBuf::from(path)),
-        None => {
-            let path = PathBuf::from(text);
-            let name = path.file_name().with_context(|| format!("`{text}` names no folder"))?;
-            let name = name.to_string_lossy();
-            (name.strip_suffix(".onnx").unwrap_or(&name).to_string(), path)
-        }
+    let (name, path) = if let Some((name, path)) = text.split_once('=') {
+        (name.to_string(), PathBuf::from(path))
+    } else {
+        let path = PathBuf::from(text);
+        let name = path.file_name().with_context(|| format!("`{text}` names no folder"))?;
+        let name = name.to_string_lossy();
+        (name.strip_suffix(".onnx").unwrap_or(&name).to_string(), path)
     };
     let onnx = path.extension().is_some_and(|ending| ending == "onnx");
     let precision = if onnx { Precision::F32 } else { precision };

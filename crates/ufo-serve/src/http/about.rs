@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use ufo_nas::HeadShape;
 
-/// The description of all addresses, OpenAPI 3.1.
+/// The description of all addresses (`OpenAPI` 3.1).
 pub(crate) const OPENAPI: &str = include_str!("openapi.json");
 
 /// `GET /openapi.json`

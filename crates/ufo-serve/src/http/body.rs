@@ -5,6 +5,7 @@ use crate::refusal::Refusal;
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use http_body_util::BodyExt;
+use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// A whole body; its memory is reserved until this is dropped.
@@ -12,6 +13,28 @@ use tokio::sync::OwnedSemaphorePermit;
 pub(crate) struct Held {
     pub(crate) bytes: Vec<u8>,
     _memory: OwnedSemaphorePermit,
+}
+
+/// Most bytes, and the longest time, that a refused body is read for.
+const DISCARDED: (usize, Duration) = (64 << 20, Duration::from_secs(2));
+
+/// Reads on to the end of a body that is refused: many clients look for an answer only when they have sent
+/// everything, and find a closed connection otherwise.
+pub(crate) async fn discard(mut body: Body) {
+    let read = async {
+        let mut left = DISCARDED.0;
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, bytes_of);
+            let Some(less) = left.checked_sub(length) else { break };
+            left = less;
+        }
+    };
+    // Those who send more, or more slowly, find it closed.
+    let _cut_off = tokio::time::timeout(DISCARDED.1, read).await;
+}
+
+fn bytes_of(data: &impl AsRef<[u8]>) -> usize {
+    data.as_ref().len()
 }
 
 /// Reads a body.
@@ -23,7 +46,22 @@ pub(crate) async fn read(
     app: &App,
     deadline: Deadline,
     headers: &HeaderMap,
-    body: Body,
+    mut body: Body,
+) -> Result<Held, Refusal> {
+    match taken(app, deadline, headers, &mut body).await {
+        Err(refusal) if refusal != Refusal::SlowBody => {
+            discard(body).await;
+            Err(refusal)
+        }
+        read => read,
+    }
+}
+
+async fn taken(
+    app: &App,
+    deadline: Deadline,
+    headers: &HeaderMap,
+    body: &mut Body,
 ) -> Result<Held, Refusal> {
     let limit = app.limits.body_bytes;
     if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
@@ -39,7 +77,6 @@ pub(crate) async fn read(
     let length = told.map(|length| length as usize);
     let memory = app.hold(length.unwrap_or(limit))?;
     let mut bytes = Vec::with_capacity(length.unwrap_or_default());
-    let mut body = body;
     loop {
         let frame = deadline.limit(body.frame()).await.ok_or(Refusal::SlowBody)?;
         let Some(frame) = frame else { break };

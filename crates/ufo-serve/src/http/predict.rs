@@ -153,6 +153,8 @@ async fn predict(
     (tasks, request): (&[&str], axum::extract::Request<Body>),
 ) -> Result<Response, Refusal> {
     let deadline = deadline.within(params.timeout_ms.map(Duration::from_millis));
+    let headers: &HeaderMap = &request.headers().clone();
+    let held = body::read(app, deadline, headers, request.into_body()).await?;
     let mut asked: Vec<Asked> = Vec::new();
     for task in tasks {
         let found = find(app, task, params.model.as_deref())?;
@@ -161,8 +163,6 @@ async fn predict(
         }
         asked.push(found);
     }
-    let headers: &HeaderMap = &request.headers().clone();
-    let held = body::read(app, deadline, headers, request.into_body()).await?;
     let (size, rows) = outputs(app, deadline, held.bytes, &asked).await?;
     let reply = |(&(model, task), row): (&Asked, Vec<f32>)| {
         let model = app.engine.model(model);

@@ -1,4 +1,4 @@
-//! The Open Inference Protocol, version 2 (KServe, Triton): health, metadata, inference.
+//! The Open Inference Protocol, version 2 (that of `KServe` and Triton): health, metadata, inference.
 
 use crate::app::{App, Deadline, json};
 use crate::engine::Request;
@@ -101,9 +101,9 @@ pub(crate) async fn infer(
     named: Result<Path<Named>, PathRejection>,
     request: axum::extract::Request,
 ) -> Result<Response, Refusal> {
-    let (index, model) = find(&app, named)?;
     let headers = request.headers().clone();
     let held = body::read(&app, deadline, &headers, request.into_body()).await?;
+    let (index, model) = find(&app, named)?;
     let length = headers.get(HEADER_LENGTH).map(|value| value.to_str().unwrap_or("not text"));
     let (mut infer, rest) = tensors::parse(&held.bytes, length)?;
     let deadline = deadline.within(infer.parameters.timeout.map(Duration::from_micros));
@@ -136,7 +136,7 @@ pub(crate) async fn infer(
             Told { name: &task.name, shape, values, binary: asked.unwrap_or(all_binary) }
         })
         .collect();
-    reply(tensors::answer(&model.name, infer.id.as_deref(), &told)?)
+    Ok(reply(tensors::answer(&model.name, infer.id.as_deref(), &told)?))
 }
 
 /// The tasks that are asked for, in that order; all where none is named.
@@ -196,12 +196,12 @@ fn take(app: &App, model: &Served, infer: &mut Infer, rest: &[u8]) -> Result<Dat
     Ok(data)
 }
 
-fn reply((body, length): (Vec<u8>, Option<usize>)) -> Result<Response, Refusal> {
+fn reply((body, length): (Vec<u8>, Option<usize>)) -> Response {
     let kind = if length.is_some() { "application/octet-stream" } else { "application/json" };
     let mut response =
         ([(header::CONTENT_TYPE, HeaderValue::from_static(kind))], body).into_response();
     if let Some(length) = length {
         response.headers_mut().insert(HEADER_LENGTH, HeaderValue::from(length));
     }
-    Ok(response)
+    response
 }

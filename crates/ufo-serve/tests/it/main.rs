@@ -2,5 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod client;
 mod engine;
 mod folder;
+mod hostile;
+mod http;
+mod load;
+mod search;
