@@ -187,6 +187,9 @@ fn is_name(name: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// A change of a sound configuration, and what is said of it.
+    type Case = (fn(&mut Config), &'static str);
+
     fn sound() -> Config {
         let model = ModelConfig {
             name: "fashion+digits".into(),
@@ -199,7 +202,7 @@ mod tests {
     #[test]
     fn wrong_values_are_named_with_what_is_allowed() {
         sound().validate().unwrap();
-        let cases: [(fn(&mut Config), &str); 9] = [
+        let cases: [Case; 9] = [
             (|c| c.threads = 5000, "threads is 5000; allowed: 0 to 1024"),
             (|c| c.batch.max_images = 0, "batch.max_images is 0; allowed: 1 to 4096"),
             (|c| c.batch.queue_images = 31, "batch.queue_images is 31; allowed: 32 to"),

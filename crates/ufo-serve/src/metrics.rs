@@ -206,7 +206,9 @@ mod tests {
     #[test]
     fn histograms_count_up_to_each_bound() {
         let mut histogram = Histogram::new(&IMAGES);
-        [1.0, 2.0, 3.0, 1000.0].into_iter().for_each(|value| histogram.observe(value));
+        for value in [1.0, 2.0, 3.0, 1000.0] {
+            histogram.observe(value);
+        }
         let mut text = Text::default();
         histogram.write(&mut text, "h", "m=\"x\"");
         for line in [

@@ -128,15 +128,17 @@ mod tests {
 
     #[test]
     fn a_batch_waits_for_more_until_it_is_full_or_old() {
-        let queue = Queue::new(2, Duration::from_secs(3600));
+        let queue = Queue::new(2, Duration::from_hours(1));
         std::thread::scope(|scope| {
             let taken = scope.spawn(|| sizes(queue.take()));
             assert!(queue.push(Job(1, Instant::now())).is_ok());
             assert!(queue.push(Job(1, Instant::now())).is_ok());
             assert_eq!(taken.join().unwrap(), [1, 1]);
         });
-        let hour_ago = Instant::now().checked_sub(Duration::from_secs(3600)).unwrap();
-        assert!(queue.push(Job(1, hour_ago)).is_ok());
+        let queue = Queue::new(2, Duration::from_millis(20));
+        let since = Instant::now();
+        assert!(queue.push(Job(1, since)).is_ok());
         assert_eq!(sizes(queue.take()), [1]);
+        assert!(since.elapsed() >= Duration::from_millis(20));
     }
 }

@@ -122,10 +122,10 @@ impl Running {
     }
 
     /// The value of a line of the counts.
-    pub(crate) fn count(&self, line: &str) -> f64 {
+    pub(crate) fn count(&self, line: &str) -> u64 {
         let text = String::from_utf8(self.get("/metrics").body).unwrap();
         let found = text.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(' '));
-        found.map_or(0.0, |value| value.parse().unwrap())
+        found.map_or(0, |value| value.parse::<f64>().unwrap() as u64)
     }
 }
 

@@ -19,7 +19,7 @@ fn engine(model: Served, batch: &BatchConfig) -> (Engine, Arc<Metrics>) {
 }
 
 fn in_an_hour() -> Instant {
-    Instant::now() + Duration::from_secs(3600)
+    Instant::now() + Duration::from_hours(1)
 }
 
 /// Asks without waiting.

@@ -70,7 +70,7 @@ fn weights(described: &Described, seed: u64) -> State {
                 let count = expected.iter().product();
                 let mut values = values(seed + state.len() as u64, count);
                 if name.ends_with("running_var") || name.ends_with("norm.weight") {
-                    values.iter_mut().for_each(|v| *v = v.abs() + 0.5);
+                    values = values.iter().map(|v| v.abs() + 0.5).collect();
                 }
                 state.insert(name, HostTensor { shape: expected, values });
             }

@@ -47,8 +47,8 @@ fn a_thousand_mutated_images_give_an_answer_or_a_refusal_each() {
     }
     assert!(counts[0] > 300 && counts[1] > 50, "{counts:?}");
     alive(&server);
-    assert_eq!(server.count("ufo_queue_images{model=\"first\"}"), 0.0);
-    assert_eq!(server.count("ufo_body_bytes"), 0.0);
+    assert_eq!(server.count("ufo_queue_images{model=\"first\"}"), 0);
+    assert_eq!(server.count("ufo_body_bytes"), 0);
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn bombs_are_refused_before_they_are_unpacked() {
     let frame = jpeg.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
     jpeg[frame + 5..frame + 9].fill(0xFF);
     server.post("/v1/predict/colors", &jpeg).refused(413, "65535 x 65535");
-    assert!(server.count("process_resident_memory_bytes") < before + 100e6);
+    assert!(server.count("process_resident_memory_bytes") < before + 100_000_000);
     let gzip = server.send("POST", "/v1/predict/colors", "Content-Encoding: gzip\r\n", &bomb[..99]);
     gzip.refused(415, "Content-Encoding");
     alive(&server);
@@ -139,6 +139,9 @@ fn infer(server: &Running, change: impl FnOnce(&mut Value)) -> crate::client::Re
     server.post("/v2/models/first/infer", text.to_string().as_bytes())
 }
 
+/// A change of a sound request, its status, and a word of the message.
+type Case = (fn(&mut Value), u16, &'static str);
+
 #[test]
 fn wrong_tensors_are_refused_with_what_is_allowed() {
     let server = Running::start(|config| {
@@ -146,7 +149,7 @@ fn wrong_tensors_are_refused_with_what_is_allowed() {
         config.batch.queue_images = 8;
     });
     assert_eq!(infer(&server, |_| {}).status, 200);
-    let cases: [(fn(&mut Value), u16, &str); 11] = [
+    let cases: [Case; 11] = [
         (|v| v["inputs"][0]["shape"] = json!([1, 3, 8, 8]), 400, "[n, 3, 16, 16]"),
         (|v| v["inputs"][0]["shape"] = json!([0, 3, 16, 16]), 400, "[n, 3, 16, 16]"),
         (|v| v["inputs"][0]["shape"] = json!([2, 3, 16, 16]), 400, "with 768 values"),
@@ -183,7 +186,7 @@ fn clients_that_leave_early_leave_nothing_behind() {
         );
         stream.write_all(&[head.as_bytes(), &file].concat()).unwrap();
     }
-    while server.count("ufo_queue_images{model=\"first\"}") > 0.0 {
+    while server.count("ufo_queue_images{model=\"first\"}") > 0 {
         std::thread::yield_now();
     }
     alive(&server);

@@ -13,6 +13,7 @@ mod models;
 mod precision;
 mod predictor;
 mod resume;
+mod serve;
 
 const FILES: [&str; 2] = ["supernet.safetensors", "optimizer.safetensors"];
 
