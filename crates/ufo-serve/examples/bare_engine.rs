@@ -1,44 +1,33 @@
 //! Images a second of a model folder with no server around it: what load figures are compared with.
 //!
-//! `cargo run --release -p ufo-serve --example bare_engine -- FOLDER IMAGE [THREADS]`
+//! `bare_engine FOLDER THREADS BATCH SECONDS`, run by `scripts/bench-serve.sh`.
 
 #![allow(clippy::print_stdout, reason = "its output")]
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
-use ufo_data::decode;
 use ufo_runtime::{Model, Precision};
-
-/// How long each figure is taken.
-const SECONDS: Duration = Duration::from_secs(5);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [folder, image, threads @ ..] = arguments.as_slice() else {
-        return Err("FOLDER IMAGE [THREADS]".into());
+    let [folder, numbers @ ..] = arguments.as_slice() else {
+        return Err("FOLDER THREADS BATCH SECONDS".into());
     };
-    let threads = threads.first().map_or(Ok(2), |text| text.parse())?;
-    let model = Model::open(&PathBuf::from(folder), Precision::F32)?;
-    let file = std::fs::read(image)?;
-    let input = || -> Result<Vec<f32>, ufo_data::Error> {
-        Ok(model.described.preprocess.apply(&decode(&file)?))
+    let numbers: Vec<usize> = numbers.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
+    let &[threads, batch, seconds] = numbers.as_slice() else {
+        return Err("FOLDER THREADS BATCH SECONDS".into());
     };
-    let per_second = |images: usize, work: &(dyn Fn() -> Result<(), Box<dyn Error>> + Sync)| {
-        let (started, mut count) = (Instant::now(), 0);
-        while started.elapsed() < SECONDS {
-            work()?;
-            count += images;
-        }
-        Ok::<f64, Box<dyn Error>>(count as f64 / started.elapsed().as_secs_f64())
-    };
+    let model = Model::open(Path::new(folder), Precision::F32)?;
+    let [height, width] = model.described.arch.image_size;
+    let images = vec![0.5; batch * model.described.arch.channels * height * width];
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-    for batch in [1, 8, 32] {
-        let images = input()?.repeat(batch);
-        let run = || pool.install(|| model.outputs(0, &images).map(drop)).map_err(Into::into);
-        println!("batch {batch}: {:.0} images/s", per_second(batch, &run)?);
+    pool.install(|| model.outputs(0, &images))?;
+    let (started, mut count) = (Instant::now(), 0);
+    while started.elapsed() < Duration::from_secs(seconds as u64) {
+        pool.install(|| model.outputs(0, &images))?;
+        count += batch;
     }
-    let prepare = || input().map(drop).map_err(Into::into);
-    println!("decode and resize, one thread: {:.0} images/s", per_second(1, &prepare)?);
+    println!("{:.2}", count as f64 / started.elapsed().as_secs_f64());
     Ok(())
 }
