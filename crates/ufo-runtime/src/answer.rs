@@ -62,14 +62,15 @@ pub fn softmax(logits: &[f32]) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ufo_nas::{Expert, Path, Preset};
+    use ufo_nas::{Expert, Path, Preset, Slice};
 
     #[test]
     fn the_likeliest_classes_come_first_and_probabilities_are_of_all_classes() {
         let classes = ["a", "b", "c"].map(String::from).to_vec();
-        let path = Path::uniform(&Preset::Demo.arch(), Expert::Task);
+        let arch = Preset::Demo.arch();
+        let (path, slice) = (Path::uniform(&arch, Expert::Task), Slice::full(&arch));
         let head = HeadShape::Linear { classes: 3 };
-        let task = DescribedTask { name: "t".into(), head, classes, path };
+        let task = DescribedTask { name: "t".into(), task: None, slice, head, classes, path };
         // ln 2, ln 1, ln 5: of 8 parts.
         let logits = [2.0_f32.ln(), 0.0, 5.0_f32.ln()];
         let Answer::Classes { top, logits: kept } = task.answer(&logits, 2) else {

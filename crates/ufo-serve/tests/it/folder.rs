@@ -37,6 +37,8 @@ pub(crate) fn write(folder: &Path, seed: u64) {
     };
     let task = |name: &str, head, classes: &[&str], expert| DescribedTask {
         name: name.into(),
+        task: None,
+        slice: Slice::full(&arch),
         head,
         classes: classes.iter().map(ToString::to_string).collect(),
         path: ExpertPath::uniform(&arch, expert),
@@ -44,7 +46,7 @@ pub(crate) fn write(folder: &Path, seed: u64) {
     let linear = HeadShape::Linear { classes: CLASSES.len() };
     let embedding = HeadShape::Embedding { dim: EMBEDDING, classes: 4 };
     let described = Described {
-        slice: Slice::full(&arch),
+        apart: false,
         preprocess: Preprocess { size: [SIDE; 2], ..Preprocess::default() },
         tasks: vec![
             task("colors", linear, &CLASSES, Expert::Task),
