@@ -21,8 +21,10 @@ mod config;
 mod csv_list;
 mod idx;
 mod image_folder;
+mod labels;
 
 pub use config::{DatasetConfig, HoldOut};
+pub use labels::Labels;
 
 use crate::{Error, Image, decode};
 
@@ -167,6 +169,20 @@ impl Dataset {
             Source::Files(paths) => paths[self.rows[index]].display().to_string(),
             Source::Memory(images) => format!("{}#{}", images.path.display(), self.rows[index]),
         }
+    }
+
+    /// The images and their classes as the CSV layout has them; an image that is no file of its own is
+    /// named `FILE#ROW`.
+    pub fn list(&self) -> String {
+        let quoted = |text: &str| {
+            let plain = !text.contains([',', '"', '\n', '\r']) && text.trim() == text;
+            if plain { text.to_string() } else { format!("\"{}\"", text.replace('"', "\"\"")) }
+        };
+        let row = |index: usize| {
+            let class = &self.classes[self.label(index) as usize];
+            format!("{},{}\n", quoted(&self.name(index)), quoted(class))
+        };
+        std::iter::once("path,label\n".to_string()).chain((0..self.len()).map(row)).collect()
     }
 
     /// Reads image `index`.

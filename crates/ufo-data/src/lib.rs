@@ -19,7 +19,7 @@ mod sampler;
 mod transform;
 
 pub use augment::{Augment, Operation, ResizedCrop};
-pub use dataset::{Dataset, DatasetConfig, Format, HoldOut};
+pub use dataset::{Dataset, DatasetConfig, Format, HoldOut, Labels};
 pub use decode::{Image, MAX_PIXELS, MAX_SIDE, decode, decode_within, encode_png};
 pub use error::Error;
 pub use inspect::{

@@ -189,8 +189,8 @@ fn attentions(criterion: &mut Criterion) {
             norm_weight,
             norm_bias,
             qkv: [(q, bq), (k, bk), (v, bv)]
-                .map(|(weight, bias)| LinearGrads { weight, bias: Some(bias) }),
-            proj: LinearGrads { weight: p, bias: Some(bp) },
+                .map(|(weight, bias)| LinearGrads { weight: Some(weight), bias: Some(bias) }),
+            proj: LinearGrads { weight: Some(p), bias: Some(bp) },
         };
         let given = attention::Backward { saved: &saved, x: &x, dy: &dy, past: &dy };
         attention::backward(level, &layer, &given, grads, &mut scratch);
@@ -219,9 +219,9 @@ fn feed_forwards(criterion: &mut Criterion) {
             dx: &mut dx,
             norm_weight: &mut norm_weight,
             norm_bias: &mut norm_bias,
-            fc1_weight: &mut fc1_weight,
+            fc1_weight: Some(&mut fc1_weight),
             fc1_bias: Some(&mut fc1_bias),
-            fc2_weight: &mut fc2_weight,
+            fc2_weight: Some(&mut fc2_weight),
             fc2_bias: Some(&mut fc2_bias),
         };
         let given = ffn::Backward { saved: &saved, x: &x, dy: &dy, past: &dy };

@@ -123,8 +123,8 @@ impl Step {
             norm_weight,
             norm_bias,
             qkv: [(q, bq), (k, bk), (v, bv)]
-                .map(|(weight, bias)| LinearGrads { weight, bias: Some(bias) }),
-            proj: LinearGrads { weight: MatMut::row_major(dproj, d, d), bias: Some(bp) },
+                .map(|(weight, bias)| LinearGrads { weight: Some(weight), bias: Some(bias) }),
+            proj: LinearGrads { weight: Some(MatMut::row_major(dproj, d, d)), bias: Some(bp) },
         };
         let start = now();
         let given = Backward { saved: &self.saved, x, dy, past: dy };

@@ -100,9 +100,9 @@ fn report_ffn(level: Level, name: &str, [m, d, f]: [usize; 3]) {
             dx: &mut dx,
             norm_weight: &mut nw,
             norm_bias: &mut nb,
-            fc1_weight: &mut g1,
+            fc1_weight: Some(&mut g1),
             fc1_bias: Some(&mut gb1),
-            fc2_weight: &mut g2,
+            fc2_weight: Some(&mut g2),
             fc2_bias: Some(&mut gb2),
         };
         ffn::backward(

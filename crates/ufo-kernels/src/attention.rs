@@ -66,9 +66,9 @@ pub struct Backward<'a> {
 /// A linear layer's gradients.
 #[derive(Debug)]
 pub struct LinearGrads<'a> {
-    /// `[inputs, outputs]`
-    pub weight: MatMut<'a>,
-    /// `[outputs]`, wanted whether or not the layer has a bias.
+    /// `[inputs, outputs]`, where it is needed.
+    pub weight: Option<MatMut<'a>>,
+    /// `[outputs]`, where it is needed, whether or not the layer has a bias.
     pub bias: Option<&'a mut [f32]>,
 }
 

@@ -58,7 +58,7 @@ pub struct Backward<'a> {
     pub past: &'a [f32],
 }
 
-/// What [`backward`] overwrites, all contiguous: the gradients of the input and of every parameter.
+/// What [`backward`] overwrites, all contiguous: the gradients of the input and of the parameters.
 #[derive(Debug)]
 pub struct FfnGrads<'a> {
     /// `[m, d]`
@@ -67,12 +67,12 @@ pub struct FfnGrads<'a> {
     pub norm_weight: &'a mut [f32],
     /// `[d]`
     pub norm_bias: &'a mut [f32],
-    /// `[d, f]`
-    pub fc1_weight: &'a mut [f32],
+    /// `[d, f]`, where it is needed.
+    pub fc1_weight: Option<&'a mut [f32]>,
     /// `[f]`, where there is such a bias.
     pub fc1_bias: Option<&'a mut [f32]>,
-    /// `[f, d]`
-    pub fc2_weight: &'a mut [f32],
+    /// `[f, d]`, where it is needed.
+    pub fc2_weight: Option<&'a mut [f32]>,
     /// `[d]`, where there is such a bias.
     pub fc2_bias: Option<&'a mut [f32]>,
 }

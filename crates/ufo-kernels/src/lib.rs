@@ -18,6 +18,7 @@ mod level;
 pub mod linear;
 mod mat;
 pub mod max_pool;
+mod memory;
 pub mod optimizer;
 mod profile;
 mod scratch;
@@ -29,5 +30,6 @@ mod testing;
 
 pub use level::{Level, Precision, Vectors};
 pub use mat::{Mat, MatMut};
+pub use memory::keep_freed;
 pub use profile::profile;
 pub use scratch::Scratch;

@@ -31,8 +31,8 @@ pub struct LinearWeights<'a> {
 pub struct Grads<'a> {
     /// The gradient of the input, `[m, in]`, where it is needed.
     pub dx: Option<MatMut<'a>>,
-    /// The gradient of the weight, `[in, out]`.
-    pub dweight: MatMut<'a>,
+    /// The gradient of the weight, `[in, out]`, where it is needed.
+    pub dweight: Option<MatMut<'a>>,
     /// The gradient of the bias, `[out]`, where there is one.
     pub dbias: Option<&'a mut [f32]>,
 }
@@ -67,7 +67,9 @@ pub fn backward<'a>(
     if let Some(dx) = grads.dx {
         gemm(level, (dy, weight.transposed()), dx, Epilogue::Store, scratch);
     }
-    gemm(level, (x.transposed(), dy), grads.dweight, Epilogue::Store, scratch);
+    if let Some(dweight) = grads.dweight {
+        gemm(level, (x.transposed(), dy), dweight, Epilogue::Store, scratch);
+    }
     if let Some(dbias) = grads.dbias {
         sum_rows(level, dy, dbias, false);
     }
@@ -154,7 +156,7 @@ mod tests {
         forward(level, &weights, x, MatMut::row_major(&mut y, m, o), &mut scratch);
         let grads = Grads {
             dx: Some(MatMut::row_major(&mut dx, m, i)),
-            dweight: MatMut::row_major(&mut dw, i, o),
+            dweight: Some(MatMut::row_major(&mut dw, i, o)),
             dbias: Some(&mut db),
         };
         backward(level, weight, (x, dy), grads, &mut scratch);

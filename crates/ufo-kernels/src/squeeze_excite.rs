@@ -167,7 +167,7 @@ fn layer_backward<'a>(
     let [inputs, outputs] = [layer.weight.rows(), layer.weight.cols()];
     let grads = linear::Grads {
         dx: Some(MatMut::row_major(dx, x.rows(), inputs)),
-        dweight: MatMut::row_major(dweight, outputs, inputs).transposed(),
+        dweight: Some(MatMut::row_major(dweight, outputs, inputs).transposed()),
         dbias: Some(dbias),
     };
     linear::backward(level, layer.weight, (x, dy), grads, scratch);

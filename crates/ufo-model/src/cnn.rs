@@ -6,6 +6,7 @@
 mod batch_norm;
 mod conv_norm;
 mod mobilenet;
+mod onnx;
 mod pool;
 mod resnet;
 mod squeeze_excite;
@@ -128,6 +129,22 @@ impl Cnn {
         Some(from_values(factors, [batch, hidden], &net.hidden.weight_io.device().inner()))
     }
 
+    /// Where the weights are.
+    pub fn device(&self) -> Device {
+        match &self.layers {
+            Layers::ResNet(net) => net.fc.weight_io.device().inner(),
+            Layers::MobileNetV3(net) => net.hidden.weight_io.device().inner(),
+        }
+    }
+
+    /// Outputs of the classifier.
+    pub fn classes(&self) -> usize {
+        match &self.layers {
+            Layers::ResNet(net) => net.fc.weight_io.dims()[1],
+            Layers::MobileNetV3(net) => net.classes.weight_io.dims()[1],
+        }
+    }
+
     /// Width d of the features.
     pub fn width(&self) -> usize {
         match &self.layers {
@@ -148,6 +165,16 @@ impl Cnn {
         assert_eq!(norms.len(), batch.len(), "moments: not one for each batch norm");
         for (norm, moments) in norms.into_iter().zip(batch) {
             norm.update(moments);
+        }
+    }
+}
+
+impl Cnn {
+    /// Calls `visitor` for each parameter before the classifier.
+    pub fn visit_features(&mut self, prefix: &str, visitor: &mut impl Visitor) {
+        match &mut self.layers {
+            Layers::ResNet(net) => net.visit_features(prefix, visitor),
+            Layers::MobileNetV3(net) => net.visit_features(prefix, visitor),
         }
     }
 }

@@ -194,16 +194,25 @@ pub(crate) fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
     FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape), DType::F32)
 }
 
-/// A gradient for each input, of its shape: `fill` writes into zeros.
+/// A gradient for each input that is `computed`, of its shape: `fill` writes into zeros; the buffers of
+/// others are empty.
 pub(crate) fn gradients_of<const N: usize>(
     inputs: &[FlexTensor; N],
+    computed: [bool; N],
     fill: impl FnOnce(&mut [Vec<f32>; N]),
 ) -> [Option<FlexTensor>; N] {
     let shape = |input: &FlexTensor| input.layout().shape().clone();
-    let mut grads = inputs.each_ref().map(|input| vec![0.0; shape(input).num_elements()]);
+    let mut all = inputs.iter().zip(computed);
+    let mut grads = inputs.each_ref().map(|_| Vec::new());
+    for (grad, (input, computed)) in grads.iter_mut().zip(&mut all) {
+        grad.resize(if computed { shape(input).num_elements() } else { 0 }, 0.0);
+    }
     fill(&mut grads);
-    let mut inputs = inputs.iter();
-    grads.map(|values| inputs.next().map(|input| tensor(values, shape(input))))
+    let mut all = inputs.iter().zip(computed);
+    grads.map(|values| {
+        let (input, computed) = all.next()?;
+        computed.then(|| tensor(values, shape(input)))
+    })
 }
 
 /// The tensor as a matrix where it lies; a weight's slice is never copied.

@@ -19,6 +19,7 @@ mod norm;
 mod param;
 pub mod router;
 mod stem;
+mod student;
 mod supernet;
 pub mod timm;
 mod vit;
@@ -33,8 +34,11 @@ pub use head::{Embedded, EmbeddingHead, Head, HeadConfig};
 pub use linear::Linear;
 pub use neck::{BnNeck, NeckStatistics};
 pub use norm::LayerNorm;
-pub use param::{Visit, Visitor, from_values, require_grad, state_of, take_values, values};
+pub use param::{
+    Visit, Visitor, from_values, require_grad, require_grad_where, state_of, take_values, values,
+};
 pub use router::{Draw, RouterConfig};
 pub use stem::{Conv, Stem, resize_positions};
+pub use student::{Body, Student, StudentKind, StudentShape, Trained};
 pub use supernet::{BlockExperts, SharedModules, Supernet, TaskModules, TaskSpec};
 pub use vit::{Block, DropPath, Named, Vit};

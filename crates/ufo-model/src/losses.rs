@@ -5,5 +5,7 @@ mod distill;
 mod triplet;
 
 pub use cross_entropy::{cosface, cross_entropy, smooth_soft_targets, smooth_targets};
-pub use distill::{distill_embeddings, distill_logits};
+pub use distill::{
+    Divergence, cosine_gap, distill_embeddings, distill_logits, distill_soft, relation_gap,
+};
 pub use triplet::{Triplet, triplet};

@@ -77,16 +77,23 @@ pub fn state_of(module: &mut impl Visit, prefix: &str) -> State {
 
 /// Marks every parameter as a leaf whose gradient is kept; buffers stay constants.
 pub fn require_grad(module: &mut impl Visit) {
-    struct Leaves;
-    impl Visitor for Leaves {
-        fn tensor<const D: usize>(&mut self, _: &str, tensor: &mut Tensor<D>) {
-            *tensor = tensor.clone().inner().autodiff().require_grad();
+    require_grad_where(module, "", |_| true);
+}
+
+/// Marks the parameters that are `wanted` by their names, which start with `prefix`, as leaves whose
+/// gradients are kept; others stay constants, and what computes with constants alone keeps nothing.
+pub fn require_grad_where(module: &mut impl Visit, prefix: &str, wanted: impl Fn(&str) -> bool) {
+    struct Leaves<F>(F);
+    impl<F: Fn(&str) -> bool> Visitor for Leaves<F> {
+        fn tensor<const D: usize>(&mut self, name: &str, tensor: &mut Tensor<D>) {
+            let values = tensor.clone().inner();
+            *tensor = if (self.0)(name) { values.autodiff().require_grad() } else { values };
         }
         fn buffer<const D: usize>(&mut self, _: &str, tensor: &mut Tensor<D>) {
             *tensor = tensor.clone().inner();
         }
     }
-    module.visit("", &mut Leaves);
+    module.visit(prefix, &mut Leaves(wanted));
 }
 
 /// Normal values of deviation `std`, cut at two deviations (spec 1.1: 0.02).

@@ -51,6 +51,8 @@ pub struct Draw {
 
 #[derive(Debug, Clone)]
 enum SiteDraw {
+    /// No draw: the expert is given.
+    Fixed(Expert),
     /// One choice, with the soft weight of the chosen expert, `[1]`.
     Batch { chosen: Expert, weight: Tensor<1> },
     /// Straight-through weight of the shared expert, `[b]`.
@@ -97,9 +99,20 @@ impl Draw {
 }
 
 impl Draw {
+    /// The draw with given experts at some sites, from which the router then gets no gradient.
+    #[must_use]
+    pub fn with_fixed(mut self, experts: impl IntoIterator<Item = (usize, Expert)>) -> Self {
+        for (site, expert) in experts {
+            self.sites[site] = SiteDraw::Fixed(expert);
+        }
+        self
+    }
+
     /// The site `index` of a network under this draw.
     pub fn site<B: Branch + Clone>(&self, index: usize, shared: &B, own: &B) -> Site<B> {
         match &self.sites[index] {
+            SiteDraw::Fixed(Expert::Shared) => Site::Fixed(shared.clone()),
+            SiteDraw::Fixed(Expert::Task) => Site::Fixed(own.clone()),
             SiteDraw::Batch { chosen: Expert::Shared, weight } => {
                 Site::routed(shared.clone(), own, weight.clone(), self.other_fraction)
             }
@@ -115,7 +128,9 @@ impl Draw {
     /// 1 where site `index` took the shared expert, else 0: one entry, or one an image.
     pub fn shares(&self, index: usize) -> Vec<f32> {
         match &self.sites[index] {
-            SiteDraw::Batch { chosen, .. } => vec![f32::from(u8::from(*chosen == Expert::Shared))],
+            SiteDraw::Fixed(chosen) | SiteDraw::Batch { chosen, .. } => {
+                vec![f32::from(u8::from(*chosen == Expert::Shared))]
+            }
             SiteDraw::PerImage(share) => values(share),
         }
     }
@@ -144,6 +159,17 @@ pub fn share_probabilities(logits_s2: &Tensor<2>) -> Vec<f32> {
 pub fn chosen_experts(logits_s2: &Tensor<2>) -> Vec<Expert> {
     let choose = |pair: &[f32]| if pair[0] > pair[1] { Expert::Shared } else { Expert::Task };
     values(logits_s2).chunks_exact(2).map(choose).collect()
+}
+
+/// Logits that choose `experts`, and leave a site open where there is none.
+pub fn logits_for(experts: &[Option<Expert>], device: &Device) -> Tensor<2> {
+    const SURE: f32 = 4.0;
+    let row = |expert: &Option<Expert>| match expert {
+        Some(Expert::Shared) => [SURE, -SURE],
+        Some(Expert::Task) => [-SURE, SURE],
+        None => [0.0; 2],
+    };
+    from_values(experts.iter().flat_map(row).collect(), [experts.len(), 2], device)
 }
 
 /// Fresh logits: 0, both experts equally likely.

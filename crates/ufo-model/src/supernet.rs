@@ -4,7 +4,7 @@
 //! training runs that, extraction writes it to a file, export turns it into ONNX.
 
 use crate::branch::{Branch, Site};
-use crate::param::{Visit, Visitor, key, require_grad};
+use crate::param::{Visit, Visitor, key, require_grad, require_grad_where};
 use crate::router::{self, Draw};
 use crate::vit::Block;
 use crate::{Attention, Error, Ffn, Head, HeadConfig, LayerNorm, Mode, Result, Stem, Vit};
@@ -92,20 +92,31 @@ impl Supernet {
         };
         let blocks = (0..arch.depth).map(|_| block(rng)).collect();
         let shared = SharedModules { blocks, norm: LayerNorm::init(arch.dim, device) };
+        let mut supernet = Self { arch: arch.clone(), shared, tasks: Vec::new() };
+        for spec in specs {
+            let stem = Stem::init(arch, rng, device);
+            supernet.add_task(spec, stem, rng);
+        }
+        Ok(supernet)
+    }
+
+    /// Adds a task behind `stem`: its experts are copies of the shared ones, its head is fresh and its
+    /// router at 0. Nothing else changes.
+    pub fn add_task(&mut self, spec: &TaskSpec, stem: Stem, rng: &mut impl Rng) {
+        let (arch, device) = (&self.arch, stem.cls_token.device().inner());
         let own = |block: &BlockExperts| BlockExperts {
             attn: block.attn.clone().filter(|_| arch.layout == Layout::B),
             ffn: block.ffn.clone(),
         };
-        let task = |spec: &TaskSpec, rng: &mut _| TaskModules {
+        let task = TaskModules {
             spec: spec.clone(),
-            stem: Stem::init(arch, rng, device),
-            blocks: shared.blocks.iter().map(own).collect(),
-            norm: (arch.layout == Layout::B).then(|| shared.norm.clone()),
-            head: Head::init(&spec.head, arch.dim, spec.classes, rng, device),
-            router: router::init_logits(arch.routed_sites(), device),
+            stem,
+            blocks: self.shared.blocks.iter().map(own).collect(),
+            norm: (arch.layout == Layout::B).then(|| self.shared.norm.clone()),
+            head: Head::init(&spec.head, arch.dim, spec.classes, rng, &device),
+            router: router::init_logits(arch.routed_sites(), &device),
         };
-        let tasks = specs.iter().map(|spec| task(spec, rng)).collect();
-        Ok(Self { arch: arch.clone(), shared, tasks })
+        self.tasks.push(task);
     }
 
     /// The same weights with fresh leaves of the gradient in everything that task `index` may use.
@@ -114,6 +125,18 @@ impl Supernet {
         let mut copy = self.clone();
         require_grad(&mut copy.shared);
         require_grad(&mut copy.tasks[index]);
+        copy
+    }
+
+    /// The same weights with fresh leaves of the gradient in those parameters that task `index` may use
+    /// and that are `wanted` by their names.
+    #[must_use]
+    pub fn leaves_where(&self, index: usize, wanted: impl Fn(&str) -> bool) -> Self {
+        let mut copy = self.clone();
+        require_grad_where(&mut copy.shared, SHARED, &wanted);
+        let task = &mut copy.tasks[index];
+        let prefix = task_key(&task.spec.name);
+        require_grad_where(task, &prefix, wanted);
         copy
     }
 

@@ -41,6 +41,8 @@ pub struct DeviceFile {
     pub arch: Arch,
     /// Sizes of slices.
     pub space: Space,
+    /// Milliseconds of the uncut network; the times are given at the speed that the machine had then.
+    pub whole_ms: f64,
     /// Times.
     pub rows: Vec<Timed>,
 }
@@ -64,6 +66,9 @@ impl DeviceFile {
             ));
         }
         file.space.validate(&file.arch)?;
+        if !(file.whole_ms.is_finite() && file.whole_ms > 0.0) {
+            return Err(Error::value("whole_ms", file.whole_ms, "must be above 0"));
+        }
         for (index, row) in file.rows.iter().enumerate() {
             let key = |name: &str| format!("rows.{index}.{name}");
             if !file.space.contains(&file.arch, &row.slice) {
@@ -108,7 +113,8 @@ mod tests {
         let row = Timed { slice: space.smallest(&arch), median_ms: 1.5, spread_ms: [1.4, 1.9] };
         let version = DeviceFile::VERSION;
         let (a, s) = (arch.clone(), space.clone());
-        let file = DeviceFile { version, setting, arch: a, space: s, rows: vec![row] };
+        let file =
+            DeviceFile { version, setting, arch: a, space: s, whole_ms: 2.0, rows: vec![row] };
         let read = |change: fn(&mut DeviceFile)| {
             let mut file = file.clone();
             change(&mut file);
@@ -117,6 +123,7 @@ mod tests {
         assert_eq!(read(|_| ()).unwrap(), file);
         for (change, said) in [
             ((|file| file.version = 2) as fn(&mut DeviceFile), "version = 2: must be 1"),
+            (|file| file.whole_ms = -1.0, "whole_ms = -1"),
             (|file| file.rows[0].median_ms = 0.0, "rows.0.median_ms = 0"),
             (|file| file.rows[0].slice.blocks[1].heads = 2, "rows.0.slice = 0:1:"),
             (|file| file.space.ffn.clear(), "space.ffn"),

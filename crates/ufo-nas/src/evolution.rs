@@ -9,8 +9,8 @@ use crate::{Arch, Error, Slice, Space, pareto_front};
 use rand::{Rng, RngExt};
 use std::collections::HashSet;
 
-/// Draws of a slice that satisfies the constraints before a search gives up.
-const TRIES: usize = 1000;
+/// Draws of a slice that was not seen before a generation does without.
+const TRIES: usize = 50;
 
 /// Sizes and rates of a search.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,7 +51,8 @@ pub struct Search<'a> {
     pub space: &'a Space,
     /// Both objectives of every slice, lower is better.
     pub objectives: &'a Objectives<'a>,
-    /// Whether a slice satisfies the constraints; one that does not is never evaluated.
+    /// Whether a slice satisfies the constraints; one that does not is never evaluated. Where a slice does,
+    /// smaller ones must.
     pub allowed: &'a dyn Fn(&Slice) -> bool,
 }
 
@@ -59,7 +60,7 @@ impl Evolution {
     /// The front of all slices that were evaluated, by ascending first objective, after every generation.
     ///
     /// # Errors
-    /// A field out of range, no allowed slice found in 1000 draws, objectives that are not one a slice or
+    /// A field out of range, constraints that the smallest slice does not satisfy, objectives that are not one a slice or
     /// not finite, or those of the closure.
     pub fn run(&self, search: &Search, rng: &mut impl Rng) -> Result<Vec<Vec<Evaluated>>, Error> {
         self.validate()?;
@@ -68,14 +69,11 @@ impl Evolution {
         let mut first = Vec::new();
         for _ in 0..self.population {
             let draw = |rng: &mut _| search.space.random(search.arch, rng);
-            match fresh(search, &mut seen, rng, draw) {
-                Some(slice) => first.push(slice),
-                None => break,
-            }
+            first.extend(fresh(search, &mut seen, rng, draw));
         }
         if first.is_empty() {
-            let allowed = "some slice of the space must satisfy the constraints";
-            return Err(Error::value("constraints", format!("none of {TRIES} draws"), allowed));
+            let allowed = "the smallest slice must satisfy the constraints";
+            return Err(Error::value("constraints", "not satisfied", allowed));
         }
         let mut living = evaluate(search, first)?;
         let mut fronts = vec![front(&living)?];
@@ -166,7 +164,8 @@ impl Evolution {
     }
 }
 
-/// A slice that satisfies the constraints and was not drawn before, if some tries find one.
+/// A slice that was not drawn before, made smaller step by step until it satisfies the constraints, if some
+/// tries find one.
 fn fresh<R: Rng>(
     search: &Search,
     seen: &mut HashSet<Slice>,
@@ -174,8 +173,8 @@ fn fresh<R: Rng>(
     draw: impl Fn(&mut R) -> Slice,
 ) -> Option<Slice> {
     let slice = (0..TRIES).find_map(|_| {
-        let slice = draw(rng);
-        ((search.allowed)(&slice) && !seen.contains(&slice)).then_some(slice)
+        let slice = search.space.shrunk(search.arch, draw(rng), search.allowed, rng)?;
+        (!seen.contains(&slice)).then_some(slice)
     })?;
     seen.insert(slice.clone());
     Some(slice)

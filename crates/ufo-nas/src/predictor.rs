@@ -55,6 +55,9 @@ pub struct TaskPrediction {
     pub task: String,
     /// Most likely value, in the task's unit.
     pub value: Vec<f64>,
+    /// Its standard deviation in that unit, noise excluded: half of what lies between the values one
+    /// deviation below and above.
+    pub spread: Vec<f64>,
     /// Posterior mean of the transformed value.
     pub mean: Vec<f64>,
     /// Posterior standard deviation of the transformed value, noise excluded.
@@ -132,10 +135,16 @@ impl Predictor {
             let Centered { target, center, scale } = &self.targets[task];
             let predicted = self.processes.predict(task, &inputs);
             let mean: Vec<f64> = predicted.mean.iter().map(|mean| center + scale * mean).collect();
+            let deviation: Vec<f64> =
+                predicted.variance.iter().map(|variance| scale * variance.sqrt()).collect();
+            let spread = |(mean, deviation): (&f64, &f64)| {
+                (target.value(mean + deviation) - target.value(mean - deviation)) / 2.0
+            };
             Ok(TaskPrediction {
                 task: self.file.tasks[task].task.clone(),
                 value: mean.iter().map(|&mean| target.value(mean)).collect(),
-                deviation: predicted.variance.iter().map(|v| scale * v.sqrt()).collect(),
+                spread: mean.iter().zip(&deviation).map(spread).collect(),
+                deviation,
                 mean,
             })
         };

@@ -122,6 +122,49 @@ impl Space {
         Slice { blocks: self.depth_rule.blocks(depth, arch.depth).into_iter().map(keep).collect() }
     }
 
+    /// A member with one choice of `slice` a step smaller: its depth, or the heads or FFN width of a block, drawn
+    /// among those that can be; none for the smallest.
+    fn reduced(&self, arch: &Arch, slice: &Slice, rng: &mut impl Rng) -> Option<Slice> {
+        let below = |choices: &[usize], value| {
+            choices.iter().rev().find(|&&choice| choice < value).copied()
+        };
+        let mut smaller = Vec::new();
+        for (row, kept) in slice.blocks.iter().enumerate() {
+            let mut with = |change: BlockSlice| {
+                let mut one = slice.clone();
+                one.blocks[row] = change;
+                smaller.push(one);
+            };
+            if let Some(heads) = below(&self.heads, kept.heads) {
+                with(BlockSlice { heads, ..*kept });
+            }
+            if let Some(ffn) = below(&self.ffn, kept.ffn) {
+                with(BlockSlice { ffn, ..*kept });
+            }
+        }
+        if let Some(depth) = below(&self.depths, slice.blocks.len()) {
+            let blocks = self.depth_rule.blocks(depth, arch.depth).into_iter().zip(&slice.blocks);
+            let blocks = blocks.map(|(block, kept)| BlockSlice { block, ..*kept }).collect();
+            smaller.push(Slice { blocks });
+        }
+        (!smaller.is_empty()).then(|| smaller.swap_remove(rng.random_range(0..smaller.len())))
+    }
+
+    /// `slice` made smaller by random steps until it is `allowed`; none if not even the smallest is.
+    pub fn shrunk(
+        &self,
+        arch: &Arch,
+        slice: Slice,
+        allowed: &dyn Fn(&Slice) -> bool,
+        rng: &mut impl Rng,
+    ) -> Option<Slice> {
+        let mut slice = slice;
+        while !allowed(&slice) {
+            slice = self.reduced(arch, &slice, rng)?;
+        }
+        Some(slice)
+    }
+
     /// Whether `slice` is a member.
     pub fn contains(&self, arch: &Arch, slice: &Slice) -> bool {
         let kept = slice.blocks.iter().map(|kept| kept.block);

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::Path as FilePath;
 use ufo_data::Preprocess;
-use ufo_nas::{Arch, HeadShape, Keys, Path, Slice, Stem, SupernetSpec, TaskShape, task_key};
+use ufo_nas::{
+    Arch, Expert, HeadShape, Keys, Layout, Path, Slice, Stem, SupernetSpec, TaskShape, task_key,
+};
 
 /// The description's file in a model folder.
 pub const CONFIG: &str = "config.json";
@@ -27,10 +29,12 @@ pub const ONNX_INT8: &str = "model.int8.onnx";
 pub struct Described {
     /// Shape of the network that it was cut from.
     pub arch: Arch,
-    /// What was kept of it.
-    pub slice: Slice,
     /// From an image to the input.
     pub preprocess: Preprocess,
+    /// Whether each task's modules are stored under its name alone, as networks of different slices or
+    /// supernets need it; else a module that several tasks use is stored once.
+    #[serde(default)]
+    pub apart: bool,
     /// Tasks, each an output.
     pub tasks: Vec<DescribedTask>,
 }
@@ -41,6 +45,11 @@ pub struct Described {
 pub struct DescribedTask {
     /// Name, also of the ONNX output.
     pub name: String,
+    /// The task of the run where that is not the name, as of several slices of one task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    /// What was kept of the network.
+    pub slice: Slice,
     /// Kind and size of the head.
     pub head: HeadShape,
     /// Class names; empty for an embedding.
@@ -72,7 +81,6 @@ impl Described {
         let said = |error: ufo_nas::Error| error.to_string();
         // Before what relies on its bounds.
         self.arch.validate().map_err(said)?;
-        self.slice.validate(&self.arch).map_err(said)?;
         self.preprocess.validate().map_err(|error| error.to_string())?;
         if self.tasks.is_empty() {
             return Err("tasks: must be at least one".into());
@@ -87,6 +95,10 @@ impl Described {
         SupernetSpec { arch: self.arch.clone(), tasks }.validate().map_err(said)?;
         for task in &self.tasks {
             task.path.validate(&self.arch).map_err(said)?;
+            task.slice.validate(&self.arch).map_err(said)?;
+            if !self.apart && task.slice != self.tasks[0].slice {
+                return Err("tasks: one slice for all of them where `apart` is false".into());
+            }
             let (named, classes) = (task.classes.len(), task.head.classes());
             if matches!(task.head, HeadShape::Linear { .. }) && named != classes {
                 let name = &task.name;
@@ -99,13 +111,18 @@ impl Described {
     }
 
     /// Names of task `index`'s network and head in the weights file: timm's for a task alone, the
-    /// supernet's for several, so that a module used by several is there once.
+    /// supernet's for several, so that a module used by several is there once, or, `apart`, the task's own.
     pub fn keys(&self, index: usize) -> (Keys, String) {
         let task = &self.tasks[index];
         if self.tasks.len() == 1 {
-            return (Keys::plain(self.slice.blocks.len()), "head".to_string());
+            return (Keys::plain(task.slice.blocks.len()), "head".to_string());
         }
-        let keys = Keys::supernet(&task.name, self.arch.layout, &task.path, &self.slice);
+        let keys = if self.apart {
+            let own = Path::uniform(&self.arch, Expert::Task);
+            Keys::supernet(&task.name, Layout::B, &own, &task.slice)
+        } else {
+            Keys::supernet(&task.name, self.arch.layout, &task.path, &task.slice)
+        };
         (keys, format!("{}.head", task_key(&task.name)))
     }
 
@@ -127,14 +144,14 @@ impl Described {
     fn timm(&self) -> Option<(Value, Value)> {
         let [task] = &self.tasks[..] else { return None };
         let Stem::Patch { size, stride } = self.arch.stem else { return None };
-        let kept = self.slice.blocks.first()?;
-        let even = self.slice.blocks.iter().all(|b| (b.heads, b.ffn) == (kept.heads, kept.ffn));
+        let kept = task.slice.blocks.first()?;
+        let even = task.slice.blocks.iter().all(|b| (b.heads, b.ffn) == (kept.heads, kept.ffn));
         let plain = even && size == stride && kept.heads * self.arch.head_dim == self.arch.dim;
         if !plain || !matches!(task.head, HeadShape::Linear { .. }) {
             return None;
         }
         let args = json!({"img_size": self.arch.image_size, "patch_size": size,
-            "embed_dim": self.arch.dim, "depth": self.slice.blocks.len(),
+            "embed_dim": self.arch.dim, "depth": task.slice.blocks.len(),
             "num_heads": kept.heads, "mlp_ratio": kept.ffn as f64 / self.arch.dim as f64,
             "qkv_bias": self.arch.qkv_bias});
         let [height, width] = self.arch.image_size;
@@ -155,14 +172,15 @@ mod tests {
         let arch = Preset::Demo.arch();
         let task = DescribedTask {
             name: "digits".to_string(),
+            task: None,
+            slice: Slice::full(&arch),
             head: HeadShape::Linear { classes: 2 },
             classes: vec!["0".to_string(), "1".to_string()],
             path: Path::from_sites(&arch, &vec![ufo_nas::Expert::Task; arch.routed_sites()])
                 .unwrap(),
         };
         let preprocess = Preprocess { size: arch.image_size, ..Preprocess::default() };
-        let slice = Slice::full(&arch);
-        Described { arch, slice, preprocess, tasks: vec![task] }.config()
+        Described { arch, preprocess, apart: false, tasks: vec![task] }.config()
     }
 
     /// What reading says of a `config.json`.
@@ -183,8 +201,8 @@ mod tests {
         for (key, value, said) in [
             ("/ufo/arch/depth", json!(0), "depth = 0"),
             ("/ufo/arch/ffn", json!(1_u64 << 40), "ffn = 1099511627776"),
-            ("/ufo/slice/blocks", json!([]), "slice.blocks"),
-            ("/ufo/slice/blocks/0/heads", json!(9), "heads = 9"),
+            ("/ufo/tasks/0/slice/blocks", json!([]), "slice.blocks"),
+            ("/ufo/tasks/0/slice/blocks/0/heads", json!(9), "heads = 9"),
             ("/ufo/preprocess/size", json!([16, 16]), "preprocess.size and arch.image_size"),
             ("/ufo/tasks", json!([]), "at least one"),
             ("/ufo/tasks/0/head/classes", json!(3), "head.classes is 3, but 2 classes are named"),

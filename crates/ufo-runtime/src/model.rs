@@ -71,6 +71,14 @@ impl Model {
         Ok(self.checked(task, images)?.outputs(images, &self.scratches))
     }
 
+    /// [`Model::features`] and [`Model::outputs`] of one pass.
+    ///
+    /// # Errors
+    /// Images of another size.
+    pub fn both(&self, task: usize, images: &[f32]) -> Result<(Vec<f32>, Vec<f32>)> {
+        Ok(self.checked(task, images)?.both(images, &self.scratches))
+    }
+
     fn checked(&self, task: usize, images: &[f32]) -> Result<&Network> {
         let [height, width] = self.described.arch.image_size;
         let expected = [self.described.arch.channels, height, width];

@@ -66,6 +66,13 @@ impl Network {
         scratches.with(|scratch| self.head.run(features, scratch))
     }
 
+    /// The features and the outputs.
+    pub(crate) fn both(&self, images: &[f32], scratches: &Scratches) -> (Vec<f32>, Vec<f32>) {
+        let features = self.features(images, scratches);
+        let outputs = scratches.with(|scratch| self.head.run(features.clone(), scratch));
+        (features, outputs)
+    }
+
     /// The features of a few images, in `parts` at the same time.
     fn group(&self, images: &[f32], features: &mut [f32], parts: usize, scratch: &mut Scratch) {
         let (level, d, tokens) = (self.level, self.dim(), self.tokens());

@@ -40,7 +40,7 @@ impl<'a> Parts<'a> {
     /// The network of task `index`.
     pub(crate) fn network(&mut self, index: usize) -> Result<Network> {
         let (keys, head) = self.described.keys(index);
-        let slice = &self.described.slice.blocks;
+        let slice = &self.described.tasks[index].slice.blocks;
         let stem = self.stem(&keys.stem)?;
         let blocks = slice.iter().zip(&keys.blocks).map(|(kept, [attention, ffn])| {
             Ok(Block { attention: self.attention(attention, kept)?, ffn: self.ffn(ffn, kept)? })

@@ -1,15 +1,13 @@
 //! Atomic checkpoints: files beside, fsynced, renamed; a hash for each in a manifest; `latest` last.
 
-use crate::{Ema, Identity, Optimizer};
+use crate::{Ema, Identity, Learner, Optimizer};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use ufo_model::{Supernet, state_of, weights};
+use ufo_model::state_of;
 
-/// File of the weights in a checkpoint.
-const SUPERNET: &str = "supernet.safetensors";
 const EMA: &str = "ema.safetensors";
 const UNFINISHED: &str = "unfinished";
 
@@ -65,10 +63,10 @@ pub struct Progress {
 ///
 /// # Errors
 /// When a file cannot be written; earlier checkpoints are untouched.
-pub fn save(
+pub fn save<L: Learner>(
     run: &Path,
     identity: &Identity,
-    supernet: &Supernet,
+    net: &L,
     progress: &Progress,
 ) -> Result<()> {
     let Progress { step, seconds, .. } = *progress;
@@ -81,7 +79,7 @@ pub fn save(
     }
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     let mut states = vec![
-        (SUPERNET, state_of(&mut supernet.clone(), "")),
+        (L::FILE, state_of(&mut net.clone(), "")),
         ("optimizer.safetensors", progress.optimizer.state()),
     ];
     states.extend(progress.ema.as_ref().map(|ema| (EMA, ema.state())));
@@ -106,20 +104,20 @@ pub fn save(
     Ok(())
 }
 
-/// Loads the newest sound checkpoint into `supernet`; a damaged one is reported and the previous
+/// Loads the newest sound checkpoint into `net`; a damaged one is reported and the previous
 /// one is taken. None when there is no checkpoint.
 ///
 /// # Errors
 /// A checkpoint of another configuration, or none that is sound.
-pub fn load_latest(
+pub fn load_latest<L: Learner>(
     run: &Path,
     identity: &Identity,
-    supernet: &mut Supernet,
+    net: &mut L,
 ) -> Result<Option<Progress>> {
     let folders = list(run)?;
     let mut damage = Vec::new();
     for folder in folders.iter().rev() {
-        match load(folder, identity, supernet) {
+        match load(folder, identity, net) {
             Ok(loaded) => return Ok(Some(loaded)),
             Err(error) if error.is::<OtherConfig>() => return Err(error),
             Err(error) => {
@@ -140,7 +138,7 @@ struct OtherConfig {
     now: String,
 }
 
-fn load(folder: &Path, identity: &Identity, supernet: &mut Supernet) -> Result<Progress> {
+fn load<L: Learner>(folder: &Path, identity: &Identity, net: &mut L) -> Result<Progress> {
     let place = folder.join("manifest.json");
     let text = fs::read(&place).with_context(|| format!("reading {}", place.display()))?;
     let manifest: Manifest =
@@ -150,7 +148,7 @@ fn load(folder: &Path, identity: &Identity, supernet: &mut Supernet) -> Result<P
     }
     let mut progress =
         Progress { step: manifest.step, seconds: manifest.seconds, ..Progress::default() };
-    let mut net = None;
+    let mut weights = None;
     for (name, hash) in &manifest.files {
         let place = folder.join(name);
         let bytes = fs::read(&place).with_context(|| format!("reading {}", place.display()))?;
@@ -159,13 +157,13 @@ fn load(folder: &Path, identity: &Identity, supernet: &mut Supernet) -> Result<P
         }
         let state = ufo_weights::from_bytes(&bytes, &place.display().to_string())?;
         match name.as_str() {
-            SUPERNET => net = Some(state),
+            name if name == L::FILE => weights = Some(state),
             EMA => progress.ema = Some(Ema::from_state(state)),
             _ => progress.optimizer = Optimizer::from_state(state),
         }
     }
-    let net = net.with_context(|| format!("{}: no {SUPERNET} in it", place.display()))?;
-    weights::load(supernet, net, &folder.display().to_string())?;
+    let weights = weights.with_context(|| format!("{}: no {} in it", place.display(), L::FILE))?;
+    ufo_model::weights::load(net, weights, &folder.display().to_string())?;
     Ok(progress)
 }
 

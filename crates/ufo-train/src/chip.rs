@@ -76,6 +76,7 @@ pub fn chip_step(
         grads: largest.grads,
         necks: largest.neck.map(|statistics| (0, statistics)).into_iter().collect(),
         gradient_cosine,
+        moments: Vec::new(),
     })
 }
 

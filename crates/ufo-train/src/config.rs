@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use ufo_data::{Augment, DatasetConfig, Preprocess, SamplerConfig};
 use ufo_eval::{ClassificationMetric, Distance, Protocol};
@@ -11,11 +12,15 @@ use ufo_nas::{Arch, Layout, Preset, Stem};
 
 mod chip;
 mod device;
+mod distill;
+mod expand;
 mod overrides;
 mod train;
 
 pub use chip::ChipConfig;
 pub use device::Compute;
+pub use distill::DistillConfig;
+pub use expand::{ExpandConfig, Update};
 pub use overrides::set_value;
 pub use train::{Precision, TrainConfig};
 
@@ -54,6 +59,12 @@ pub struct RunConfig {
     /// Trains the slices of one task's path, which is fixed (`ufo chip`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chip: Option<ChipConfig>,
+    /// Trains the last task alone, which is added to those of a run (`ufo expand`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expand: Option<ExpandConfig>,
+    /// Trains a student of the one task in the place of a supernet (`ufo distill`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distill: Option<DistillConfig>,
     /// Tasks, at least one.
     #[serde(rename = "task")]
     pub tasks: Vec<TaskConfig>,
@@ -115,6 +126,9 @@ pub struct TaskConfig {
     /// Random changes of training images.
     #[serde(default)]
     pub augment: Augment,
+    /// Seed of the task's random streams; default the run's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
     /// Factor of the task's loss, above 0; default 1.
     #[serde(default = "one")]
     pub loss_weight: f32,
@@ -187,11 +201,24 @@ impl RunConfig {
     /// When the working folder is gone.
     pub fn make_paths_absolute(&mut self) -> Result<()> {
         let data = self.tasks.iter_mut().flat_map(|t| [&mut t.data.train, &mut t.data.test]);
-        let from = self.chip.as_mut().map(|chip| &mut chip.from);
-        for path in data.chain(&mut self.init).chain(from) {
+        let chip = self.chip.as_mut().map(|chip| &mut chip.from);
+        let expand = self.expand.as_mut().map(|expand| &mut expand.from);
+        let distill = self.distill.as_mut().map(|distill| &mut distill.teacher);
+        for path in data.chain(&mut self.init).chain(chip).chain(expand).chain(distill) {
             *path = std::path::absolute(&*path).context("finding the working folder")?;
         }
         Ok(())
+    }
+
+    /// The tasks that are trained: all of them, or the one that is added.
+    pub fn trained(&self) -> Range<usize> {
+        let count = self.tasks.len();
+        if self.expand.is_some() { count - 1..count } else { 0..count }
+    }
+
+    /// Seed of the random streams of task `index`.
+    pub fn seed_of(&self, index: usize) -> u64 {
+        self.tasks[index].seed.unwrap_or(self.seed)
     }
 
     /// How images become inputs.
@@ -228,6 +255,16 @@ impl RunConfig {
         ])?;
         if let Some(chip) = &self.chip {
             chip.validate(&self.arch(), self.tasks.len())?;
+        }
+        let kinds = [self.chip.is_some(), self.expand.is_some(), self.distill.is_some()];
+        if kinds.iter().filter(|kind| **kind).count() > 1 {
+            bail!("chip, expand, distill: a run has one of these sections; remove the others");
+        }
+        if let Some(expand) = &self.expand {
+            expand.validate(&self.arch(), &self.tasks)?;
+        }
+        if let Some(distill) = &self.distill {
+            distill.validate(self.tasks.len())?;
         }
         if self.tasks.is_empty() {
             bail!("no [[task]]: at least one is needed");
@@ -354,7 +391,7 @@ mod tests {
     /// Every key of a resolved configuration stands in the documentation.
     #[test]
     fn every_key_is_documented() {
-        let text = "preset = \"demo\"\nimage_size = 32\ninit = \"x\"\narch = { dim = 96, depth = 3, heads = 3, head_dim = 32, ffn = 192, stem = { kind = \"patch\", size = 4, stride = 4 } }\n[train]\n[router]\n[[task]]\nname = \"a\"\nbatch = 2\nhead = { kind = \"embedding\" }\ntriplet = {}\neval = { kind = \"reid\" }\nsampler = { kind = \"identity\", per_identity = 1 }\ndata = { format = \"idx\", train = \"x\", test = \"y\", limit = 5 }\naugment = { random_resized_crop = {} }\n";
+        let text = "preset = \"demo\"\nimage_size = 32\ninit = \"x\"\narch = { dim = 96, depth = 3, heads = 3, head_dim = 32, ffn = 192, stem = { kind = \"patch\", size = 4, stride = 4 } }\n[train]\n[router]\n[[task]]\nname = \"a\"\nseed = 3\nbatch = 2\nhead = { kind = \"embedding\" }\ntriplet = {}\neval = { kind = \"reid\" }\nsampler = { kind = \"identity\", per_identity = 1 }\ndata = { format = \"idx\", train = \"x\", test = \"y\", limit = 5, labels = \"10%\" }\naugment = { random_resized_crop = {} }\n";
         let resolved = toml::Table::try_from(RunConfig::parse(text, &[]).unwrap()).unwrap();
         let document = include_str!("../../../docs/configuration.md");
         let mut keys = Vec::new();

@@ -5,7 +5,7 @@
 
 use burn_tensor::Tensor;
 use std::collections::BTreeMap;
-use ufo_model::{Supernet, Visit, Visitor, from_values, values};
+use ufo_model::{Visit, Visitor, from_values, values};
 use ufo_weights::{HostTensor, State};
 
 const UPDATES: &str = "updates";
@@ -19,7 +19,7 @@ pub struct Ema {
 
 impl Ema {
     /// Takes in the weights of one more step.
-    pub fn update(&mut self, supernet: &Supernet, decay: f32) {
+    pub fn update(&mut self, net: &(impl Visit + Clone), decay: f32) {
         struct Blend<'a>(&'a mut BTreeMap<String, Vec<f32>>, f32);
         impl Visitor for Blend<'_> {
             fn tensor<const D: usize>(&mut self, name: &str, tensor: &mut Tensor<D>) {
@@ -40,12 +40,12 @@ impl Ema {
         let n = self.updates as f32;
         self.updates += 1;
         let decay = decay.min((1.0 + n) / (10.0 + n));
-        supernet.clone().visit("", &mut Blend(&mut self.averages, decay));
+        net.clone().visit("", &mut Blend(&mut self.averages, decay));
     }
 
-    /// `supernet` with the averages in the place of its parameters; buffers stay.
+    /// `net` with the averages in the place of its parameters; buffers stay.
     #[must_use]
-    pub fn applied(&self, supernet: &Supernet) -> Supernet {
+    pub fn applied<N: Visit + Clone>(&self, net: &N) -> N {
         struct Set<'a>(&'a BTreeMap<String, Vec<f32>>);
         impl Visitor for Set<'_> {
             fn tensor<const D: usize>(&mut self, name: &str, tensor: &mut Tensor<D>) {
@@ -55,9 +55,9 @@ impl Ema {
             }
             fn buffer<const D: usize>(&mut self, _: &str, _: &mut Tensor<D>) {}
         }
-        let mut supernet = supernet.clone();
-        supernet.visit("", &mut Set(&self.averages));
-        supernet
+        let mut net = net.clone();
+        net.visit("", &mut Set(&self.averages));
+        net
     }
 
     /// The averages as named tensors.
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
     use burn_tensor::Device;
     use ufo_data::{Purpose, stream};
-    use ufo_model::{HeadConfig, TaskSpec};
+    use ufo_model::{HeadConfig, Supernet, TaskSpec};
     use ufo_nas::Preset;
 
     fn one_valued(value: f32) -> Supernet {

@@ -79,7 +79,7 @@ pub fn run(vit: &Vit, head: &Head, images: Vec<f32>, size: [usize; 4]) -> Vec<f3
     values(&head.forward(vit.forward(from_values(images, size, &vit.device()), None)))
 }
 
-/// Every task's result during training, on at most 500 validation images, or test images where a
+/// The result of every trained task during training, on at most 500 validation images, or test images where a
 /// task holds none out.
 ///
 /// # Errors
@@ -87,7 +87,9 @@ pub fn run(vit: &Vit, head: &Head, images: Vec<f32>, size: [usize; 4]) -> Vec<f3
 pub fn glimpse(training: &Training<'_>, supernet: &Supernet) -> Result<Vec<TaskResult>> {
     let slice = Slice::full(&supernet.arch);
     let preprocess = training.config.preprocess();
-    let results = training.workers.map(training.tasks.len(), |index| {
+    let trained = training.config.trained();
+    let results = training.workers.map(trained.len(), |position| {
+        let index = trained.start + position;
         let task = &training.tasks[index];
         let whole = task.validation.as_deref().unwrap_or(&task.test);
         let part = whole.select(&few(task, whole));
@@ -99,7 +101,7 @@ pub fn glimpse(training: &Training<'_>, supernet: &Supernet) -> Result<Vec<TaskR
 }
 
 /// Which images a glimpse looks at: spread over the classes, or whole identities, as many as fit.
-fn few(task: &Task, split: &Dataset) -> Vec<usize> {
+pub(crate) fn few(task: &Task, split: &Dataset) -> Vec<usize> {
     let len = split.len();
     let kept = len.min(GLIMPSE);
     match task.config.head {

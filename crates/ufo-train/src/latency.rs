@@ -1,12 +1,11 @@
 //! How long slices of a task's network take in the runtimes that serve them.
 
 use crate::Onnx;
-use crate::extract::{Choice, Probe, build, describe};
+use crate::extract::{Entry, Probe, build, describe};
 use anyhow::{Context, Result};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::time::Instant;
 use ufo_data::Preprocess;
-use ufo_model::Supernet;
 use ufo_nas::{Slice, Timed};
 use ufo_onnx::Graph;
 use ufo_runtime::{Model, Precision};
@@ -28,10 +27,8 @@ pub enum Engine {
 /// A task's network that slices are cut from.
 #[derive(Debug, Clone, Copy)]
 pub struct Whole<'a> {
-    /// Its supernet.
-    pub supernet: &'a Supernet,
     /// Task, path, and the images that run at a time.
-    pub choice: &'a Choice,
+    pub entry: &'a Entry<'a>,
     /// How images become inputs.
     pub preprocess: &'a Preprocess,
 }
@@ -52,8 +49,18 @@ enum Runner {
     Rten(Box<Onnx>),
 }
 
-/// Times each slice of `whole` in turns, so that what else the machine does falls on
-/// all alike; `done` is told how many are finished.
+/// Times of slices.
+#[derive(Debug, Clone)]
+pub struct Times {
+    /// Median milliseconds of the uncut network, at whose speed the others are given.
+    pub whole_ms: f64,
+    /// The slices', in their order.
+    pub rows: Vec<Timed>,
+}
+
+/// Times each slice of `whole` in turns, so that what else the machine does falls on all alike; `done` is told how
+/// many are finished. The uncut network runs among every few slices: where it takes longer than `whole_ms` (its
+/// time among the first, if none), the machine is slower than it was, and their times are scaled by as much.
 ///
 /// # Errors
 /// When a slice does not fit the supernet.
@@ -61,18 +68,31 @@ pub fn time(
     whole: Whole<'_>,
     slices: &[Slice],
     timing: Timing,
+    whole_ms: Option<f64>,
     mut done: impl FnMut(usize),
-) -> Result<Vec<Timed>> {
+) -> Result<Times> {
     let pool = pinned(timing.threads)?;
-    let mut rows = Vec::new();
+    let uncut = whole.runner(&Slice::full(&whole.entry.supernet.arch), timing)?;
+    let (mut rows, mut known, mut runners) = (Vec::new(), whole_ms, vec![uncut]);
     for some in slices.chunks(TOGETHER) {
-        let runners =
-            some.iter().map(|slice| whole.runner(slice, timing)).collect::<Result<Vec<_>>>()?;
-        let times = pool.install(|| whole.turns(&runners, timing.rounds))?;
-        rows.extend(some.iter().zip(times).map(|(slice, times)| summary(slice, times)));
+        for slice in some {
+            runners.push(whole.runner(slice, timing)?);
+        }
+        let mut times = pool.install(|| whole.turns(&runners, timing.rounds))?;
+        runners.truncate(1);
+        let now = median(&mut times[0]);
+        let scale = *known.get_or_insert(now) / now;
+        rows.extend(
+            some.iter().zip(&mut times[1..]).map(|(slice, times)| summary(slice, times, scale)),
+        );
         done(rows.len());
     }
-    Ok(rows)
+    Ok(Times { whole_ms: known.unwrap_or(f64::NAN), rows })
+}
+
+fn median(times: &mut [f64]) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
 }
 
 /// A pool whose threads stay on cores of their own, where the system lets them.
@@ -95,10 +115,9 @@ fn pinned(threads: usize) -> Result<ThreadPool> {
 
 impl Whole<'_> {
     fn runner(&self, slice: &Slice, timing: Timing) -> Result<Runner> {
-        let Self { supernet, choice, preprocess } = *self;
-        let choices = std::slice::from_ref(choice);
-        let described = describe(supernet, choices, preprocess, slice);
-        let (graph, state) = build(supernet, choices, &described, Graph::new("ufo"))?;
+        let entries = [Entry { slice: slice.clone(), ..self.entry.clone() }];
+        let described = describe(&entries, self.preprocess)?;
+        let (graph, state) = build(&entries, &described, Graph::new("ufo"))?;
         Ok(match timing.engine {
             Engine::Ufo => {
                 let from = slice.to_string();
@@ -110,13 +129,12 @@ impl Whole<'_> {
 
     /// Milliseconds of each round of each runner.
     fn turns(&self, runners: &[Runner], rounds: usize) -> Result<Vec<Vec<f64>>> {
-        let task = &self.supernet.tasks[self.choice.task].spec.name;
-        let Probe { images, size } = &self.choice.probe;
+        let Entry { name, probe: Probe { images, size }, .. } = self.entry;
         let run = |runner: &Runner| -> Result<f64> {
             let started = Instant::now();
             let outputs = match runner {
                 Runner::Ufo(model) => model.outputs(0, images)?,
-                Runner::Rten(onnx) => onnx.outputs(task, images, *size)?,
+                Runner::Rten(onnx) => onnx.outputs(name, images, *size)?,
             };
             std::hint::black_box(outputs);
             Ok(started.elapsed().as_secs_f64() * 1e3)
@@ -136,8 +154,8 @@ impl Whole<'_> {
     }
 }
 
-fn summary(slice: &Slice, mut times: Vec<f64>) -> Timed {
-    times.sort_by(f64::total_cmp);
-    let at = |share: f64| times[(share * (times.len() - 1) as f64).round() as usize];
-    Timed { slice: slice.clone(), median_ms: at(0.5), spread_ms: [at(0.1), at(0.9)] }
+fn summary(slice: &Slice, times: &mut [f64], scale: f64) -> Timed {
+    let median_ms = scale * median(times);
+    let at = |share: f64| scale * times[(share * (times.len() - 1) as f64).round() as usize];
+    Timed { slice: slice.clone(), median_ms, spread_ms: [at(0.1), at(0.9)] }
 }

@@ -3,12 +3,15 @@
 mod checkpoint;
 pub mod chip;
 mod config;
+pub mod distill;
 pub mod effect;
 mod ema;
 pub mod evaluate;
 pub mod events;
+pub mod expand;
 pub mod extract;
 pub mod latency;
+mod learner;
 mod log;
 pub mod memory;
 mod onnx;
@@ -16,16 +19,22 @@ mod optimizer;
 mod step;
 mod student;
 mod task;
+mod teacher;
 mod train;
 mod workers;
 
 pub use checkpoint::{Progress, load_latest, save, write_atomic};
-pub use config::{ChipConfig, Compute, Precision, RunConfig, TaskConfig, TrainConfig, set_value};
+pub use config::{
+    ChipConfig, Compute, DistillConfig, ExpandConfig, Precision, RunConfig, TaskConfig,
+    TrainConfig, Update, set_value,
+};
 pub use ema::Ema;
+pub use learner::Learner;
 pub use onnx::Onnx;
 pub use optimizer::{Grads, Optimizer, Rates, Rule, global_norm};
 pub use step::{Step, TaskStep, Training, one_step, path_step, step_on, task_step};
 pub use student::{StudentStep, fresh_student, student_step};
 pub use task::{Identity, Task, fresh_supernet, identity, init_from, new_supernet, open_tasks};
+pub use teacher::{Said, Teacher};
 pub use train::{Limits, Summary, schedule, train};
 pub use workers::Workers;

@@ -15,7 +15,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
-use ufo_model::{Supernet, router};
 
 /// One log step's figures.
 #[derive(Debug, Clone, Copy)]
@@ -75,17 +74,19 @@ impl Log {
         Ok(Self { place, lines, events })
     }
 
-    /// Losses and routing.
+    /// Losses and routing of the trained `tasks`: names, and P(shared) of every site.
     ///
     /// # Errors
     /// When a file cannot be written, such as on a full disk.
-    pub(crate) fn train(&mut self, figures: &Figures<'_>, supernet: &Supernet) -> Result<()> {
+    pub(crate) fn train(
+        &mut self,
+        figures: &Figures<'_>,
+        tasks: &[(&str, Vec<f32>)],
+    ) -> Result<()> {
         let Figures { step, losses, lr, grad_norm, images_per_s, gradient_cosine } = *figures;
-        let names = || supernet.tasks.iter().map(|task| task.spec.name.clone());
+        let names = || tasks.iter().map(|(name, _)| (*name).to_string());
         let by_task: Map<String, Value> =
             names().zip(losses.iter().map(|loss| json!(loss))).collect();
-        let shares: Vec<Vec<f32>> =
-            supernet.tasks.iter().map(|task| router::share_probabilities(&task.router)).collect();
         let mut line = json!({"step": step, "kind": "train", "loss": by_task, "lr": lr,
             "grad_norm": grad_norm, "images_per_s": images_per_s});
         if let Some(cosine) = gradient_cosine {
@@ -93,11 +94,17 @@ impl Log {
             self.scalar(step, "gradient_cosine", cosine)?;
         }
         self.line(&line)?;
-        let by_task: Map<String, Value> = names().zip(shares.iter().map(|s| json!(s))).collect();
-        self.line(&json!({"step": step, "kind": "router", "share": by_task}))?;
-        for ((name, loss), share) in names().zip(losses).zip(&shares) {
+        let routed = || tasks.iter().filter(|(_, share)| !share.is_empty());
+        let by_task: Map<String, Value> =
+            routed().map(|(name, share)| ((*name).to_string(), json!(share))).collect();
+        if !by_task.is_empty() {
+            self.line(&json!({"step": step, "kind": "router", "share": by_task}))?;
+        }
+        for (name, loss) in names().zip(losses) {
             self.scalar(step, &format!("loss/{name}"), *loss)?;
-            let mean = share.iter().sum::<f32>() / share.len().max(1) as f32;
+        }
+        for (name, share) in routed() {
+            let mean = share.iter().sum::<f32>() / share.len() as f32;
             self.scalar(step, &format!("router/share/{name}"), mean)?;
         }
         self.scalar(step, "lr", lr)?;

@@ -2,17 +2,19 @@
 //! while a thread works on it (spec 2.6, 3.2).
 
 use crate::chip::chip_step;
+use crate::expand::expand_step;
 use crate::optimizer::Grads;
 use crate::{RunConfig, Task, TaskConfig, Workers};
 use anyhow::{Context, Result};
 use burn_tensor::{Gradients, Tensor};
 use ufo_data::{Batch, Loader, Purpose, stream};
+use ufo_model::cnn::Moments;
 use ufo_model::losses::{cosface, cross_entropy, smooth_soft_targets, smooth_targets, triplet};
 use ufo_model::{
     Draw, DropPath, Embedded, Head, HeadConfig, NeckStatistics, Supernet, Visitor, Vit,
     from_values, take_values, values,
 };
-use ufo_nas::{Path, Slice};
+use ufo_nas::{Expert, Path, Slice};
 
 /// What a step needs besides the weights.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ pub struct Step {
     pub necks: Vec<(usize, NeckStatistics)>,
     /// Of a chip supernet: the cosine between the largest slice's gradient and the smaller ones'.
     pub gradient_cosine: Option<f32>,
+    /// Statistics of a student's batch norms.
+    pub moments: Vec<Moments>,
 }
 
 /// Forward and backward of every task on its next batch. Gradients are added in task order: the
@@ -50,17 +54,18 @@ pub fn one_step(
     at: (u64, f64),
 ) -> Result<Step> {
     let mut batches = Vec::new();
-    for (loader, task) in loaders.iter_mut().zip(training.tasks) {
+    for (loader, task) in loaders.iter_mut().zip(&training.tasks[training.config.trained()]) {
         let named = || format!("task `{}`", task.config.name);
         batches.push(loader.next_batch().with_context(named)?);
     }
     let Training { config, workers, .. } = training;
-    match &config.chip {
-        Some(chip) => {
-            let mut steps = workers.map(1, |_| chip_step(config, chip, supernet, &batches[0], at));
-            steps.pop().context("one step was asked for")?
-        }
-        None => Ok(step_on(config, workers, supernet, &batches, at)),
+    let alone = |step: &(dyn Fn(&Batch) -> Result<Step> + Sync)| {
+        workers.map(1, |_| step(&batches[0])).pop().context("one step was asked for")?
+    };
+    match (&config.chip, &config.expand) {
+        (Some(chip), _) => alone(&|batch| chip_step(config, chip, supernet, batch, at)),
+        (_, Some(expand)) => alone(&|batch| Ok(expand_step(config, expand, supernet, batch, at))),
+        _ => Ok(step_on(config, workers, supernet, &batches, at)),
     }
 }
 
@@ -103,16 +108,27 @@ pub fn task_step(
     supernet: &Supernet,
     index: usize,
     batch: &Batch,
+    at: (u64, f64),
+) -> TaskStep {
+    routed_step(config, supernet.leaves(index), (index, &[]), batch, at)
+}
+
+/// The same on `leaves`, with given experts at some sites.
+pub(crate) fn routed_step(
+    config: &RunConfig,
+    leaves: Supernet,
+    (index, experts): (usize, &[(usize, Expert)]),
+    batch: &Batch,
     (step, progress): (u64, f64),
 ) -> TaskStep {
     let task = &config.tasks[index];
-    let leaves = supernet.leaves(index);
     let [n, ..] = batch.size;
-    let key = [index as u64, step];
-    let mut rng = stream(config.seed, Purpose::Router, &key);
+    let (seed, key) = (config.seed_of(index), [index as u64, step]);
+    let mut rng = stream(seed, Purpose::Router, &key);
     let tau = config.router.tau(progress);
     let draw = Draw::new(&leaves.tasks[index].router, &config.router, tau, n, &mut rng);
-    let mut rng = stream(config.seed, Purpose::DropPath, &key);
+    let draw = draw.with_fixed(experts.iter().copied());
+    let mut rng = stream(seed, Purpose::DropPath, &key);
     let depth = leaves.arch.depth;
     let drop = DropPath::draw(config.train.drop_path, depth, n, &mut rng);
     let mut vit = leaves.routed(index, &draw);
@@ -169,16 +185,13 @@ pub(crate) fn task_loss(
     config: &TaskConfig,
     batch: &Batch,
 ) -> Scored {
-    let device = features.device().inner();
-    let targets = |classes: usize, epsilon: f32| {
-        let rows = smooth_targets(&batch.labels, classes, epsilon);
-        from_values(rows, [batch.labels.len(), classes], &device)
-    };
     if let (Head::Embedding(head), HeadConfig::Embedding { scale, margin, .. }) =
         (head, config.head)
     {
         let Embedded { before, after, cosines, statistics } = head.train(features);
-        let targets = targets(cosines.dims()[1], 0.0);
+        let size = cosines.dims();
+        let targets = smooth_targets(&batch.labels, size[1], 0.0);
+        let targets = from_values(targets, size, &cosines.device().inner());
         let loss = cosface(cosines, targets, scale, margin);
         let loss = match config.triplet {
             Some(form) => loss + triplet(before, &batch.labels, form),
@@ -186,23 +199,28 @@ pub(crate) fn task_loss(
         };
         return Scored { loss, outputs: after, neck: Some(statistics) };
     }
-    let logits = head.forward(features);
-    let classes = logits.dims()[1];
-    let targets = match &batch.soft {
+    logits_loss(head.forward(features), config, batch)
+}
+
+/// A classification task's loss on the logits of a batch.
+pub(crate) fn logits_loss(logits: Tensor<2>, config: &TaskConfig, batch: &Batch) -> Scored {
+    let [b, classes] = logits.dims();
+    let rows = match &batch.soft {
         Some(soft) => {
             let mut soft = soft.clone();
             smooth_soft_targets(&mut soft, classes, config.label_smoothing);
-            from_values(soft, [batch.labels.len(), classes], &device)
+            soft
         }
-        None => targets(classes, config.label_smoothing),
+        None => smooth_targets(&batch.labels, classes, config.label_smoothing),
     };
+    let targets = from_values(rows, [b, classes], &logits.device().inner());
     let loss = cross_entropy(logits.clone(), targets);
     Scored { loss, outputs: logits, neck: None }
 }
 
 /// The gradients of the leaves that the loss reached, by name.
 pub(crate) fn take_grads(mut leaves: Supernet, index: usize, grads: Gradients) -> Grads {
-    let mut take = TakeGrads { of: grads, found: Grads::new() };
+    let mut take = TakeGrads::new(grads);
     leaves.visit_task(index, &mut take);
     take.found
 }
@@ -213,9 +231,17 @@ pub(crate) struct TakeGrads {
     pub(crate) found: Grads,
 }
 
+impl TakeGrads {
+    pub(crate) fn new(of: Gradients) -> Self {
+        Self { of, found: Grads::new() }
+    }
+}
+
 impl Visitor for TakeGrads {
     fn tensor<const D: usize>(&mut self, name: &str, tensor: &mut Tensor<D>) {
-        if let Some(mut grad) = tensor.grad_remove(&mut self.of) {
+        // What is no leaf of the graph stays as it is.
+        let grad = tensor.is_autodiff().then(|| tensor.grad_remove(&mut self.of)).flatten();
+        if let Some(mut grad) = grad {
             self.found.insert(name.to_string(), take_values(&mut grad));
         }
     }

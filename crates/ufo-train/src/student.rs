@@ -40,7 +40,7 @@ pub fn student_step(net: &Cnn, batch: &Batch, seed: u64) -> StudentStep {
     let targets = from_values(targets, [batch.labels.len(), classes], &device);
     let loss = cross_entropy(logits, targets.autodiff());
     let value = values(&loss)[0];
-    let mut take = TakeGrads { of: loss.backward(), found: Grads::new() };
+    let mut take = TakeGrads::new(loss.backward());
     leaves.visit("", &mut take);
     StudentStep { loss: value, grads: take.found, moments }
 }

@@ -30,6 +30,15 @@ impl Task {
             HeadConfig::Embedding { .. } => &[],
         }
     }
+
+    /// What a supernet knows of it.
+    pub fn spec(&self) -> TaskSpec {
+        TaskSpec {
+            name: self.config.name.clone(),
+            head: self.config.head,
+            classes: self.train.classes().len(),
+        }
+    }
 }
 
 /// Opens the data of every task.
@@ -37,13 +46,13 @@ impl Task {
 /// # Errors
 /// Names the task and the place.
 pub fn open_tasks(config: &RunConfig) -> Result<Vec<Task>> {
-    let open = |task: &TaskConfig| -> Result<Task> {
+    let open = |(index, task): (usize, &TaskConfig)| -> Result<Task> {
         let data = &task.data;
         let hold_out = match task.head {
             HeadConfig::Linear => HoldOut::Images,
             HeadConfig::Embedding { .. } => HoldOut::Classes,
         };
-        let (train, validation) = data.open_train(config.seed, hold_out)?;
+        let (train, validation) = data.open_train(config.seed_of(index), hold_out)?;
         let test = match task.head {
             HeadConfig::Linear => data.open_test(Some(train.classes()))?,
             HeadConfig::Embedding { .. } => data.open_test(None)?,
@@ -55,8 +64,10 @@ pub fn open_tasks(config: &RunConfig) -> Result<Vec<Task>> {
             test: Arc::new(test),
         })
     };
-    let named = |task: &TaskConfig| open(task).with_context(|| format!("task `{}`", task.name));
-    config.tasks.iter().map(named).collect()
+    let named = |(index, task): (usize, &TaskConfig)| {
+        open((index, task)).with_context(|| format!("task `{}`", task.name))
+    };
+    config.tasks.iter().enumerate().map(named).collect()
 }
 
 /// A fresh supernet for the tasks.
@@ -64,12 +75,7 @@ pub fn open_tasks(config: &RunConfig) -> Result<Vec<Task>> {
 /// # Errors
 /// When the architecture is not valid.
 pub fn new_supernet(config: &RunConfig, tasks: &[Task]) -> Result<Supernet> {
-    let spec = |task: &Task| TaskSpec {
-        name: task.config.name.clone(),
-        head: task.config.head,
-        classes: task.train.classes().len(),
-    };
-    fresh_supernet(config, &tasks.iter().map(spec).collect::<Vec<_>>())
+    fresh_supernet(config, &tasks.iter().map(Task::spec).collect::<Vec<_>>())
 }
 
 /// A fresh supernet for tasks known by their shapes, on the run's device.
@@ -116,6 +122,13 @@ pub fn identity(config: &RunConfig, tasks: &[Task]) -> Identity {
     if let Some(chip) = &config.chip {
         identity.push(("chip.space".to_string(), json!(chip.space).to_string()));
     }
+    if let Some(distill) = &config.distill {
+        identity.push(("distill.student".to_string(), distill.student.to_string()));
+        identity.push(("distill.projects".to_string(), (distill.features > 0.0).to_string()));
+    }
+    if let Some(expand) = &config.expand {
+        identity.push(("expand.update".to_string(), expand.update.to_string()));
+    }
     for task in tasks {
         let classes = task.train.classes();
         let hash = blake3::hash(json!(classes).to_string().as_bytes()).to_hex();
@@ -126,6 +139,11 @@ pub fn identity(config: &RunConfig, tasks: &[Task]) -> Identity {
             ("training images", task.train.len().to_string()),
             ("classes", format!("{} with hash {}", classes.len(), &hash[..12])),
         ] {
+            identity.push((format!("task.{}.{key}", task.config.name), value));
+        }
+        let seed = task.config.seed.map(|seed| ("seed", seed.to_string()));
+        let labels = task.config.data.labels.map(|labels| ("data.labels", labels.to_string()));
+        for (key, value) in seed.into_iter().chain(labels) {
             identity.push((format!("task.{}.{key}", task.config.name), value));
         }
     }

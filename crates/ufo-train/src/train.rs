@@ -3,8 +3,8 @@
 use crate::checkpoint::{self, Progress};
 use crate::log::{Figures, Log};
 use crate::optimizer::{Rates, global_norm};
-use crate::step::{Step, Training, one_step};
-use crate::{Identity, RunConfig, Task, Workers, evaluate, identity};
+use crate::step::{Step, Training};
+use crate::{Identity, Learner, RunConfig, Task, Workers, identity};
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::Path;
@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use ufo_data::{Loader, LoaderConfig, Sampler};
-use ufo_model::{Head, Supernet};
 use ufo_nas::task_key;
 
 /// What a finished run reports.
@@ -38,21 +37,21 @@ pub struct Limits {
     pub budget: Option<Duration>,
 }
 
-/// Trains in `run`, from its newest checkpoint when there is one; `supernet` then holds the weights
-/// to evaluate, the averaged ones if the run keeps them.
+/// Trains in `run`, from its newest checkpoint when there is one; `net` then holds the weights to
+/// evaluate, the averaged ones if the run keeps them.
 ///
 /// # Errors
 /// A loss that is not finite (a checkpoint is saved first), data errors, a full disk.
-pub fn train(
+pub fn train<L: Learner>(
     run: &Path,
     config: &RunConfig,
     tasks: &[Task],
-    supernet: &mut Supernet,
+    net: &mut L,
     limits: &Limits,
 ) -> Result<Summary> {
-    let workers = Workers::new(config.train.threads, tasks.len())?;
+    let workers = Workers::new(config.train.threads, config.trained().len())?;
     let training = Training { config, tasks, workers };
-    let mut run = Run::open(run, &training, supernet)?;
+    let mut run = Run::open(run, &training, net)?;
     let stopped = match run.steps(limits) {
         Ok(stopped) => stopped,
         Err(error) => {
@@ -65,16 +64,16 @@ pub fn train(
     };
     let summary = run.finish(stopped)?;
     if let Some(ema) = &run.at.ema {
-        *supernet = ema.applied(supernet);
+        *net = ema.applied(net);
     }
     Ok(summary)
 }
 
 /// A run in progress.
-struct Run<'a> {
+struct Run<'a, L> {
     folder: &'a Path,
     training: &'a Training<'a>,
-    supernet: &'a mut Supernet,
+    net: &'a mut L,
     identity: Identity,
     loaders: Vec<Loader>,
     log: Log,
@@ -88,15 +87,11 @@ struct Run<'a> {
     evaluations: u32,
 }
 
-impl<'a> Run<'a> {
-    fn open(
-        folder: &'a Path,
-        training: &'a Training<'a>,
-        supernet: &'a mut Supernet,
-    ) -> Result<Self> {
+impl<'a, L: Learner> Run<'a, L> {
+    fn open(folder: &'a Path, training: &'a Training<'a>, net: &'a mut L) -> Result<Self> {
         let config = training.config;
         let identity = identity(config, training.tasks);
-        let before = checkpoint::load_latest(folder, &identity, supernet)?;
+        let before = checkpoint::load_latest(folder, &identity, net)?;
         let saved = before.as_ref().map(|progress| progress.step);
         let mut at = before.unwrap_or_default();
         if config.train.ema == 0.0 {
@@ -105,7 +100,7 @@ impl<'a> Run<'a> {
         Ok(Self {
             folder,
             training,
-            supernet,
+            net,
             identity,
             loaders: start_loaders(config, training.tasks, at.step)?,
             log: Log::open(folder, at.step)?,
@@ -162,7 +157,7 @@ impl<'a> Run<'a> {
     fn step(&mut self, progress: f64) -> Result<()> {
         let config = self.training.config;
         let at = (self.at.step, progress);
-        let step = one_step(self.training, self.supernet, &mut self.loaders, at)?;
+        let step = self.net.step(self.training, &mut self.loaders, at)?;
         self.refuse_nan(&step)?;
         let scales: Vec<(String, f32)> = config
             .tasks
@@ -170,14 +165,10 @@ impl<'a> Run<'a> {
             .map(|task| (format!("{}.", task_key(&task.name)), task.lr_scale))
             .collect();
         let rates = rates(config, progress, &scales);
-        let grad_norm = self.at.optimizer.step(self.supernet, &step.grads, &rates);
-        for (index, statistics) in &step.necks {
-            if let Head::Embedding(head) = &mut self.supernet.tasks[*index].head {
-                head.neck.update(statistics);
-            }
-        }
+        let grad_norm = self.at.optimizer.step(self.net, &step.grads, &rates);
+        self.net.absorb(&step);
         if config.train.ema > 0.0 {
-            self.at.ema.get_or_insert_default().update(self.supernet, config.train.ema);
+            self.at.ema.get_or_insert_default().update(self.net, config.train.ema);
         }
         self.at.step += 1;
         if self.at.step.is_multiple_of(config.train.log_every) || self.at.step == config.train.steps
@@ -191,10 +182,11 @@ impl<'a> Run<'a> {
                 images_per_s,
                 gradient_cosine: step.gradient_cosine,
             };
-            self.log.train(&figures, self.supernet)?;
-            let names = config.tasks.iter().map(|task| &task.name);
+            let names = || config.tasks[config.trained()].iter().map(|task| task.name.as_str());
+            let tasks: Vec<_> = names().zip(self.net.shares(self.training)).collect();
+            self.log.train(&figures, &tasks)?;
             let shown: Vec<String> =
-                names.zip(&step.losses).map(|(name, loss)| format!("{name} {loss:.2}")).collect();
+                names().zip(&step.losses).map(|(name, loss)| format!("{name} {loss:.2}")).collect();
             self.bar.set_message(format!("{images_per_s:.0} images/s  {}", shown.join("  ")));
         }
         Ok(())
@@ -207,7 +199,8 @@ impl<'a> Run<'a> {
             "checkpoints/step-{at:08} holds the weights before this step; try a smaller train.lr, and remove that checkpoint to go on from the one before"
         );
         if let Some(index) = step.losses.iter().position(|loss| !loss.is_finite()) {
-            let task = &self.training.config.tasks[index].name;
+            let config = self.training.config;
+            let task = &config.tasks[config.trained()][index].name;
             bail!("step {at}: the loss of task `{task}` is {}; {advice}", step.losses[index]);
         }
         let norm = global_norm(&step.grads);
@@ -218,7 +211,8 @@ impl<'a> Run<'a> {
     }
 
     fn images_per_s(&self) -> f64 {
-        let batch: usize = self.training.config.tasks.iter().map(|task| task.batch).sum();
+        let config = self.training.config;
+        let batch: usize = config.tasks[config.trained()].iter().map(|task| task.batch).sum();
         (self.at.step - self.first) as f64 * batch as f64 / self.started.elapsed().as_secs_f64()
     }
 
@@ -238,15 +232,14 @@ impl<'a> Run<'a> {
     }
 
     fn evaluate(&mut self) -> Result<()> {
-        let averaged = self.at.ema.as_ref().map(|ema| ema.applied(self.supernet));
-        let supernet = averaged.as_ref().unwrap_or(self.supernet);
-        let results = evaluate::glimpse(self.training, supernet)?;
+        let averaged = self.at.ema.as_ref().map(|ema| ema.applied(&*self.net));
+        let results = averaged.as_ref().unwrap_or(self.net).glimpse(self.training)?;
         self.log.eval(self.at.step, &results)
     }
 
     fn save(&mut self) -> Result<()> {
         let at = Progress { seconds: self.seconds(), ..self.at.clone() };
-        checkpoint::save(self.folder, &self.identity, self.supernet, &at)?;
+        checkpoint::save(self.folder, &self.identity, self.net, &at)?;
         self.saved = Some(self.at.step);
         Ok(())
     }
@@ -273,15 +266,15 @@ impl<'a> Run<'a> {
 }
 
 fn start_loaders(config: &RunConfig, tasks: &[Task], first_step: u64) -> Result<Vec<Loader>> {
-    let start = |(index, task): (usize, &Task)| -> Result<Loader> {
+    let start = |index: usize| -> Result<Loader> {
+        let (task, seed) = (&tasks[index], config.seed_of(index));
         let labels = task.train.shared_labels();
         let c = &task.config;
-        let sampler =
-            || Sampler::new(Arc::clone(&labels), c.sampler, c.batch, config.seed, index as u64);
+        let sampler = || Sampler::new(Arc::clone(&labels), c.sampler, c.batch, seed, index as u64);
         let loader = LoaderConfig {
             workers: config.train.workers,
             queue: 2,
-            seed: config.seed,
+            seed,
             task: index as u64,
             first_step,
             max_broken: c.data.max_broken,
@@ -289,7 +282,7 @@ fn start_loaders(config: &RunConfig, tasks: &[Task], first_step: u64) -> Result<
         Loader::train(&task.train, sampler, c.augment, &config.preprocess(), loader)
             .with_context(|| format!("task `{}`", c.name))
     };
-    tasks.iter().enumerate().map(start).collect()
+    config.trained().map(start).collect()
 }
 
 /// Linear warm-up, then cosine to `final_lr` (spec 3.6), by progress in 0..=1.

@@ -174,7 +174,7 @@ fn serve(name: &str) -> Result<ExitCode> {
         writeln!(out, "{}", one(workload.as_mut())?)?;
         out.flush()?;
     }
-    if let Some(peak) = peak_mb() {
+    if let Some(peak) = crate::resident::peak_mb() {
         writeln!(out, "peak_mb {peak:.0}")?;
     }
     Ok(ExitCode::SUCCESS)
@@ -252,11 +252,4 @@ fn times(make: Make, threads: usize, rounds: u32) -> Result<Vec<f64>> {
     let mut times = (0..rounds).map(|_| one(workload.as_mut())).collect::<Result<Vec<_>>>()?;
     times.sort_by(f64::total_cmp);
     Ok(times)
-}
-
-/// Largest resident set of this process in MB, where the system tells.
-fn peak_mb() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()? / 1024.0)
 }

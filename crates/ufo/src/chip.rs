@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use ufo_nas::{Slice, cost};
@@ -34,7 +34,8 @@ const RATE: f32 = 0.3;
 const JUDGED: usize = 5;
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let mut run = Run::start(&args.out, config(args)?)?;
+    let sets = args.overrides.sets();
+    let mut run = Run::start(&args.out, config(&args.folder.run, &args.task, &sets)?)?;
     let mut limits = interruptible()?;
     limits.budget = args.budget;
     let summary = run.train(&limits)?;
@@ -49,20 +50,20 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The run's configuration with the one task and the slices to train.
-fn config(args: &Args) -> Result<RunConfig> {
-    let file = args.folder.run.join("config.toml");
-    let mut config = RunConfig::read(&file, &[])?;
+/// A run's configuration with the one task and the slices to train.
+pub(crate) fn config(from: &Path, task: &str, sets: &[String]) -> Result<RunConfig> {
+    let mut config = RunConfig::read(&from.join("config.toml"), &[])?;
     let names: Vec<String> = config.tasks.iter().map(|task| task.name.clone()).collect();
-    config.tasks.retain(|task| task.name == args.task);
+    config.tasks.retain(|other| other.name == task);
     if config.tasks.is_empty() {
-        anyhow::bail!("--task {}: the run has {}", args.task, names.join(", "));
+        anyhow::bail!("--task {task}: the run has {}", names.join(", "));
     }
     config.init = None;
+    config.expand = None;
     config.train.lr *= RATE;
-    let from = std::path::absolute(&args.folder.run).context("finding the working folder")?;
+    let from = std::path::absolute(from).context("finding the working folder")?;
     config.chip = Some(ChipConfig::new(from, &config.arch()));
-    RunConfig::parse(&toml::to_string(&config)?, &args.overrides.sets())
+    RunConfig::parse(&toml::to_string(&config)?, sets)
 }
 
 /// What a slice costs and scores on the test images.

@@ -1,12 +1,15 @@
-//! `ufo demo`: the whole of stage one on the bundled data.
+//! `ufo demo`: the whole way on the bundled data, from training to one task's model for a device.
 
-use crate::report;
-use crate::run::{Extraction, Judged, Run, finished, interruptible, table};
+use crate::extract::{How, Wanted, extract};
+use crate::run::{Judged, Run, finished, interruptible, table};
+use crate::search::{Plan, Split, search};
+use crate::{chip, report};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use ufo_train::{RunConfig, write_atomic};
 
@@ -105,10 +108,6 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
                 "path": run.supernet.path(index).to_string()})
         })
         .collect();
-    let summary = json!({"tasks": tasks, "extracted": extracted, "steps": trained.steps,
-        "seconds": {"train": trained.seconds, "eval": eval_s, "extract": extract_s,
-            "total": started.elapsed().as_secs_f64()},
-        "images_per_s": trained.images_per_s});
     println!("{}", table(&run, &results));
     println!(
         "{} steps, {:.0} images/s; models in {}, pictures in {}",
@@ -117,28 +116,116 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         args.out.join("models").display(),
         args.out.join("report.html").display()
     );
+    let name = run.tasks[0].config.name.clone();
+    // The chip supernet opens the run.
+    drop(run);
+    let family = Family { from: &args.out, task: &name, budget: args.budget / CHIP_SHARE };
+    let Some(chip) = family.make(&mut limits)? else { return Ok(ExitCode::from(130)) };
+    let summary = json!({"tasks": tasks, "extracted": extracted, "chip": chip,
+        "steps": trained.steps,
+        "seconds": {"train": trained.seconds, "eval": eval_s, "extract": extract_s,
+            "total": started.elapsed().as_secs_f64()},
+        "images_per_s": trained.images_per_s});
     write_atomic(&args.out.join("summary.json"), &serde_json::to_vec_pretty(&summary)?)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Each task's model, and one of the first two tasks together.
 fn extract_models(run: &Run) -> Result<Vec<serde_json::Value>> {
-    let names: Vec<String> = run.tasks.iter().map(|task| task.config.name.clone()).collect();
-    let mut sets: Vec<Vec<String>> = names.iter().map(|name| vec![name.clone()]).collect();
-    sets.push(names[..2].to_vec());
+    let mut sets: Vec<Vec<usize>> = (0..run.tasks.len()).map(|task| vec![task]).collect();
+    sets.push(vec![0, 1]);
     let mut extracted = Vec::new();
     for set in sets {
-        let folder = run.folder.join("models").join(set.join("+"));
+        let names: Vec<&str> =
+            set.iter().map(|task| run.tasks[*task].config.name.as_str()).collect();
+        let folder = run.folder.join("models").join(names.join("+"));
         if folder.exists() {
             // Left by a demo that was killed while it extracted.
             fs::remove_dir_all(&folder)
                 .with_context(|| format!("removing {}", folder.display()))?;
         }
-        let done = run.extract(&set, &Extraction::default(), &folder)?;
+        let slice = run.slice(None)?;
+        let wanted = set.iter().map(|&task| Wanted {
+            run,
+            task,
+            slice: slice.clone(),
+            label: String::new(),
+        });
+        let done = extract(&wanted.collect::<Vec<_>>(), How::default(), &folder)?;
         extracted.push(json!({"dir": folder.display().to_string(), "tasks": done.tasks,
             "params": done.params, "onnx_max_rel_err": done.onnx_max_rel_err}));
     }
     Ok(extracted)
+}
+
+/// The chip supernet trains for this part of the supernet's time.
+const CHIP_SHARE: u32 = 7;
+/// Slices that its search judges.
+const SAMPLES: usize = 48;
+/// Part of the whole network's latency that the chosen one may take.
+const LATENCY_SHARE: f64 = 0.6;
+
+/// One task's path made into a family of sizes, and the one for this machine taken out of it.
+struct Family<'a> {
+    from: &'a Path,
+    task: &'a str,
+    budget: Duration,
+}
+
+impl Family<'_> {
+    /// Trains, searches and extracts; none when it was interrupted.
+    fn make(&self, limits: &mut ufo_train::Limits) -> Result<Option<serde_json::Value>> {
+        let Self { from, task, budget } = *self;
+        let out = from.join("chip");
+        let started = Instant::now();
+        let mut run = Run::start(&out, chip::config(from, task, &[])?)?;
+        limits.stop.store(false, Ordering::Relaxed);
+        limits.budget = Some(budget);
+        eprintln!("training slices of {task} for {} s", budget.as_secs());
+        let trained = run.train(limits)?;
+        if finished(&trained).is_some() {
+            return Ok(None);
+        }
+        let how = crate::profile::How::plain();
+        let smallest = run.slice(Some("smallest"))?;
+        let times = how.time(&run, &[smallest], None, |_| ())?;
+        // Also where the smallest slice is hardly faster.
+        let most = (LATENCY_SHARE * times.whole_ms).max(1.2 * times.rows[0].median_ms);
+        let plan = Plan {
+            out: out.join("search"),
+            limits: ufo_nas::Limits { max_latency_ms: Some(most), ..Default::default() },
+            samples: SAMPLES,
+            budget: None,
+            device_file: None,
+            how: &how,
+            split: Split::Validation,
+            seed: run.config.seed,
+            held_out: 0,
+        };
+        eprintln!("searching the best slice within {most:.3} ms");
+        let found = search(&run, &plan)?;
+        let folder = from.join("models").join(format!("{task}-chip"));
+        if folder.exists() {
+            fs::remove_dir_all(&folder).context("removing what a killed demo left")?;
+        }
+        let slice = run.slice(Some("chosen"))?;
+        let wanted = Wanted { run: &run, task: 0, slice, label: String::new() };
+        let done = extract(&[wanted], How::default(), &folder)?;
+        println!("{}\n{}", found.table(), found.said());
+        println!(
+            "model in {}, pictures in {}",
+            folder.display(),
+            plan.out.join("report.html").display()
+        );
+        Ok(Some(json!({"task": task, "steps": trained.steps, "limits": found.limits,
+            "whole_ms": times.whole_ms, "chosen": found.chosen, "points": found.points.len(),
+            "samples": found.samples, "hypervolume": found.hypervolume,
+            "accuracy_tau": found.foretold.as_ref().map(|f| f.accuracy_tau),
+            "latency_tau": found.foretold.as_ref().map(|f| f.latency_tau),
+            "extracted": {"dir": folder.display().to_string(), "params": done.params,
+                "onnx_max_rel_err": done.onnx_max_rel_err},
+            "seconds": started.elapsed().as_secs_f64()})))
+    }
 }
 
 fn unpack(folder: &Path) -> Result<()> {

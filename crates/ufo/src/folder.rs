@@ -1,39 +1,83 @@
 //! `ufo eval --model`: extracted folders and their ONNX files on the test images of a run's tasks.
 
-use crate::run::Run;
 use anyhow::{Context, Result, bail};
 use comfy_table::{Table, presets};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use ufo_data::{Batch, Preprocess};
-use ufo_runtime::{Described, Model, ONNX, ONNX_INT8, Precision};
+use ufo_data::Preprocess;
+use ufo_runtime::{CONFIG, Described, DescribedTask, Model, ONNX, ONNX_INT8, Precision};
 use ufo_train::evaluate::{self, TaskResult};
+use ufo_train::extract::student::DescribedStudent;
 use ufo_train::{Onnx, RunConfig, Task, open_tasks};
 
-/// A model that gives a task's outputs.
-enum Runner {
-    Folder(Model),
-    Onnx(Onnx),
+/// A model folder, or an ONNX file in one, ready to run.
+pub(crate) struct Runner {
+    pub(crate) preprocess: Preprocess,
+    pub(crate) tasks: Vec<DescribedTask>,
+    engine: Engine,
+}
+
+/// What gives a task's outputs.
+enum Engine {
+    Folder(Box<Model>),
+    Onnx(Box<Onnx>),
+}
+
+impl Engine {
+    fn onnx(file: &Path) -> Result<Self> {
+        Ok(Self::Onnx(Box::new(Onnx::open(file)?)))
+    }
 }
 
 impl Runner {
-    fn open(place: &Path, precision: Precision) -> Result<Self> {
-        match place.extension() {
-            Some(ending) if ending == "onnx" && precision != Precision::F32 => bail!(
-                "--precision {}: an ONNX file has its own; name the folder {}",
-                precision.name(),
-                folder_of(place)?.display()
-            ),
-            Some(ending) if ending == "onnx" => Ok(Self::Onnx(Onnx::open(place)?)),
-            _ => Ok(Self::Folder(Model::open(place, precision)?)),
+    pub(crate) fn open(place: &Path, precision: Precision) -> Result<Self> {
+        let folder = folder_of(place)?;
+        let described = folder.join(CONFIG).exists();
+        let student = if described { DescribedStudent::read(&folder)? } else { None };
+        let is_file = place.extension().is_some_and(|ending| ending == "onnx");
+        if precision != Precision::F32 && (is_file || student.is_some()) {
+            let name = precision.name();
+            let folder = folder.display();
+            match student {
+                Some(told) => bail!("--precision {name}: {folder} is a {}, in f32 only", told.kind),
+                None => {
+                    bail!("--precision {name}: an ONNX file has its own; name the folder {folder}")
+                }
+            }
+        }
+        if let Some(DescribedStudent { preprocess, tasks, .. }) = student {
+            // A convolutional student runs as the ONNX file of its folder.
+            let file = if is_file { place.to_path_buf() } else { folder.join(ONNX) };
+            return Ok(Self { preprocess, tasks, engine: Engine::onnx(&file)? });
+        }
+        let (described, engine) = if is_file {
+            (Described::read(&folder)?, Engine::onnx(place)?)
+        } else {
+            let model = Model::open(place, precision)?;
+            (model.described.clone(), Engine::Folder(Box::new(model)))
+        };
+        let Described { preprocess, tasks, .. } = described;
+        Ok(Self { preprocess, tasks, engine })
+    }
+
+    /// Outputs of task `index`, row-major, of preprocessed images.
+    pub(crate) fn outputs(&self, index: usize, images: &[f32]) -> Result<Vec<f32>> {
+        match &self.engine {
+            Engine::Folder(model) => Ok(model.outputs(index, images)?),
+            Engine::Onnx(onnx) => {
+                let [height, width] = self.preprocess.size;
+                let size = [images.len() / (3 * height * width), 3, height, width];
+                onnx.outputs(&self.tasks[index].name, images, size)
+            }
         }
     }
 
-    fn outputs(&self, index: usize, task: &str, batch: &Batch) -> Result<Vec<f32>> {
-        match self {
-            Self::Folder(model) => Ok(model.outputs(index, &batch.images)?),
-            Self::Onnx(onnx) => onnx.outputs(task, &batch.images, batch.size),
+    /// Features before the head of task `index`.
+    pub(crate) fn features(&self, index: usize, images: &[f32]) -> Result<Vec<f32>> {
+        match &self.engine {
+            Engine::Folder(model) => Ok(model.features(index, images)?),
+            Engine::Onnx(_) => bail!("--features: an ONNX file gives outputs alone"),
         }
     }
 }
@@ -55,28 +99,23 @@ pub(crate) fn precision(name: &str) -> Result<Precision, String> {
 }
 
 /// Each task of a folder, judged on the test images of the task of that name.
-fn judge(tasks: &[Task], place: &Path, precision: Precision) -> Result<Vec<TaskResult>> {
-    let described = Described::read(&folder_of(place)?)?;
+fn judge(tasks: &[&Task], place: &Path, precision: Precision) -> Result<Vec<TaskResult>> {
     let runner = Runner::open(place, precision)?;
     let mut results = Vec::new();
-    for (index, told) in described.tasks.iter().enumerate() {
-        let Some(task) = tasks.iter().find(|task| task.config.name == told.name) else {
+    for (index, told) in runner.tasks.iter().enumerate() {
+        let name = told.task.as_ref().unwrap_or(&told.name);
+        let Some(task) = tasks.iter().find(|task| task.config.name == *name) else {
             let known: Vec<&str> = tasks.iter().map(|task| task.config.name.as_str()).collect();
-            bail!(
-                "{}: task `{}`, but the run has: {}",
-                place.display(),
-                told.name,
-                known.join(", ")
-            );
+            bail!("{}: task `{}`, but the run has: {}", place.display(), name, known.join(", "));
         };
         if !told.classes.is_empty() && told.classes != task.classes() {
             bail!("{}: task `{}` has other classes than the run", place.display(), told.name);
         }
-        let preprocess: &Preprocess = &described.preprocess;
-        let rows = evaluate::rows(&task.test, preprocess, |batch| {
-            runner.outputs(index, &told.name, &batch)
+        let rows = evaluate::rows(&task.test, &runner.preprocess, |batch| {
+            runner.outputs(index, &batch.images)
         })?;
-        results.push(evaluate::judge(task, &task.test, &rows)?);
+        let judged = evaluate::judge(task, &task.test, &rows)?;
+        results.push(TaskResult { name: told.name.clone(), ..judged });
     }
     Ok(results)
 }
@@ -88,7 +127,7 @@ pub(crate) fn eval(
     as_json: bool,
 ) -> Result<ExitCode> {
     let tasks = open_tasks(&RunConfig::read(&run.join("config.toml"), &[])?)?;
-    let results = judge(&tasks, place, precision)?;
+    let results = judge(&tasks.iter().collect::<Vec<_>>(), place, precision)?;
     if as_json {
         let rows: Vec<_> = results.iter().map(|result| json!({"result": result})).collect();
         println!("{}", serde_json::to_string_pretty(&rows)?);
@@ -103,11 +142,11 @@ pub(crate) fn eval(
 }
 
 /// What 8-bit weights cost: the folder's ONNX files on the test images.
-pub(crate) fn drop_table(run: &Run, folder: &Path) -> Result<Table> {
+pub(crate) fn drop_table(tasks: &[&Task], folder: &Path) -> Result<Table> {
     let files = [ONNX, ONNX_INT8].map(|file| folder.join(file));
-    let whole = judge(&run.tasks, &files[0], Precision::F32)?;
-    let bytes = judge(&run.tasks, &files[1], Precision::F32)?;
-    let own = judge(&run.tasks, folder, Precision::Int8)?;
+    let whole = judge(tasks, &files[0], Precision::F32)?;
+    let bytes = judge(tasks, &files[1], Precision::F32)?;
+    let own = judge(tasks, folder, Precision::Int8)?;
     let mut table = plain(["task", "metric", "f32", "int8 ONNX", "int8 of `ufo predict`"]);
     for (index, whole) in whole.iter().enumerate() {
         let lost = |int8: &TaskResult| {

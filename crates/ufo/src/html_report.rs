@@ -14,6 +14,7 @@ mod text;
 pub(crate) use text::Escaped;
 
 /// All that the page shows.
+#[derive(Default)]
 pub(crate) struct Report {
     /// Heading of the page.
     pub(crate) title: String,
@@ -27,6 +28,8 @@ pub(crate) struct Report {
     pub(crate) routing: Routing,
     /// Parameter counts.
     pub(crate) params: ParamTable,
+    /// Tables of their own, each a section.
+    pub(crate) tables: Vec<TextTable>,
     /// Example images with what the model said.
     pub(crate) samples: Vec<Samples>,
 }
@@ -73,8 +76,33 @@ pub(crate) struct Chart {
     pub(crate) series: Vec<Series>,
 }
 
+/// Rows of texts.
+pub(crate) struct TextTable {
+    /// Heading.
+    pub(crate) title: String,
+    /// What the table shows.
+    pub(crate) note: String,
+    /// Headings, that of the rows' names first.
+    pub(crate) columns: Vec<String>,
+    /// Name and cells of each row.
+    pub(crate) rows: Vec<Vec<String>>,
+}
+
+/// How a series is drawn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Marks {
+    /// A line through all points.
+    #[default]
+    Line,
+    /// A dot each.
+    Dots,
+}
+
 /// One line of a chart.
+#[derive(Default)]
 pub(crate) struct Series {
+    /// How it is drawn.
+    pub(crate) marks: Marks,
     /// Name in the legend.
     pub(crate) name: String,
     /// (x, y) in any order; points that are not finite are left out.
@@ -84,6 +112,7 @@ pub(crate) struct Series {
 }
 
 /// How much each task shares, site by site.
+#[derive(Default)]
 pub(crate) struct Routing {
     /// Names of the routed modules: `0 attn`, `0 ffn`, …, `norm`.
     pub(crate) sites: Vec<String>,
@@ -93,6 +122,7 @@ pub(crate) struct Routing {
 }
 
 /// Parameter counts.
+#[derive(Default)]
 pub(crate) struct ParamTable {
     /// Headings of the counts; the names of the rows have none.
     pub(crate) columns: Vec<String>,

@@ -4,6 +4,9 @@ mod bench;
 mod chip;
 mod data;
 mod demo;
+mod distill;
+mod expand;
+mod extract;
 mod folder;
 mod html_report;
 mod init;
@@ -12,7 +15,9 @@ mod predict;
 mod predictor;
 mod profile;
 mod report;
+mod resident;
 mod run;
+mod search;
 mod serve;
 
 use clap::{Parser, Subcommand};
@@ -47,6 +52,16 @@ enum Command {
         after_help = "Example:\n  ufo chip --run runs/demo --task fashion --out runs/chip --budget 5m"
     )]
     Chip(chip::Args),
+    /// Add a task to a trained run, with few labels and few trained parameters.
+    #[command(
+        after_help = "Examples:\n  ufo expand --run runs/demo --task birds.toml --labels 10% --out runs/birds\n  ufo expand --run runs/demo --task birds.toml --update expert --labels 5-per-class --out runs/birds --budget 2m"
+    )]
+    Expand(expand::Args),
+    /// Train a small network, convolutional or not, on what a teacher says of a task's images.
+    #[command(
+        after_help = "Examples:\n  ufo distill --teacher runs/demo --task fashion --student mobilenet_v3_small --out runs/phone\n  ufo distill --teacher models/fashion --run runs/demo --task fashion --student resnet18 --out runs/resnet --set distill.temperature=2\n  ufo eval --run runs/demo --model runs/phone/model"
+    )]
+    Distill(distill::Args),
     /// Evaluate every task of a run from its one checkpoint.
     #[command(
         after_help = "Examples:\n  ufo eval --run runs/demo --json\n  ufo eval --run runs/demo --model runs/demo/models/fashion"
@@ -54,15 +69,20 @@ enum Command {
     Eval(run::EvalArgs),
     /// Write the model of one or several tasks of a run, with no retraining.
     #[command(
-        after_help = "Example:\n  ufo extract --run runs/demo --tasks fashion,digits --out models/both"
+        after_help = "Examples:\n  ufo extract --run runs/demo --tasks fashion,digits --out models/both\n  ufo extract --run runs/chip --tasks fashion --pareto 0,3 --out models/two-sizes\n  ufo extract --part runs/chip=chosen --part runs/chip-emoji=smallest --out models/phone"
     )]
-    Extract(run::ExtractArgs),
+    Extract(extract::Args),
     /// Show a run as one HTML page.
     #[command(after_help = "Example:\n  ufo report --run runs/demo")]
     Report(report::Args),
     /// Time slices of a chip supernet on this machine.
     #[command(after_help = "Example:\n  ufo profile --run runs/chip --threads 1 --out laptop.json")]
     Profile(profile::Args),
+    /// Find the slices of a chip supernet that a device and its limits ask for.
+    #[command(
+        after_help = "Examples:\n  ufo search --run runs/chip --max-latency-ms 3 --max-params 400k\n  ufo search --run runs/chip --samples 200 --shard 0/4 --out part-0"
+    )]
+    Search(search::Args),
     /// Run an extracted model folder on images.
     #[command(after_help = "Example:\n  ufo predict runs/demo/models/fashion shoe.png --json")]
     Predict(predict::Args),
@@ -108,16 +128,20 @@ impl Overrides {
 }
 
 fn main() -> ExitCode {
+    ufo_kernels::keep_freed();
     let result = match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
         Command::Data(command) => data::run(&command),
         Command::Init(args) => init::run(&args),
         Command::Train(args) => run::train(&args),
         Command::Chip(args) => chip::run(&args),
+        Command::Expand(args) => expand::run(&args),
+        Command::Distill(args) => distill::run(&args),
         Command::Eval(args) => run::eval(&args),
-        Command::Extract(args) => run::extract(&args),
+        Command::Extract(args) => extract::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Profile(args) => profile::run(&args),
+        Command::Search(args) => search::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Predictor(command) => predictor::run(&command),

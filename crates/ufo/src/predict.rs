@@ -1,19 +1,20 @@
 //! `ufo predict`: runs an extracted model folder on images.
 
+use crate::folder::Runner;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use ufo_data::decode;
-use ufo_runtime::{DescribedTask, Model, Precision};
+use ufo_runtime::{DescribedTask, Precision};
 
 /// Images of a batch.
 const BATCH: usize = 32;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Model folder that `ufo extract` wrote.
+    /// Model folder that `ufo extract` or `ufo distill` wrote.
     model: PathBuf,
     /// Images.
     #[arg(required = true)]
@@ -33,7 +34,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let model = Model::open(&args.model, args.precision)?;
+    let model = Runner::open(&args.model, args.precision)?;
     let mut rows = Vec::new();
     let mut failed = false;
     for paths in args.images.chunks(BATCH) {
@@ -55,7 +56,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             continue;
         }
         let mut per_image = vec![Vec::new(); read.len()];
-        for (index, task) in model.described.tasks.iter().enumerate() {
+        for (index, task) in model.tasks.iter().enumerate() {
             let outputs = model.outputs(index, &images)?;
             let features = args.features.then(|| model.features(index, &images)).transpose()?;
             for (image, said) in per_image.iter_mut().enumerate() {
@@ -82,10 +83,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn pixels(path: &PathBuf, model: &Model) -> Result<Vec<f32>> {
+fn pixels(path: &PathBuf, model: &Runner) -> Result<Vec<f32>> {
     let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
     let image = decode(&bytes).with_context(|| format!("in {}", path.display()))?;
-    Ok(model.described.preprocess.apply(&image))
+    Ok(model.preprocess.apply(&image))
 }
 
 /// What a task says of one image.

@@ -1,7 +1,7 @@
 //! `ufo profile`: how long slices of a chip supernet take on this machine.
 
 use crate::run::Run;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use ufo_nas::{
     DeviceFile, Encoding, Predictor, Setting, Slice, TaskSamples, Timed, Transform, kendall_tau,
 };
-use ufo_train::latency::{Engine, Timing, Whole, time};
+use ufo_train::latency::{Engine, Times, Timing, Whole, time};
 use ufo_train::write_atomic;
 
 #[derive(clap::Args)]
@@ -23,6 +23,16 @@ pub(crate) struct Args {
     /// Random slices to time, beside the largest and the smallest.
     #[arg(long, default_value_t = 48, value_parser = clap::value_parser!(u32).range(0..=4096))]
     samples: u32,
+    #[command(flatten)]
+    how: How,
+    /// Seed of the random slices.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+/// How slices are timed.
+#[derive(clap::Args)]
+pub(crate) struct How {
     /// Images that run at a time.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     batch: u32,
@@ -35,9 +45,6 @@ pub(crate) struct Args {
     /// Runs of each slice after three for warming up.
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rounds: u32,
-    /// Seed of the random slices.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
@@ -64,43 +71,64 @@ impl Runtime {
     }
 }
 
+impl How {
+    /// One image at a time on one thread in this program.
+    pub(crate) fn plain() -> Self {
+        Self { batch: 1, threads: 1, runtime: Runtime::Ufo, rounds: 40 }
+    }
+
+    /// What times depend on beside the slice.
+    pub(crate) fn setting(&self) -> Setting {
+        Setting {
+            cpu: cpu(),
+            runtime: self.runtime.name(),
+            threads: self.threads as usize,
+            batch: self.batch as usize,
+        }
+    }
+
+    /// Times slices of a run's first task; see [`time`].
+    pub(crate) fn time(
+        &self,
+        run: &Run,
+        slices: &[Slice],
+        whole_ms: Option<f64>,
+        done: impl FnMut(usize),
+    ) -> Result<Times> {
+        let entry = run.entry(0, &Slice::full(&run.supernet.arch), self.batch as usize)?;
+        let timing = Timing {
+            engine: self.runtime.engine(),
+            threads: self.threads as usize,
+            rounds: self.rounds as usize,
+        };
+        let preprocess = run.config.preprocess();
+        let whole = Whole { entry: &entry, preprocess: &preprocess };
+        time(whole, slices, timing, whole_ms, done)
+    }
+}
+
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let run = Run::open(&args.folder.run)?;
-    let Some(chip) = &run.config.chip else {
-        bail!("{}: no chip supernet; make one with `ufo chip`", args.folder.run.display());
-    };
-    let (arch, space) = (&run.supernet.arch, &chip.space);
+    let space = run.chip_space()?;
+    let arch = &run.supernet.arch;
     let slices = distinct(args, &run);
-    let choice = run.choice(0, args.batch as usize)?;
-    let timing = Timing {
-        engine: args.runtime.engine(),
-        threads: args.threads as usize,
-        rounds: args.rounds as usize,
-    };
     let style = ProgressStyle::with_template("{bar:30} {pos} of {len} slices  {eta} left")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::new(slices.len() as u64).with_style(style);
     let done = |count: usize| bar.set_position(count as u64);
-    let preprocess = run.config.preprocess();
-    let whole = Whole { supernet: &run.supernet, choice: &choice, preprocess: &preprocess };
-    let rows = time(whole, &slices, timing, done)?;
+    let Times { whole_ms, rows } = args.how.time(&run, &slices, None, done)?;
     bar.finish_and_clear();
     let file = DeviceFile {
         version: DeviceFile::VERSION,
-        setting: Setting {
-            cpu: cpu(),
-            runtime: args.runtime.name(),
-            threads: timing.threads,
-            batch: args.batch as usize,
-        },
+        setting: args.how.setting(),
         arch: arch.clone(),
         space: space.clone(),
+        whole_ms,
         rows,
     };
     write_atomic(&args.out, &serde_json::to_vec_pretty(&file)?)?;
     println!("{}", table(&file));
-    let encoding = Encoding { space: space.clone(), blocks: arch.depth, arch: Some(arch.clone()) };
-    match foretold(encoding, &file.rows)? {
+    match foretold(run.encoding(), &file.rows)? {
         Some(said) => println!("{said}"),
         None => println!("too few slices to tell how well others are predicted"),
     }

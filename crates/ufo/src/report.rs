@@ -46,6 +46,7 @@ pub(crate) fn write(run: &Run, results: &Results) -> Result<()> {
         curves: curves(run, results, &log),
         routing: routing(run),
         params: params(run),
+        tables: Vec::new(),
         samples: samples(run, results)?,
     };
     write_atomic(&run.folder.join("report.html"), report.html().as_bytes())
@@ -136,6 +137,7 @@ fn curves(run: &Run, results: &Results, log: &Log) -> Vec<Chart> {
             name: (*name).to_string(),
             points: points.get(*name).cloned().unwrap_or_default(),
             reference: baseline.then(|| 100.0 * results[index].baseline),
+            ..Series::default()
         };
         names.iter().enumerate().map(one).collect()
     };

@@ -1,6 +1,7 @@
-//! `ufo train`, `ufo eval`, `ufo extract`: the stages of a run folder.
+//! A run folder, `ufo train` and `ufo eval`.
 
-use crate::{RunFolder, folder};
+use crate::search::Pareto;
+use crate::{RunFolder, expand, folder};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use std::fs::{self, File, TryLockError};
@@ -8,13 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use ufo_data::eval_batches;
+use ufo_data::{Dataset, Preprocess, eval_batches};
 use ufo_model::{Head, Supernet, state_of};
-use ufo_nas::{Slice, Space};
+use ufo_nas::{Encoding, Slice, Space};
 use ufo_runtime::Precision;
 use ufo_train::chip::calibrated;
-use ufo_train::effect::{Candidate, by_effect};
-use ufo_train::extract::{Choice, Cut, Extracted, Place, Probe};
+use ufo_train::extract::{Entry, Probe};
 use ufo_train::{
     Limits, RunConfig, Summary, Task, Workers, evaluate, identity, load_latest, new_supernet,
     open_tasks, write_atomic,
@@ -50,8 +50,8 @@ pub(crate) struct EvalArgs {
     /// Judge this extracted folder, or an ONNX file of one, in place of the supernet.
     #[arg(long)]
     model: Option<PathBuf>,
-    /// Judge this slice of every task's network: smallest, largest, or block:heads:ffn of each kept
-    /// block, such as 0:3:384,2:2:192.
+    /// Judge this slice of every task's network: smallest, largest, chosen or pareto.N (of `ufo search`), or
+    /// block:heads:ffn of each kept block, such as 0:3:384,2:2:192.
     #[arg(long, conflicts_with = "model")]
     slice: Option<String>,
     /// Numbers that the folder's layers multiply in.
@@ -60,44 +60,6 @@ pub(crate) struct EvalArgs {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-}
-
-#[derive(clap::Args)]
-pub(crate) struct ExtractArgs {
-    #[command(flatten)]
-    folder: RunFolder,
-    /// Tasks, comma separated.
-    #[arg(long, value_delimiter = ',', required = true)]
-    tasks: Vec<String>,
-    /// Choose each path by its measured effect on the validation images, in place of the router's.
-    #[arg(long)]
-    by_effect: bool,
-    /// Cut the networks to this slice; see `ufo eval --help`.
-    #[arg(long)]
-    slice: Option<String>,
-    /// Write an ONNX file with 8-bit weights, too, and print what it costs on the test images.
-    #[arg(long)]
-    quantize: Option<Quantize>,
-    /// Model folder, new.
-    #[arg(long)]
-    out: PathBuf,
-}
-
-#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
-enum Quantize {
-    /// 8-bit integers, a scale for each output of a layer.
-    Int8,
-}
-
-/// What an extraction does beyond the plain one.
-#[derive(Clone, Default)]
-pub(crate) struct Extraction {
-    /// Choose paths by their measured effect.
-    by_effect: bool,
-    /// Write `model.int8.onnx`.
-    int8: bool,
-    /// What to cut the networks to; default nothing is cut.
-    pub(crate) slice: Option<Slice>,
 }
 
 /// Every task's result.
@@ -124,12 +86,14 @@ pub(crate) struct Run {
 impl Run {
     /// Creates the folder, or takes up an earlier run of the same configuration.
     pub(crate) fn start(folder: &Path, mut config: RunConfig) -> Result<Self> {
+        refuse_student(&config, folder)?;
         // So that the run can be opened from anywhere.
         config.make_paths_absolute()?;
-        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-        let lock = lock(folder)?;
+        // Wrong data leave no folder behind.
         let tasks = open_tasks(&config)?;
         let mut supernet = new_supernet(&config, &tasks)?;
+        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+        let lock = lock(folder)?;
         // An earlier run of another configuration must keep its own: refuse before writing.
         let before = load_latest(folder, &identity(&config, &tasks), &mut supernet.clone())?;
         if let (Some(file), None) = (&config.init, &before) {
@@ -140,6 +104,17 @@ impl Run {
             let name = chip.from.display().to_string();
             ufo_train::chip::start(&mut supernet, &from.supernet, &name)?;
         }
+        if let Some(mut expand) = config.expand.take() {
+            match before {
+                None => supernet = expand::start(&config, &mut expand, &tasks)?,
+                Some(_) => expand.stem = expand::earlier_stem(folder)?,
+            }
+            config.expand = Some(expand);
+        }
+        for task in tasks.iter().filter(|task| task.config.data.labels.is_some()) {
+            let place = folder.join(format!("labels.{}.csv", task.config.name));
+            write_atomic(&place, task.train.list().as_bytes())?;
+        }
         let text = toml::to_string(&config)?;
         write_atomic(&folder.join("config.toml"), text.as_bytes())?;
         Ok(Self { folder: folder.to_path_buf(), config, tasks, supernet, _lock: lock })
@@ -148,6 +123,7 @@ impl Run {
     /// Opens a finished or interrupted run with its newest checkpoint.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
         let config = RunConfig::read(&folder.join("config.toml"), &[])?;
+        refuse_student(&config, folder)?;
         let lock = lock(folder)?;
         let tasks = open_tasks(&config)?;
         let mut supernet = new_supernet(&config, &tasks)?;
@@ -189,12 +165,22 @@ impl Run {
         index: usize,
         slice: &Slice,
     ) -> Result<(evaluate::TaskResult, Vec<f32>)> {
+        self.judge_on(index, slice, &self.tasks[index].test)
+    }
+
+    /// The same on other images of the task.
+    pub(crate) fn judge_on(
+        &self,
+        index: usize,
+        slice: &Slice,
+        images: &Dataset,
+    ) -> Result<(evaluate::TaskResult, Vec<f32>)> {
         let (task, preprocess) = (&self.tasks[index], self.config.preprocess());
         let path = self.supernet.path(index);
         let vit = self.supernet.subnet(index, &path, slice)?;
         let head = self.head(index, &path, slice)?;
-        let rows = evaluate::outputs(&vit, &head, &task.test, &preprocess)?;
-        Ok((evaluate::judge(task, &task.test, &rows)?, rows))
+        let rows = evaluate::outputs(&vit, &head, images, &preprocess)?;
+        Ok((evaluate::judge(task, images, &rows)?, rows))
     }
 
     /// A task's head for a slice of its network.
@@ -215,98 +201,120 @@ impl Run {
         }
     }
 
-    /// A task's network along the router's path, with `images` of its test images.
-    pub(crate) fn choice(&self, index: usize, images: usize) -> Result<Choice> {
-        let task = &self.tasks[index];
-        let path = self.supernet.path(index);
-        let classes = task.classes().to_vec();
-        Ok(Choice { task: index, path, classes, probe: self.probe(task, images)? })
+    /// The space of a chip supernet.
+    ///
+    /// # Errors
+    /// When the run is none.
+    pub(crate) fn chip_space(&self) -> Result<&Space> {
+        let chip = self.config.chip.as_ref();
+        let none =
+            || format!("{}: no chip supernet; make one with `ufo chip`", self.folder.display());
+        Ok(&chip.with_context(none)?.space)
     }
 
-    /// A slice by its text; `smallest` and `largest` are those of a chip supernet's space.
+    /// How slices of the run become numbers for predictors.
+    pub(crate) fn encoding(&self) -> Encoding {
+        let arch = &self.supernet.arch;
+        Encoding { space: self.space(), blocks: arch.depth, arch: Some(arch.clone()) }
+    }
+
+    /// A hash of the weights in use, whichever checkpoint or average they come from.
+    pub(crate) fn weights_hash(&self) -> Result<String> {
+        let state = state_of(&mut self.supernet.clone(), "");
+        Ok(blake3::hash(&ufo_weights::to_bytes(&state, &[])?).to_hex().to_string())
+    }
+
+    /// A task's network along the router's path, cut to `slice`, with `images` of its test images.
+    pub(crate) fn entry(&self, index: usize, slice: &Slice, images: usize) -> Result<Entry<'_>> {
+        self.entry_along(index, self.supernet.path(index), slice, images)
+    }
+
+    /// The same along another path.
+    pub(crate) fn entry_along(
+        &self,
+        index: usize,
+        path: ufo_nas::Path,
+        slice: &Slice,
+        images: usize,
+    ) -> Result<Entry<'_>> {
+        let task = &self.tasks[index];
+        Ok(Entry {
+            supernet: &self.supernet,
+            task: index,
+            name: task.config.name.clone(),
+            slice: slice.clone(),
+            head: self.head(index, &path, slice)?,
+            path,
+            classes: task.classes().to_vec(),
+            probe: probe(task, &self.config.preprocess(), images)?,
+        })
+    }
+
+    /// A slice by its text; `smallest` and `largest` are those of a chip supernet's space, `chosen` and
+    /// `pareto.N` what `ufo search` found.
     pub(crate) fn slice(&self, text: Option<&str>) -> Result<Slice> {
         let arch = &self.supernet.arch;
         let slice = match text {
             None => Slice::full(arch),
             Some("largest") => self.space().largest(arch),
             Some("smallest") => self.space().smallest(arch),
+            Some("chosen") => {
+                let chosen = self.found()?.chosen;
+                let chosen = chosen.context(
+                    "--slice chosen: the search had no limits; pareto.N names a point of its front",
+                )?;
+                chosen.point.slice.parse()?
+            }
+            Some(text) if text.starts_with("pareto.") => {
+                let points = self.found()?.points;
+                let number = text["pareto.".len()..].parse::<usize>().ok();
+                let point = number.and_then(|number| points.get(number));
+                let most = points.len().saturating_sub(1);
+                let wrong = || format!("--slice {text}: must be pareto.0 to pareto.{most}");
+                point.with_context(wrong)?.slice.parse()?
+            }
             Some(text) => text.parse().context("--slice")?,
         };
         slice.validate(arch).context("--slice")?;
         Ok(slice)
     }
 
-    /// Extracts the models of `names`: along the router's paths, or along the best by measured effect
-    /// on the validation images.
-    pub(crate) fn extract(
-        &self,
-        names: &[String],
-        how: &Extraction,
-        out: &Path,
-    ) -> Result<Extracted> {
-        let slice = how.slice.clone().unwrap_or_else(|| Slice::full(&self.supernet.arch));
-        let mut supernet = self.supernet.clone();
-        let mut choices = Vec::new();
-        for (position, name) in names.iter().enumerate() {
-            let index = self.supernet.task_index(name)?;
-            if names[..position].contains(name) {
-                bail!("--tasks: `{name}` is named twice");
-            }
-            let path = if how.by_effect {
-                let candidates = self.candidates(index)?;
-                eprintln!("{}", candidate_table(name, &candidates));
-                candidates[0].path.clone()
-            } else {
-                self.supernet.path(index)
-            };
-            supernet.tasks[index].head = self.head(index, &path, &slice)?;
-            choices.push(Choice { path, ..self.choice(index, PROBES)? });
+    /// What `ufo search` found of these weights.
+    fn found(&self) -> Result<Pareto> {
+        let place = self.folder.join("search/pareto.json");
+        let found = Pareto::read(&place).context("run `ufo search` first")?;
+        if found.checkpoint != self.weights_hash()? {
+            bail!("{}: is of other weights than the run's; search again", place.display());
         }
-        // Of the weights in use, whichever checkpoint or average they come from.
-        let state = state_of(&mut self.supernet.clone(), "");
-        let source = blake3::hash(&ufo_weights::to_bytes(&state, &[])?).to_hex().to_string();
-        let place = Place { source: &source, out };
-        let preprocess = self.config.preprocess();
-        let cut = Cut { slice: &slice, int8: how.int8 };
-        ufo_train::extract::extract(&supernet, &choices, &preprocess, place, cut)
+        Ok(found)
     }
+}
 
-    fn candidates(&self, index: usize) -> Result<Vec<Candidate>> {
-        let workers = Workers::new(self.config.train.threads, 2 * self.supernet.arch.depth)?;
-        let preprocess = self.config.preprocess();
-        by_effect(&self.supernet, index, &self.tasks[index], &preprocess, &workers)
-    }
+/// So many test images of a task, from the first on again where there are fewer.
+pub(crate) fn probe(task: &Task, preprocess: &Preprocess, images: usize) -> Result<Probe> {
+    let few: Vec<usize> = (0..images).map(|image| image % task.test.len()).collect();
+    let few = task.test.select(&few);
+    let batch = eval_batches(&few, preprocess, images).next();
+    let batch = batch.context("a test split has at least one image")??;
+    Ok(Probe { images: batch.images, size: batch.size })
+}
 
-    /// So many test images of a task, from the first on again where there are fewer.
-    fn probe(&self, task: &Task, images: usize) -> Result<Probe> {
-        let few: Vec<usize> = (0..images).map(|image| image % task.test.len()).collect();
-        let few = task.test.select(&few);
-        let batch = eval_batches(&few, &self.config.preprocess(), images).next();
-        let batch = batch.context("a test split has at least one image")??;
-        Ok(Probe { images: batch.images, size: batch.size })
+/// A student is no supernet.
+fn refuse_student(config: &RunConfig, folder: &Path) -> Result<()> {
+    if config.distill.is_some() {
+        bail!(
+            "{}: a student's run, which `ufo distill` trains; its model is {}",
+            folder.display(),
+            folder.join("model").display()
+        );
     }
+    Ok(())
 }
 
 /// Images of a task on which an extracted model is compared with the supernet.
-const PROBES: usize = 16;
+pub(crate) const PROBES: usize = 16;
 
-fn candidate_table(task: &str, candidates: &[Candidate]) -> comfy_table::Table {
-    let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::UTF8_FULL_CONDENSED);
-    table.set_header([&format!("{task}: path of"), "validation", "experts (attention, FFN)"]);
-    let plain = |candidate: &Candidate| !candidate.origin.contains("flip");
-    let shown = candidates.iter().enumerate().filter(|(rank, c)| *rank < 5 || plain(c));
-    for (_, candidate) in shown {
-        table.add_row([
-            candidate.origin.clone(),
-            format!("{:.1} %", 100.0 * candidate.value),
-            candidate.path.to_string(),
-        ]);
-    }
-    table
-}
-
-fn lock(folder: &Path) -> Result<File> {
+pub(crate) fn lock(folder: &Path) -> Result<File> {
     let place = folder.join(".lock");
     let file = File::create(&place).with_context(|| format!("creating {}", place.display()))?;
     match file.try_lock() {
@@ -385,27 +393,6 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<ExitCode> {
         println!("{}", serde_json::to_string_pretty(&rows)?);
     } else {
         println!("{}", table(&run, &results));
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-pub(crate) fn extract(args: &ExtractArgs) -> Result<ExitCode> {
-    let run = Run::open(&args.folder.run)?;
-    let how = Extraction {
-        by_effect: args.by_effect,
-        int8: args.quantize.is_some(),
-        slice: Some(run.slice(args.slice.as_deref())?),
-    };
-    let extracted = run.extract(&args.tasks, &how, &args.out)?;
-    println!(
-        "{}: {} parameters in {}; ONNX within {:.1e} of the network",
-        extracted.tasks.join(", "),
-        extracted.params,
-        args.out.display(),
-        extracted.onnx_max_rel_err
-    );
-    if how.int8 {
-        println!("{}", folder::drop_table(&run, &args.out)?);
     }
     Ok(ExitCode::SUCCESS)
 }

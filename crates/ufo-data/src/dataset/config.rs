@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use super::{Dataset, Format};
+use super::{Dataset, Format, Labels};
 use crate::{Error, Purpose, stream};
 
 /// Where a task's images are.
@@ -24,6 +24,9 @@ pub struct DatasetConfig {
     /// Share of the training images held out to choose by, 0 to below 1; default 0.
     #[serde(default)]
     pub validation: f64,
+    /// Keeps these of the training images that are not held out, drawn with the run's seed; default all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Labels>,
     /// How many broken images training may skip; default 10.
     #[serde(default = "default_max_broken")]
     pub max_broken: usize,
@@ -43,13 +46,28 @@ pub enum HoldOut {
 }
 
 impl DatasetConfig {
-    /// Opens the training split: applies `limit`, then holds out `validation`, both drawn with
-    /// `seed`. Gives what is left to train on and what is held out.
+    /// Opens the training split: applies `limit`, then holds out `validation`, then keeps `labels`, all
+    /// drawn with `seed`. Gives what is left to train on and what is held out.
     ///
     /// # Errors
     /// Those of [`Dataset::open`], and [`Error::Config`] for a limit of 0, a validation share out of
-    /// range or one that leaves nothing on either side.
+    /// range or one that leaves nothing on either side, and labels that leave a class without images.
     pub fn open_train(
+        &self,
+        seed: u64,
+        hold_out: HoldOut,
+    ) -> Result<(Dataset, Option<Dataset>), Error> {
+        let (train, held) = self.open_whole(seed, hold_out)?;
+        let Some(labels) = self.labels else { return Ok((train, held)) };
+        let train = train.select(&labels.kept(&train, hold_out, seed)?);
+        Ok(match hold_out {
+            HoldOut::Images => (train, held),
+            HoldOut::Classes => (train.with_used_classes(), held),
+        })
+    }
+
+    /// The training split and what is held out, before `labels`.
+    fn open_whole(
         &self,
         seed: u64,
         hold_out: HoldOut,

@@ -235,6 +235,19 @@ fn csv_errors_name_file_and_line() {
 }
 
 #[test]
+fn a_list_of_files_is_a_csv_dataset_again() {
+    let folder = TempDir::new().unwrap();
+    for name in ["a,b/1.png", "a,b/2.png", "say \"c\"/3.png"] {
+        put(&folder, &format!("images/{name}"), png([1; 3]));
+    }
+    let images = Dataset::open(Format::ImageFolder, &folder.path().join("images")).unwrap();
+    put(&folder, "list.csv", images.list());
+    let listed = Dataset::open(Format::Csv, &folder.path().join("list.csv")).unwrap();
+    assert_eq!((listed.labels(), listed.classes()), (images.labels(), images.classes()));
+    assert!((0..3).all(|index| listed.name(index) == images.name(index)));
+}
+
+#[test]
 fn config_limits_training_with_the_seed() {
     let folder = TempDir::new().unwrap();
     put(&folder, "train-images.idx", idx(0x08, &[9, 1, 1], &[0, 1, 2, 3, 4, 5, 6, 7, 8]));
@@ -245,6 +258,7 @@ fn config_limits_training_with_the_seed() {
         test: folder.path().join("train"),
         limit: Some(4),
         validation: 0.0,
+        labels: None,
         max_broken: 0,
     };
     let names = |seed| {
@@ -297,6 +311,7 @@ fn what_is_held_out_is_disjoint_drawn_by_seed_and_of_whole_classes_for_retrieval
         test: path.clone(),
         limit: None,
         validation,
+        labels: None,
         max_broken: 0,
     };
     let names = |d: &Dataset| (0..d.len()).map(|i| d.name(i)).collect::<Vec<_>>();

@@ -152,8 +152,11 @@ impl Case {
             norm_weight: dnorm_weight,
             norm_bias: dnorm_bias,
             qkv: columns(MatMut::row_major(dqkv, d, 3 * e), e)
-                .map(|weight| LinearGrads { weight, bias: biases.next() }),
-            proj: LinearGrads { weight: MatMut::row_major(dproj, e, d), bias: Some(dproj_bias) },
+                .map(|weight| LinearGrads { weight: Some(weight), bias: biases.next() }),
+            proj: LinearGrads {
+                weight: Some(MatMut::row_major(dproj, e, d)),
+                bias: Some(dproj_bias),
+            },
         };
         let given = Backward { saved: &saved, x: &self.x, dy: &self.dy, past: &self.dy };
         backward(level, &attention, &given, grads, &mut scratch);

@@ -31,8 +31,14 @@ pub fn backward(
     let (w1, w2) = (Panels::pack(level, w1, panels_1), Panels::pack(level, w2, panels_2));
     let norm = LayerNorm { weight: weights.norm_weight, bias: weights.norm_bias, eps: EPS };
     let pass = Rowwise { level, norm, w1, w2, widths: [d, f] };
-    let mut sums = Sums::new(level, grads.fc1_weight, grads.fc2_weight, [d, f]);
-    (sums.db1, sums.db2) = (grads.fc1_bias, grads.fc2_bias);
+    let mut sums = Sums {
+        level,
+        widths: [d, f],
+        dw1: grads.fc1_weight.map(|grad| MatMut::row_major(grad, d, f)),
+        dw2: grads.fc2_weight.map(|grad| MatMut::row_major(grad, f, d)),
+        db1: grads.fc1_bias,
+        db2: grads.fc2_bias,
+    };
     let (buffers, others) = children.split_at_mut(1);
     let (workers, others) = (&mut buffers[0], &mut others[0]);
     for start in (0..m).step_by(GROUP_ROWS) {
@@ -98,8 +104,8 @@ fn check_given(weights: &FfnWeights<'_>, given: &Backward<'_>, grads: &FfnGrads<
         ("dx", grads.dx.len(), m * d),
         ("norm_weight", grads.norm_weight.len(), d),
         ("norm_bias", grads.norm_bias.len(), d),
-        ("fc1_weight", grads.fc1_weight.len(), d * f),
-        ("fc2_weight", grads.fc2_weight.len(), d * f),
+        ("fc1_weight", grads.fc1_weight.as_ref().map_or(d * f, |grad| grad.len()), d * f),
+        ("fc2_weight", grads.fc2_weight.as_ref().map_or(d * f, |grad| grad.len()), d * f),
     ] {
         assert!(got == expected, "{name}: {got} values, expected {expected}");
     }
@@ -218,27 +224,28 @@ struct Group<'a> {
 /// The gradients that are sums over rows.
 struct Sums<'a> {
     level: Level,
-    dw1: MatMut<'a>,
-    dw2: MatMut<'a>,
+    /// `[d, f]`
+    widths: [usize; 2],
+    dw1: Option<MatMut<'a>>,
+    dw2: Option<MatMut<'a>>,
     db1: Option<&'a mut [f32]>,
     db2: Option<&'a mut [f32]>,
 }
 
-impl<'a> Sums<'a> {
-    fn new(level: Level, dw1: &'a mut [f32], dw2: &'a mut [f32], [d, f]: [usize; 2]) -> Self {
-        let (dw1, dw2) = (MatMut::row_major(dw1, d, f), MatMut::row_major(dw2, f, d));
-        Self { level, dw1, dw2, db1: None, db2: None }
-    }
-
+impl Sums<'_> {
     fn add(&mut self, rows: &Group<'_>, scratch: &mut Scratch) {
-        let (level, [d, f]) = (self.level, [self.dw1.rows(), self.dw1.cols()]);
+        let (level, [d, f]) = (self.level, self.widths);
         let count = rows.dy.len() / d;
         let [normed, dy] = [rows.normed, rows.dy].map(|data| Mat::row_major(data, count, d));
         let [activated, dpre] =
             [rows.activated, rows.dpre].map(|data| Mat::row_major(data, count, f));
         let epilogue = || if rows.first { Epilogue::Store } else { Epilogue::Accumulate };
-        gemm(level, (activated.transposed(), dy), self.dw2.reborrow(), epilogue(), scratch);
-        gemm(level, (normed.transposed(), dpre), self.dw1.reborrow(), epilogue(), scratch);
+        if let Some(dw2) = &mut self.dw2 {
+            gemm(level, (activated.transposed(), dy), dw2.reborrow(), epilogue(), scratch);
+        }
+        if let Some(dw1) = &mut self.dw1 {
+            gemm(level, (normed.transposed(), dpre), dw1.reborrow(), epilogue(), scratch);
+        }
         if let Some(db1) = &mut self.db1 {
             sum_rows(level, dpre, db1, !rows.first);
         }

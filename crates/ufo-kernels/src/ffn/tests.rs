@@ -90,9 +90,9 @@ fn run(level: Level, case: &Case<f32>, dy: &[f32]) -> Vec<Vec<f32>> {
         dx: &mut dx,
         norm_weight: &mut nw,
         norm_bias: &mut nb,
-        fc1_weight: &mut g1,
+        fc1_weight: Some(&mut g1),
         fc1_bias: Some(&mut gb1),
-        fc2_weight: &mut g2,
+        fc2_weight: Some(&mut g2),
         fc2_bias: Some(&mut gb2),
     };
     backward(level, &weights, Backward { saved: &saved, x, dy, past: dy }, grads, &mut scratch);

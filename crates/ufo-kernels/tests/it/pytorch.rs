@@ -194,9 +194,9 @@ fn ffn_on_slices_of_larger_weights_equals_torch() {
             dx,
             norm_weight,
             norm_bias,
-            fc1_weight,
+            fc1_weight: Some(fc1_weight),
             fc1_bias: Some(fc1_bias),
-            fc2_weight,
+            fc2_weight: Some(fc2_weight),
             fc2_bias: Some(&mut d_fc2_bias),
         };
         let dy = case.input("dy");
@@ -248,10 +248,13 @@ fn attention_on_slices_of_larger_weights_equals_torch() {
             norm_weight,
             norm_bias,
             qkv: [q, k, v].map(|part| LinearGrads {
-                weight: part.split_at_col(e).0,
+                weight: Some(part.split_at_col(e).0),
                 bias: biases.next().map(|bias| &mut bias[..e]),
             }),
-            proj: LinearGrads { weight: MatMut::row_major(d_proj, e, d), bias: Some(d_proj_bias) },
+            proj: LinearGrads {
+                weight: Some(MatMut::row_major(d_proj, e, d)),
+                bias: Some(d_proj_bias),
+            },
         };
         let dy = case.input("dy");
         let given = attention::Backward { saved: &saved, x, dy, past: dy };

@@ -177,8 +177,14 @@ impl InvertedResidual {
         if let Some(squeeze) = &self.squeeze {
             inner = squeeze.forward(inner, pass.level);
         }
-        let same = self.depthwise.stride == 1 && x.dims()[3] == self.project.weight.dims()[0];
-        self.project.forward(inner, same.then_some(x), pass)
+        self.project.forward(inner, self.adds_input().then_some(x), pass)
+    }
+
+    /// Whether the shape stays, so that x is added.
+    pub(super) fn adds_input(&self) -> bool {
+        let [expanded, ..] = self.depthwise.weight.dims();
+        let inputs = self.expand.as_ref().map_or(expanded, |expand| expand.weight.dims()[1]);
+        self.depthwise.stride == 1 && inputs == self.project.weight.dims()[0]
     }
 }
 
@@ -191,8 +197,9 @@ fn linear(inputs: usize, outputs: usize, rng: &mut impl Rng, device: &Device) ->
     }
 }
 
-impl Visit for MobileNetV3 {
-    fn visit(&mut self, prefix: &str, visitor: &mut impl Visitor) {
+impl MobileNetV3 {
+    /// All but the classifier.
+    pub(super) fn visit_features(&mut self, prefix: &str, visitor: &mut impl Visitor) {
         let features = key(prefix, "features");
         visit_conv(&mut self.first, &key(&features, "0"), visitor);
         for (index, block) in self.blocks.iter_mut().enumerate() {
@@ -200,6 +207,12 @@ impl Visit for MobileNetV3 {
         }
         let last = key(&features, &(self.blocks.len() + 1).to_string());
         visit_conv(&mut self.last, &last, visitor);
+    }
+}
+
+impl Visit for MobileNetV3 {
+    fn visit(&mut self, prefix: &str, visitor: &mut impl Visitor) {
+        self.visit_features(prefix, visitor);
         self.hidden.visit(&key(prefix, "classifier.0"), visitor);
         self.classes.visit(&key(prefix, "classifier.3"), visitor);
     }

@@ -111,14 +111,21 @@ fn classifier(inputs: usize, outputs: usize, rng: &mut impl Rng, device: &Device
     }
 }
 
-impl Visit for ResNet {
-    fn visit(&mut self, prefix: &str, visitor: &mut impl Visitor) {
+impl ResNet {
+    /// All but the classifier.
+    pub(super) fn visit_features(&mut self, prefix: &str, visitor: &mut impl Visitor) {
         self.conv1.visit_named([&key(prefix, "conv1"), &key(prefix, "bn1")], visitor);
         for (stage, blocks) in self.stages.iter_mut().enumerate() {
             for (index, block) in blocks.iter_mut().enumerate() {
                 block.visit(&key(prefix, &format!("layer{}.{index}", stage + 1)), visitor);
             }
         }
+    }
+}
+
+impl Visit for ResNet {
+    fn visit(&mut self, prefix: &str, visitor: &mut impl Visitor) {
+        self.visit_features(prefix, visitor);
         self.fc.visit(&key(prefix, "fc"), visitor);
     }
 }

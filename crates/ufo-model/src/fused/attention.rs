@@ -85,7 +85,7 @@ impl Op<7> for SelfAttention {
         inputs: &[FlexTensor; 7],
         saved: Self::Saved,
         gradient: &FlexTensor,
-        _wanted: [bool; 7],
+        wanted: [bool; 7],
     ) -> [Option<FlexTensor>; 7] {
         let x = contiguous(&inputs[0]);
         let saved = saved.unwrap_or_else(|| self.save(inputs));
@@ -93,10 +93,18 @@ impl Op<7> for SelfAttention {
         let dy = scaled(self.factors.as_ref(), x.layout().shape()[0], past);
         let of = self.of(inputs);
         let (d, e) = (of.proj.weight.cols(), of.proj.weight.rows());
-        gradients_of(inputs, |grads| {
+        // All but weights that stay as they are.
+        let [_, _, _, qkv_wanted, _, proj_wanted, _] = wanted;
+        let computed = [true, true, true, qkv_wanted, true, proj_wanted, true];
+        gradients_of(inputs, computed, |grads| {
             let [dx, norm_weight, norm_bias, qkv, qkv_bias, proj, proj_bias] = grads;
-            let (q, rest) = MatMut::row_major(qkv, d, 3 * e).split_at_col(e);
-            let (k, v) = rest.split_at_col(e);
+            let [q, k, v] = if qkv_wanted {
+                let (q, rest) = MatMut::row_major(qkv, d, 3 * e).split_at_col(e);
+                let (k, v) = rest.split_at_col(e);
+                [q, k, v].map(Some)
+            } else {
+                [(); 3].map(|()| None)
+            };
             let (q_bias, rest) = qkv_bias.split_at_mut(e);
             let (k_bias, v_bias) = rest.split_at_mut(e);
             let linear = |weight, bias| LinearGrads { weight, bias: Some(bias) };
@@ -105,7 +113,7 @@ impl Op<7> for SelfAttention {
                 norm_weight,
                 norm_bias,
                 qkv: [linear(q, q_bias), linear(k, k_bias), linear(v, v_bias)],
-                proj: linear(MatMut::row_major(proj, e, d), proj_bias),
+                proj: linear(proj_wanted.then(|| MatMut::row_major(proj, e, d)), proj_bias),
             };
             let given = Backward { saved: &saved, x: slice(&x), dy: &dy, past };
             with_scratch(|scratch| {

@@ -73,22 +73,25 @@ impl Op<7> for FeedForward {
         inputs: &[FlexTensor; 7],
         saved: Self::Saved,
         gradient: &FlexTensor,
-        _wanted: [bool; 7],
+        wanted: [bool; 7],
     ) -> [Option<FlexTensor>; 7] {
         let x = contiguous(&inputs[0]);
         let saved = saved.unwrap_or_else(|| self.save(inputs));
         let past = slice(gradient);
         let dy = scaled(self.factors.as_ref(), x.layout().shape()[0], past);
-        gradients_of(inputs, |grads| {
+        // All but weights that stay as they are.
+        let [_, _, _, fc1_wanted, _, fc2_wanted, _] = wanted;
+        let computed = [true, true, true, fc1_wanted, true, fc2_wanted, true];
+        gradients_of(inputs, computed, |grads| {
             let [dx, norm_weight, norm_bias, fc1, bias1, fc2, bias2] = grads;
             let given = Backward { saved: &saved, x: slice(&x), dy: &dy, past };
             let into = FfnGrads {
                 dx,
                 norm_weight,
                 norm_bias,
-                fc1_weight: fc1,
+                fc1_weight: fc1_wanted.then_some(&mut fc1[..]),
                 fc1_bias: Some(bias1),
-                fc2_weight: fc2,
+                fc2_weight: fc2_wanted.then_some(&mut fc2[..]),
                 fc2_bias: Some(bias2),
             };
             with_scratch(|scratch| {

@@ -38,7 +38,7 @@ impl Op<3> for Norm {
         _wanted: [bool; 3],
     ) -> [Option<FlexTensor>; 3] {
         let [x, weight, _] = inputs.each_ref().map(contiguous);
-        gradients_of(inputs, |[dx, dweight, dbias]| {
+        gradients_of(inputs, [true; 3], |[dx, dweight, dbias]| {
             let given = Backward {
                 weight: slice(&weight),
                 x: slice(&x),

@@ -45,10 +45,11 @@ impl Op<3> for Product {
         let weight = matrix(&inputs[1]);
         let [width, outputs] = [weight.rows(), weight.cols()];
         let rows = slice(&x).len() / width;
-        gradients_of(inputs, |[dx, dweight, dbias]| {
+        let computed = [wanted[0], wanted[1], true];
+        gradients_of(inputs, computed, |[dx, dweight, dbias]| {
             let grads = Grads {
                 dx: wanted[0].then(|| MatMut::row_major(dx, rows, width)),
-                dweight: MatMut::row_major(dweight, width, outputs),
+                dweight: wanted[1].then(|| MatMut::row_major(dweight, width, outputs)),
                 dbias: Some(dbias),
             };
             let x = Mat::row_major(slice(&x), rows, width);

@@ -43,7 +43,7 @@ impl Op<5> for Excitation {
     ) -> [Option<FlexTensor>; 5] {
         let inputs = inputs.each_ref().map(contiguous);
         let b = inputs[0].layout().shape()[0];
-        gradients_of(&inputs, |[dx, dweight1, dbias1, dweight2, dbias2]| {
+        gradients_of(&inputs, [true; 5], |[dx, dweight1, dbias1, dweight2, dbias2]| {
             let given = (b, slice(&inputs[0]), slice(gradient));
             let grads = Grads { dx, dweight1, dbias1, dweight2, dbias2 };
             with_scratch(|scratch| {

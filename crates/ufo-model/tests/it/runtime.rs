@@ -14,6 +14,8 @@ fn folder(net: &Supernet, slice: &Slice, chosen: &[(usize, Path)]) -> (Described
         let spec = &net.tasks[*index].spec;
         DescribedTask {
             name: spec.name.clone(),
+            task: None,
+            slice: slice.clone(),
             head: spec.head.shape(spec.classes),
             classes: (0..spec.classes).map(|class| class.to_string()).collect(),
             path: path.clone(),
@@ -21,7 +23,7 @@ fn folder(net: &Supernet, slice: &Slice, chosen: &[(usize, Path)]) -> (Described
     });
     let described = Described {
         arch: net.arch.clone(),
-        slice: slice.clone(),
+        apart: false,
         preprocess: Preprocess { size: net.arch.image_size, ..Preprocess::default() },
         tasks: tasks.collect(),
     };

@@ -33,10 +33,12 @@ impl Forward {
         let preprocess = Preprocess { size: supernet.arch.image_size, ..Preprocess::default() };
         let described = Described {
             arch: supernet.arch.clone(),
-            slice,
             preprocess,
+            apart: false,
             tasks: vec![DescribedTask {
                 name: task.spec.name.clone(),
+                task: None,
+                slice,
                 head: task.spec.head.shape(CLASSES),
                 classes: (0..CLASSES).map(|class| class.to_string()).collect(),
                 path,

@@ -2,7 +2,7 @@
 
 use super::axis::{Axis, Kind, Tick, drawable};
 use super::text::{Escaped, MISSING, number};
-use super::{Chart, Series};
+use super::{Chart, Marks, Series};
 use std::fmt::{self, Write as _};
 
 /// Size of the drawing; the page scales it.
@@ -86,11 +86,16 @@ impl<'a> Plot<'a> {
         for line in &self.lines {
             self.write_reference(out, line)?;
         }
-        for line in &self.lines {
+        let (dots, lines): (Vec<&Line>, Vec<&Line>) =
+            self.lines.iter().partition(|line| line.series.marks == Marks::Dots);
+        for line in dots {
+            self.write_dots(out, line)?;
+        }
+        for line in &lines {
             self.write_line(out, line)?;
         }
         // Markers last: no line hides the end of another.
-        for line in &self.lines {
+        for line in lines {
             self.write_ends(out, line)?;
         }
         writeln!(out, "</svg>")?;
@@ -147,6 +152,23 @@ impl<'a> Plot<'a> {
         write!(out, "\"><title>{}</title></polyline>", Escaped(&line.series.name))
     }
 
+    fn write_dots(&self, out: &mut String, line: &Line) -> fmt::Result {
+        let (class, name) = (&line.class, Escaped(&line.series.name));
+        for &(x, y) in &line.points {
+            write!(
+                out,
+                "<circle class=\"dot {class}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\">\
+                 <title>{name}: {} at {} {}</title></circle>",
+                self.at_x(x),
+                self.at_y(y),
+                number(y),
+                Escaped(&self.chart.x_label),
+                number(x)
+            )?;
+        }
+        Ok(())
+    }
+
     fn write_ends(&self, out: &mut String, line: &Line) -> fmt::Result {
         let [first, .., last] = line.points.as_slice() else {
             return line
@@ -182,6 +204,16 @@ impl<'a> Plot<'a> {
     fn write_legend(&self, out: &mut String) -> fmt::Result {
         write!(out, "<ul class=\"legend\">")?;
         for Line { series, points, class, marker, .. } in &self.lines {
+            if series.marks == Marks::Dots {
+                write!(
+                    out,
+                    "<li><svg class=\"key\" viewBox=\"0 0 26 12\" aria-hidden=\"true\">\
+                     <circle class=\"dot {class}\" cx=\"13\" cy=\"6\" r=\"3\"/></svg>\
+                     <span>{}</span></li>",
+                    Escaped(&series.name)
+                )?;
+                continue;
+            }
             let value = points.last().map_or(MISSING.to_string(), |point| number(point.1));
             write!(
                 out,
@@ -215,7 +247,10 @@ impl<'a> Line<'a> {
         let cycle = index / COLORS;
         Self {
             series,
-            points: thin(&points, MOST_POINTS),
+            points: match series.marks {
+                Marks::Line => thin(&points, MOST_POINTS),
+                Marks::Dots => points,
+            },
             reference: series.reference.filter(|&value| drawable(value, kind)),
             class: format!("c{} d{}", index % COLORS, cycle % DASHES),
             // The shift gives lines of one color different markers.

@@ -38,6 +38,9 @@ pub(crate) fn write(out: &mut String, report: &Report) -> fmt::Result {
     if !report.params.rows.is_empty() {
         section(out, "Parameters", |out| tables::params(out, &report.params))?;
     }
+    for table in &report.tables {
+        section(out, &Escaped(&table.title).to_string(), |out| tables::texts(out, table))?;
+    }
     let shown: Vec<&Samples> =
         report.samples.iter().filter(|task| task.rows.iter().any(|row| !row.is_empty())).collect();
     if !shown.is_empty() {

@@ -1,7 +1,7 @@
 //! The tables of the page: results, router, parameters.
 
 use super::text::{Escaped, MISSING, compact, grouped, percent};
-use super::{ParamTable, Routing, TaskRow};
+use super::{ParamTable, Routing, TaskRow, TextTable};
 use std::fmt::{self, Write as _};
 
 /// Results that differ by less, a fraction, look equal in print.
@@ -197,4 +197,26 @@ pub(crate) fn params(out: &mut String, table: &ParamTable) -> fmt::Result {
         writeln!(out, "</tr>")?;
     }
     writeln!(out, "</tbody></table></div>")
+}
+
+/// Texts; what is not in the first column is set to the right.
+///
+/// # Errors
+/// Those of `out`.
+pub(crate) fn texts(out: &mut String, table: &TextTable) -> fmt::Result {
+    let class = |index: usize| if index == 0 { "" } else { " class=\"n\"" };
+    write!(out, "<div class=\"scroll\"><table><thead><tr>")?;
+    for (index, column) in table.columns.iter().enumerate() {
+        write!(out, "<th scope=\"col\"{}>{}</th>", class(index), Escaped(column))?;
+    }
+    writeln!(out, "</tr></thead><tbody>")?;
+    for row in &table.rows {
+        write!(out, "<tr>")?;
+        for (index, cell) in row.iter().enumerate() {
+            let (name, row) = if index == 0 { ("th", " scope=\"row\"") } else { ("td", "") };
+            write!(out, "<{name}{row}{}>{}</{name}>", class(index), Escaped(cell))?;
+        }
+        writeln!(out, "</tr>")?;
+    }
+    writeln!(out, "</tbody></table></div><p class=\"small\">{}</p>", Escaped(&table.note))
 }

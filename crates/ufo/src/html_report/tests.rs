@@ -8,15 +8,7 @@ use super::*;
 use std::collections::BTreeSet;
 
 fn empty() -> Report {
-    Report {
-        title: "Run".to_string(),
-        facts: Vec::new(),
-        tasks: Vec::new(),
-        curves: Vec::new(),
-        routing: Routing { sites: Vec::new(), rows: Vec::new() },
-        params: ParamTable { columns: Vec::new(), rows: Vec::new() },
-        samples: Vec::new(),
-    }
+    Report { title: "Run".to_string(), ..Report::default() }
 }
 
 fn task(name: &str, value: f64, baseline: f64) -> TaskRow {
@@ -26,7 +18,12 @@ fn task(name: &str, value: f64, baseline: f64) -> TaskRow {
 
 fn chart(log_y: bool, points: &[(f64, f64)], reference: Option<f64>) -> Chart {
     let [title, x_label, y_label] = ["Loss", "step", "nats"].map(str::to_string);
-    let series = vec![Series { name: "a".to_string(), points: points.to_vec(), reference }];
+    let series = vec![Series {
+        name: "a".to_string(),
+        points: points.to_vec(),
+        reference,
+        ..Series::default()
+    }];
     Chart { title, x_label, y_label, log_y, series }
 }
 
@@ -48,6 +45,12 @@ fn named(name: &str) -> Report {
         curves: vec![line],
         routing: Routing { sites: vec![text()], rows: vec![(text(), vec![0.7])] },
         params: ParamTable { columns: vec![text()], rows: vec![(text(), vec![1])] },
+        tables: vec![TextTable {
+            title: text(),
+            note: text(),
+            columns: vec![text()],
+            rows: vec![vec![text()]],
+        }],
         samples: vec![Samples { task: text(), caption: text(), rows: vec![vec![shown]] }],
     }
 }
@@ -107,7 +110,7 @@ fn the_page_loads_nothing() {
 #[test]
 fn empty_sections_are_left_out() {
     let headings = |report: &Report| report.html().matches("<h2>").count();
-    assert_eq!(headings(&named("x")), 5);
+    assert_eq!(headings(&named("x")), 6);
     let bare = empty();
     assert_eq!(headings(&bare), 0);
     assert!(!bare.html().contains("<dl>"));
@@ -122,10 +125,11 @@ fn empty_sections_are_left_out() {
 #[test]
 fn sections_stand_in_order() {
     let html = named("x").html();
-    let places = ["<dl>", "Results", "Curves", "Router", "Parameters", "Samples"].map(|part| {
-        let mark = if part == "<dl>" { part.to_string() } else { format!("<h2>{part}</h2>") };
-        html.find(&mark).unwrap()
-    });
+    let places =
+        ["<dl>", "Results", "Curves", "Router", "Parameters", "x", "Samples"].map(|part| {
+            let mark = if part == "<dl>" { part.to_string() } else { format!("<h2>{part}</h2>") };
+            html.find(&mark).unwrap()
+        });
     assert!(places.is_sorted());
 }
 
@@ -363,4 +367,28 @@ fn images_are_shown_at_a_sensible_size() {
         assert_eq!(shown_size(&png(width, height)), expected);
     }
     assert_eq!(shown_size(b"short"), (96, 96, false));
+}
+
+#[test]
+fn dots_are_all_drawn_and_not_joined() {
+    let points: Vec<(f64, f64)> = (0..500).map(|i| (f64::from(i), f64::from(i % 7))).collect();
+    let mut dots = chart(false, &points, None);
+    dots.series[0].marks = Marks::Dots;
+    let html = Report { curves: vec![dots], ..empty() }.html();
+    assert_eq!(html.matches("<circle class=\"dot c0 d0\"").count(), points.len() + 1);
+    assert!(!html.contains("polyline"));
+}
+
+#[test]
+fn tables_of_texts_name_their_rows() {
+    let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let table = TextTable {
+        title: "Sizes".to_string(),
+        note: "All of them.".to_string(),
+        columns: texts(&["slice", "ms"]),
+        rows: vec![texts(&["a", "1.5"]), texts(&["b", "2.5"])],
+    };
+    let html = Report { tables: vec![table], ..empty() }.html();
+    assert!(html.contains("<h2>Sizes</h2>") && html.contains("All of them."));
+    assert!(html.contains("<th scope=\"row\">b</th><td class=\"n\">2.5</td>"));
 }

@@ -15,7 +15,7 @@ pub(crate) fn fails(output: &Output, words: &[&str]) {
 }
 
 /// A gray PNG of one pixel value.
-fn png(path: &Path, value: u8) {
+pub(crate) fn png(path: &Path, value: u8) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let image = ufo_data::Image::filled(8, 8, [value; 3]);
     fs::write(path, ufo_data::encode_png(&image).unwrap()).unwrap();

@@ -8,11 +8,14 @@ use std::process::{Command, Output};
 
 mod bad_input;
 mod chip;
+mod distill;
+mod expand;
 mod figures;
 mod models;
 mod precision;
 mod predictor;
 mod resume;
+mod search;
 mod serve;
 
 const FILES: [&str; 2] = ["supernet.safetensors", "optimizer.safetensors"];

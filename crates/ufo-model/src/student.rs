@@ -1,0 +1,257 @@
+//! A student: a small network of one task that learns from a teacher (spec 8).
+
+use crate::cnn::{Cnn, CnnKind, Moments};
+use crate::param::{Visit, Visitor, key};
+use crate::{Head, HeadConfig, Linear, Named, Result, Vit, state_of};
+use burn_tensor::{Device, Tensor};
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+use ufo_nas::{Arch, Keys, Preset, Slice, Stem};
+use ufo_onnx::{Graph, Value};
+use ufo_weights::State;
+
+/// Which network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum StudentKind {
+    /// A convolutional network.
+    Cnn(CnnKind),
+    /// A vision transformer of a preset's width, depth and heads.
+    Vit(Preset),
+}
+
+const KINDS: [(&str, StudentKind); 6] = [
+    ("mobilenet_v3_small", StudentKind::Cnn(CnnKind::MobileNetV3Small)),
+    ("mobilenet_v3_large", StudentKind::Cnn(CnnKind::MobileNetV3Large)),
+    ("resnet18", StudentKind::Cnn(CnnKind::ResNet18)),
+    ("resnet50", StudentKind::Cnn(CnnKind::ResNet50)),
+    ("vit_tiny", StudentKind::Vit(Preset::Tiny)),
+    ("vit_small", StudentKind::Vit(Preset::Small)),
+];
+
+impl FromStr for StudentKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = KINDS.into_iter().find(|(name, _)| *name == text);
+        found.map(|(_, kind)| kind).ok_or_else(|| {
+            let names: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
+            format!("student = `{text}`: must be one of {}", names.join(", "))
+        })
+    }
+}
+
+impl TryFrom<String> for StudentKind {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<StudentKind> for String {
+    fn from(kind: StudentKind) -> Self {
+        kind.to_string()
+    }
+}
+
+impl fmt::Display for StudentKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = KINDS.iter().find(|(_, kind)| kind == self);
+        f.write_str(named.map_or("vit", |(name, _)| name))
+    }
+}
+
+impl StudentKind {
+    /// The architecture of a transformer for square images of `side` pixels: patches of 16 from 128
+    /// pixels on, of an eighth of the side below.
+    pub fn arch(self, side: usize) -> Option<Arch> {
+        let Self::Vit(preset) = self else { return None };
+        let size = if side >= 128 { 16 } else { (side / 8).max(1) };
+        let stem = Stem::Patch { size, stride: size };
+        Some(Arch { image_size: [side; 2], stem, ..preset.arch() })
+    }
+}
+
+/// Everything before the head.
+#[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "a program holds a few")]
+pub enum Body {
+    /// A convolutional network; its own classifier is part of it only where there is no head.
+    Cnn(Cnn),
+    /// A transformer with the names of its parameters.
+    Vit(Vit, Keys),
+}
+
+/// A network of one task, and what its training alone needs.
+#[derive(Debug, Clone)]
+pub struct Student {
+    /// Images to features.
+    pub body: Body,
+    /// Features to outputs; none where the body is a classifier itself.
+    pub head: Option<Head>,
+    /// Features to those of the teacher; never extracted.
+    pub projector: Option<Linear>,
+}
+
+/// What a training pass computes.
+#[derive(Debug)]
+pub struct Trained {
+    /// Features, `[b, d]`.
+    pub features: Tensor<2>,
+    /// Logits of a body that classifies by itself, `[b, classes]`.
+    pub logits: Option<Tensor<2>>,
+    /// Statistics of the batch for [`Student::update`].
+    pub moments: Vec<Moments>,
+}
+
+/// Sizes that a student is made for.
+#[derive(Debug, Clone, Copy)]
+pub struct StudentShape {
+    /// Kind of head.
+    pub head: HeadConfig,
+    /// Classes, or identities.
+    pub classes: usize,
+    /// Side of the square images, in pixels.
+    pub side: usize,
+    /// Width of the teacher's features that the student's are projected to, if they are.
+    pub teacher: Option<usize>,
+}
+
+impl Student {
+    /// Fresh weights.
+    ///
+    /// # Errors
+    /// When a transformer does not fit the images.
+    pub fn init(
+        kind: StudentKind,
+        shape: StudentShape,
+        rng: &mut impl Rng,
+        device: &Device,
+    ) -> Result<Self> {
+        let StudentShape { head, classes, side, teacher } = shape;
+        let (body, width) = match kind {
+            StudentKind::Cnn(kind) => {
+                let net = Cnn::init(kind, classes, rng, device);
+                let width = net.width();
+                (Body::Cnn(net), width)
+            }
+            StudentKind::Vit(preset) => {
+                let arch = kind.arch(side).unwrap_or_else(|| preset.arch());
+                arch.validate()?;
+                let vit = Vit::init(&arch, &Slice::full(&arch), rng, device)?;
+                (Body::Vit(vit, Keys::plain(arch.depth)), arch.dim)
+            }
+        };
+        let alone = matches!((&body, head), (Body::Cnn(_), HeadConfig::Linear));
+        let head = (!alone).then(|| Head::init(&head, width, classes, rng, device));
+        let projector = teacher.map(|teacher| Linear::init(width, teacher, false, rng, device));
+        Ok(Self { body, head, projector })
+    }
+
+    /// Training: features with the statistics of the batch; a classifier's dropout is drawn from `rng`.
+    ///
+    /// # Shapes
+    /// Images `[b, 3, h, w]`.
+    pub fn train(&self, images_bchw: Tensor<4>, rng: &mut impl Rng) -> Trained {
+        let [b, ..] = images_bchw.dims();
+        match &self.body {
+            Body::Cnn(net) => {
+                let (features, moments) = net.train(images_bchw);
+                let logits = self.head.is_none().then(|| {
+                    let dropout = net.dropout(b, rng).map(Tensor::autodiff);
+                    net.classify(features.clone(), dropout)
+                });
+                Trained { features, logits, moments }
+            }
+            Body::Vit(vit, _) => {
+                let features = vit.forward(images_bchw, None);
+                Trained { features, logits: None, moments: Vec::new() }
+            }
+        }
+    }
+
+    /// Evaluation output: logits, or the embedding.
+    ///
+    /// # Shapes
+    /// `[b, 3, h, w]` to `[b, outputs]`.
+    pub fn outputs(&self, images_bchw: Tensor<4>) -> Tensor<2> {
+        let features = match &self.body {
+            Body::Cnn(net) => net.features(images_bchw),
+            Body::Vit(vit, _) => vit.forward(images_bchw, None),
+        };
+        match (&self.head, &self.body) {
+            (Some(head), _) => head.forward(features),
+            (None, Body::Cnn(net)) => net.classify(features, None),
+            (None, Body::Vit(..)) => features,
+        }
+    }
+
+    /// Moves the running statistics towards those of a batch.
+    pub fn update(&mut self, moments: &[Moments]) {
+        if let Body::Cnn(net) = &mut self.body {
+            net.update(moments);
+        }
+    }
+
+    /// Where the weights are.
+    pub fn device(&self) -> Device {
+        match &self.body {
+            Body::Cnn(net) => net.device(),
+            Body::Vit(vit, _) => vit.device(),
+        }
+    }
+
+    /// Parameters and buffers of what is extracted.
+    pub fn state(&self) -> State {
+        state_of(&mut Self { projector: None, ..self.clone() }, "")
+    }
+
+    /// Trained parameters of what is extracted.
+    pub fn params(&self) -> u64 {
+        struct Count(u64);
+        impl Visitor for Count {
+            fn tensor<const D: usize>(&mut self, _: &str, tensor: &mut Tensor<D>) {
+                self.0 += tensor.dims().iter().product::<usize>() as u64;
+            }
+            fn buffer<const D: usize>(&mut self, _: &str, _: &mut Tensor<D>) {}
+        }
+        let mut count = Count(0);
+        Self { projector: None, ..self.clone() }.visit("", &mut count);
+        count.0
+    }
+
+    /// Adds the evaluation output to an ONNX graph and returns it with its width.
+    ///
+    /// # Errors
+    /// When a name is taken.
+    pub fn to_onnx(&self, graph: &mut Graph, images: &Value) -> Result<(Value, usize)> {
+        let features = match &self.body {
+            Body::Cnn(net) => net.features_onnx(graph, images)?,
+            Body::Vit(vit, keys) => vit.to_onnx(graph, keys, images)?,
+        };
+        match (&self.head, &self.body) {
+            (Some(head), _) => Ok((head.to_onnx(graph, "head", &features)?, head.outputs())),
+            (None, Body::Cnn(net)) => Ok((net.classify_onnx(graph, &features)?, net.classes())),
+            (None, Body::Vit(..)) => unreachable!("a transformer has a head"),
+        }
+    }
+}
+
+impl Visit for Student {
+    fn visit(&mut self, prefix: &str, visitor: &mut impl Visitor) {
+        match &mut self.body {
+            Body::Cnn(net) if self.head.is_none() => net.visit(prefix, visitor),
+            Body::Cnn(net) => net.visit_features(prefix, visitor),
+            Body::Vit(vit, keys) => Named { vit, keys }.visit(prefix, visitor),
+        }
+        if let Some(head) = &mut self.head {
+            head.visit(&key(prefix, "head"), visitor);
+        }
+        if let Some(projector) = &mut self.projector {
+            projector.visit(&key(prefix, "projector"), visitor);
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! `report.html` of a search: its front, how far its predictors are to be trusted, what cutting costs.
+
+use super::cross::Foretold;
+use super::held_out::HeldOut;
+use super::outcome::{Pareto, Point};
+use crate::html_report::{Chart, Marks, Report, Series, TextTable};
+use std::path::Path;
+
+pub(super) fn page(run: &Path, pareto: &Pareto, held_out: Option<&HeldOut>) -> String {
+    let foretold = held_out.and_then(|held| held.predictions.last()).or(pareto.foretold.as_ref());
+    let mut curves = vec![
+        front(pareto, "milliseconds of a batch", |point| point.measured.latency_ms),
+        front(pareto, "thousand parameters", |point| point.params as f64 / 1e3),
+    ];
+    if let Some(foretold) = foretold {
+        let percent = |value: f64| 100.0 * value;
+        let band = 100.0 * foretold.accuracy_errors[1];
+        let title = format!("{}, predicted and measured", pareto.metric);
+        curves.push(scatter(&title, "%", &foretold.accuracies, percent, &|x| [x - band, x + band]));
+        let share = foretold.latency_errors[1];
+        let wide = |x: f64| [x * (1.0 - share), x * (1.0 + share)];
+        curves.push(scatter(
+            "Latency, predicted and measured",
+            "ms",
+            &foretold.latencies,
+            |x| x,
+            &wide,
+        ));
+    }
+    if let Some(held_out) = held_out {
+        curves.push(learning(held_out));
+    }
+    let tables = [Some(retention(pareto)), foretold.map(errors), held_out.map(choices)];
+    let title = format!("ufo search {}", run.display());
+    let tables = tables.into_iter().flatten().collect();
+    Report { title, facts: facts(pareto), curves, tables, ..Report::default() }.html()
+}
+
+fn facts(pareto: &Pareto) -> Vec<(String, String)> {
+    let fact = |name: &str, value: String| (name.to_string(), value);
+    let setting = &pareto.setting;
+    let mut facts = vec![
+        fact("task", pareto.task.clone()),
+        fact("judged on", format!("{} images", pareto.split)),
+        fact("slices measured", pareto.samples.to_string()),
+        fact("processor", setting.cpu.clone()),
+        fact("runtime", setting.runtime.clone()),
+        fact("threads, batch", format!("{}, {}", setting.threads, setting.batch)),
+    ];
+    if let Some(chosen) = &pareto.chosen {
+        facts.push(fact("chosen", chosen.point.slice.clone()));
+        facts.push(fact("on the test images", percent(chosen.test)));
+        facts.push(fact("largest there", percent(chosen.test_of_largest)));
+        let again = chosen.measured_again_ms;
+        facts.extend(again.map(|ms| fact("timed once more", format!("{ms:.3} ms"))));
+    }
+    facts
+}
+
+fn percent(fraction: f64) -> String {
+    format!("{:.1} %", 100.0 * fraction)
+}
+
+/// All slices by cost and accuracy, and those that none beats in both.
+fn front(pareto: &Pareto, x_label: &str, cost: impl Fn(&Point) -> f64) -> Chart {
+    let at = |point: &Point| (cost(point), 100.0 * point.measured.accuracy);
+    let all: Vec<(f64, f64)> = pareto.measured.iter().map(at).collect();
+    let objectives: Vec<[f64; 2]> = all.iter().map(|(cost, metric)| [*cost, -metric]).collect();
+    let best = ufo_nas::pareto_front(&objectives).unwrap_or_default();
+    let mut series = vec![
+        dots("slices", all.clone()),
+        Series {
+            name: "front".to_string(),
+            points: best.into_iter().map(|index| all[index]).collect(),
+            ..Series::default()
+        },
+    ];
+    if let Some(chosen) = &pareto.chosen {
+        let (name, points) = ("chosen".to_string(), vec![at(&chosen.point)]);
+        series.push(Series { name, points, ..Series::default() });
+    }
+    Chart {
+        title: format!("{} by {x_label}", pareto.metric),
+        x_label: x_label.to_string(),
+        y_label: format!("{} in % ({})", pareto.metric, pareto.split),
+        log_y: false,
+        series,
+    }
+}
+
+fn dots(name: &str, points: Vec<(f64, f64)>) -> Series {
+    Series { marks: Marks::Dots, name: name.to_string(), points, reference: None }
+}
+
+/// Measured by predicted values, and the band that nine of ten keep within.
+fn scatter(
+    title: &str,
+    unit: &str,
+    pairs: &[[f64; 2]],
+    scale: fn(f64) -> f64,
+    band: &dyn Fn(f64) -> [f64; 2],
+) -> Chart {
+    let points: Vec<(f64, f64)> = pairs.iter().map(|[x, y]| (scale(*x), scale(*y))).collect();
+    let least = points.iter().map(|point| point.0).fold(f64::INFINITY, f64::min);
+    let most = points.iter().map(|point| point.0).fold(f64::NEG_INFINITY, f64::max);
+    let line = |name: &str, at: &dyn Fn(f64) -> f64| Series {
+        name: name.to_string(),
+        points: [least, most].map(|x| (x, at(x))).to_vec(),
+        ..Series::default()
+    };
+    Chart {
+        title: title.to_string(),
+        x_label: format!("predicted, {unit}"),
+        y_label: format!("measured, {unit}"),
+        log_y: false,
+        series: vec![
+            dots("slices", points),
+            line("as predicted", &|x| x),
+            line("90 % are above", &|x| band(x)[0]),
+            line("90 % are below", &|x| band(x)[1]),
+        ],
+    }
+}
+
+/// Rank correlation of held-out slices by the number of samples.
+fn learning(held_out: &HeldOut) -> Chart {
+    let series = |name: &str, of: fn(&Foretold) -> f64| Series {
+        name: name.to_string(),
+        points: held_out.predictions.iter().map(|p| (p.learned_from as f64, of(p))).collect(),
+        ..Series::default()
+    };
+    Chart {
+        title: "Order of held-out slices".to_string(),
+        x_label: "slices learned from".to_string(),
+        y_label: "Kendall tau".to_string(),
+        log_y: false,
+        series: vec![
+            series("accuracy", |foretold| foretold.accuracy_tau),
+            series("latency", |foretold| foretold.latency_tau),
+        ],
+    }
+}
+
+/// What the points of the front keep of the largest slice.
+fn retention(pareto: &Pareto) -> TextTable {
+    let largest = pareto.largest.as_ref();
+    let row = |(name, point): (String, &Point)| {
+        let ratio = largest.map_or(1.0, |largest| largest.params as f64 / point.params as f64);
+        let lost =
+            largest.map_or(0.0, |largest| largest.measured.accuracy - point.measured.accuracy);
+        let untrained = point.untrained.map_or("–".to_string(), percent);
+        vec![
+            format!("{name}: {}", point.slice),
+            format!("{:.3}", point.measured.latency_ms),
+            point.params.to_string(),
+            format!("{ratio:.1}x"),
+            percent(point.measured.accuracy),
+            format!("{:.1}", 100.0 * lost),
+            untrained,
+        ]
+    };
+    let points = pareto.points.iter().enumerate();
+    let points = points.map(|(index, point)| (index.to_string(), point));
+    let columns = [
+        "slice (block:heads:ffn)",
+        "ms",
+        "parameters",
+        "smaller",
+        &pareto.metric,
+        "points lost",
+        "cut without training for it",
+    ];
+    TextTable {
+        title: "Front".to_string(),
+        note: "Smaller and lost: beside the largest slice that was measured. Last column: the same slice of \
+               the network that the chip supernet began from."
+            .to_string(),
+        columns: columns.map(str::to_string).to_vec(),
+        rows: points.chain(largest.map(|point| ("largest".to_string(), point))).map(row).collect(),
+    }
+}
+
+fn errors(foretold: &Foretold) -> TextTable {
+    let row = |name: &str, tau: f64, errors: [f64; 3], unit: &str| {
+        let errors = errors.map(|error| format!("{:.2} {unit}", 100.0 * error));
+        [vec![name.to_string(), format!("{tau:.3}")], errors.to_vec()].concat()
+    };
+    let columns = ["", "Kendall tau", "50 % within", "90 % within", "99 % within"];
+    TextTable {
+        title: "Predictions".to_string(),
+        note: format!(
+            "{} slices that were not seen, predicted from {} that were.",
+            foretold.accuracies.len(),
+            foretold.learned_from
+        ),
+        columns: columns.map(str::to_string).to_vec(),
+        rows: vec![
+            row("accuracy", foretold.accuracy_tau, foretold.accuracy_errors, "points"),
+            row("latency", foretold.latency_tau, foretold.latency_errors, "%"),
+        ],
+    }
+}
+
+fn choices(held_out: &HeldOut) -> TextTable {
+    let row = |one: &super::held_out::Regret| {
+        vec![
+            format!("{:.3} ms", one.max_latency_ms),
+            one.searched.map_or("–".to_string(), percent),
+            percent(one.foretold),
+            percent(one.best),
+        ]
+    };
+    TextTable {
+        title: "Choices".to_string(),
+        note: "Search: the sample of which the predictors believe most. Predicted: the held-out slice that \
+               predictions alone choose. Best: of the held-out slices."
+            .to_string(),
+        columns: ["latency at most", "search", "predicted", "best"].map(str::to_string).to_vec(),
+        rows: held_out.choices.iter().map(row).collect(),
+    }
+}

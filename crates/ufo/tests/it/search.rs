@@ -1,0 +1,171 @@
+//! Searches of a chip supernet: what is measured, kept, resumed, merged, chosen, extracted and refused.
+
+use crate::bad_input::fails;
+use crate::{config, succeeds, train, ufo};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+struct Chip {
+    folder: tempfile::TempDir,
+    run: PathBuf,
+}
+
+impl Chip {
+    /// A run of two tasks, and a chip supernet of one.
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let tasks = config(folder.path(), "tasks.toml", 1, "digits");
+        let (whole, run) = (folder.path().join("whole"), folder.path().join("chip"));
+        succeeds(&train(&tasks, &whole).output().unwrap());
+        let [from, out] = [&whole, &run].map(|path| path.to_str().unwrap());
+        let sets = ["--set", "train.steps=80", "--set", "train.lr=2e-3"];
+        let start = ["chip", "--run", from, "--task", "digits", "--out", out];
+        succeeds(&ufo(&[&start[..], &sets].concat()));
+        Self { folder, run }
+    }
+
+    fn search(&self, out: &Path, more: &[&str]) -> Output {
+        let [run, out] = [&self.run, out].map(|path| path.to_str().unwrap());
+        let start = ["search", "--run", run, "--out", out, "--split", "test", "--rounds", "2"];
+        ufo(&[&start[..], more].concat())
+    }
+
+    fn command(&self, name: &str, more: &[&str]) -> Output {
+        ufo(&[&[name, "--run", self.run.to_str().unwrap()][..], more].concat())
+    }
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+fn lines(path: &Path) -> usize {
+    fs::read_to_string(path).unwrap().lines().count()
+}
+
+#[test]
+fn a_search_measures_once_chooses_within_limits_and_its_choice_is_extracted() {
+    let chip = Chip::new();
+    let out = chip.run.join("search");
+    succeeds(&chip.search(&out, &["--samples", "14", "--held-out", "5"]));
+    let first = fs::read(out.join("samples.jsonl")).unwrap();
+    assert_eq!((lines(&out.join("samples.jsonl")), lines(&out.join("held-out.jsonl"))), (14, 5));
+    let device = json(&out.join("device.json"));
+    assert_eq!(device["rows"].as_array().unwrap().len(), 19);
+    let held_out = json(&out.join("held-out.json"));
+    assert_eq!(held_out["predictions"][0]["learned_from"], 14);
+    let open = json(&out.join("pareto.json"));
+    assert!(open["chosen"].is_null() && open["points"][0]["untrained"].is_f64());
+    assert!(fs::read_to_string(out.join("report.html")).unwrap().contains("<h2>Choices</h2>"));
+
+    // Limits need no new measurement, and are kept when the choice is timed once more.
+    let middle = open["measured"][2]["params"].as_u64().unwrap().to_string();
+    let slow = device["whole_ms"].as_f64().unwrap() * 100.0;
+    let limits = ["--max-params", &middle, "--max-latency-ms", &slow.to_string()];
+    let output = chip.search(&out, &[&["--samples", "14", "--json"][..], &limits].concat());
+    succeeds(&output);
+    assert!(fs::read(out.join("samples.jsonl")).unwrap() == first);
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let chosen = &found["chosen"];
+    assert!(chosen["measured_again_ms"].as_f64().unwrap() <= slow);
+    assert!(chosen["point"]["params"].as_u64().unwrap() <= middle.parse().unwrap());
+
+    // The choice and points of the front go into one model, which scores what they did.
+    let both = chip.folder.path().join("both");
+    let points = ["--tasks", "digits", "--pareto", "0,1", "--out", both.to_str().unwrap()];
+    succeeds(&chip.command("extract", &points));
+    let judged = chip.command("eval", &["--model", both.to_str().unwrap(), "--json"]);
+    let judged: Value = serde_json::from_slice(&judged.stdout).unwrap();
+    for point in [0, 1] {
+        let result = &judged[point]["result"];
+        assert_eq!(result["name"], format!("digits-{point}"));
+        assert_eq!(result["value"], found["points"][point]["measured"]["accuracy"]);
+    }
+    let several = chip.folder.path().join("several");
+    let [run, whole] =
+        [&chip.run, &chip.folder.path().join("whole")].map(|p| p.display().to_string());
+    let parts = [format!("{run}=chosen"), format!("{whole}=largest")];
+    let place = several.to_str().unwrap();
+    succeeds(&ufo(&["extract", "--part", &parts[0], "--part", &parts[1], "--out", place]));
+    let manifest = json(&several.join("manifest.json"));
+    let names: Vec<&str> =
+        manifest["tasks"].as_array().unwrap().iter().map(|t| t["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["digits-0", "digits-1", "emoji"]);
+    refused(&chip, &out);
+}
+
+/// Limits that nothing keeps, points that are not, files of other runs; nothing is changed by them.
+fn refused(chip: &Chip, out: &Path) {
+    let before = fs::read(out.join("samples.jsonl")).unwrap();
+    for (more, said) in [
+        (&["--max-latency-ms", "1e-6"][..], "no slice is so fast; the fastest measured"),
+        (&["--max-params", "1"], "no slice has so few; the smallest has"),
+        (&["--max-macs", "1k"], "max_macs = 1000"),
+        (&["--min-accuracy", "1"], "--min-accuracy 1: the best within the other bounds has 0."),
+        (&["--threads", "2"], "device.json: setting"),
+    ] {
+        fails(&chip.search(out, &[&["--samples", "14"], more].concat()), &[said]);
+    }
+    assert!(fs::read(out.join("samples.jsonl")).unwrap() == before);
+    fails(&chip.command("eval", &["--slice", "pareto.99"]), &["must be pareto.0 to pareto."]);
+    fails(&chip.command("search", &[]), &["holds no images out"]);
+    let whole = chip.folder.path().join("whole");
+    fails(&ufo(&["search", "--run", whole.to_str().unwrap()]), &["make one with `ufo chip`"]);
+
+    // Times of another space are refused; those of this one are taken as they are.
+    let device = out.join("device.json");
+    let other = chip.folder.path().join("other.json");
+    let elsewhere = chip.folder.path().join("elsewhere");
+    let file = ["--samples", "8", "--device-file", other.to_str().unwrap()];
+    let mut times = json(&device);
+    times["space"]["depths"] = serde_json::json!([6]);
+    times["rows"] = serde_json::json!([]);
+    fs::write(&other, times.to_string()).unwrap();
+    let search = |more: &[&str]| {
+        let [run, out] = [&chip.run, &elsewhere].map(|path| path.to_str().unwrap());
+        ufo(&[&["search", "--run", run, "--out", out, "--split", "test"][..], more].concat())
+    };
+    fails(&search(&file), &["must be the run's"]);
+    fs::copy(&device, &other).unwrap();
+    let most = json(&device)["whole_ms"].as_f64().unwrap() * 2.0;
+    succeeds(&search(&[&file[..], &["--max-latency-ms", &most.to_string()]].concat()));
+    let found = json(&elsewhere.join("pareto.json"));
+    assert!(found["chosen"]["measured_again_ms"].is_null());
+    assert!(!elsewhere.join("device.json").exists());
+}
+
+#[test]
+fn parts_are_judged_apart_and_merged() {
+    let chip = Chip::new();
+    let parts = ["0/2", "1/2"].map(|part| {
+        let out = chip.folder.path().join(part.replace('/', "-"));
+        succeeds(&chip.search(&out, &["--samples", "9", "--shard", part]));
+        assert!(!out.join("pareto.json").exists());
+        out.join("samples.jsonl")
+    });
+    assert_eq!(parts.each_ref().map(|part| lines(part)), [5, 4]);
+    let all = chip.folder.path().join("all");
+    let merged = all.join("samples.jsonl");
+    let [a, b, to] = [&parts[0], &parts[1], &merged].map(|path| path.to_str().unwrap());
+    succeeds(&ufo(&["search", "merge", a, b, "--out", to]));
+    // Once more adds nothing; a line that a kill cut off is measured again.
+    succeeds(&ufo(&["search", "merge", a, b, "--out", to]));
+    let whole = fs::read_to_string(&merged).unwrap();
+    assert_eq!(whole.lines().count(), 9);
+    fs::write(&merged, &whole[..whole.len() - 7]).unwrap();
+    succeeds(&chip.search(&all, &["--samples", "9"]));
+    let again = fs::read_to_string(&merged).unwrap();
+    let kept: Vec<&str> = whole.lines().take(8).collect();
+    assert!(again.lines().take(8).eq(kept) && again.lines().count() == 9, "{again}");
+
+    let other = whole.lines().next().unwrap().replace("\"accuracy\":0", "\"accuracy\":1");
+    let contradiction = chip.folder.path().join("other.jsonl");
+    fs::write(&contradiction, format!("{other}\n")).unwrap();
+    let output = ufo(&["search", "merge", contradiction.to_str().unwrap(), "--out", to]);
+    fails(&output, &["a key has one measurement"]);
+    let usage = chip.search(&all, &["--shard", "2/2"]);
+    assert_eq!(usage.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&usage.stderr).contains("i from 0 to n - 1"));
+}
