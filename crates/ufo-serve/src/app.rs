@@ -96,6 +96,11 @@ impl App {
         })
     }
 
+    /// Whether there is a folder for galleries.
+    pub(crate) fn keeps_galleries(&self) -> bool {
+        self.galleries.is_some()
+    }
+
     /// The gallery of a task.
     pub(crate) fn gallery(&self, task: (usize, usize)) -> Result<Arc<Gallery>, Refusal> {
         let galleries = self.galleries.as_ref().ok_or_else(|| {
@@ -149,7 +154,10 @@ pub(crate) async fn received(
 }
 
 /// Every address, as counts name it.
-const ROUTES: [&str; 17] = [
+const ROUTES: [&str; 20] = [
+    "/",
+    "/page.css",
+    "/page.js",
     "/openapi.json",
     "/metrics",
     "/v1/models",
@@ -169,12 +177,15 @@ const ROUTES: [&str; 17] = [
     "/v2/models/{model}/versions/{version}/infer",
 ];
 
-/// Addresses that a probe may ask without a key.
-const OPEN: [&str; 2] = ["/v2/health/live", "/v2/health/ready"];
+/// Addresses that need no key: those of probes, and the page, which asks for one.
+const OPEN: [&str; 5] = ["/", "/page.css", "/page.js", "/v2/health/live", "/v2/health/ready"];
 
 /// The addresses, behind what every request passes.
 pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
+        .route("/", get(about::index))
+        .route("/page.css", get(about::style))
+        .route("/page.js", get(about::script))
         .route("/openapi.json", get(about::openapi))
         .route("/metrics", get(about::metrics))
         .route("/v1/models", get(about::models))

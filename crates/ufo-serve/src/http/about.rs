@@ -18,6 +18,33 @@ pub(crate) async fn openapi() -> Response {
     (kind, OPENAPI).into_response()
 }
 
+/// A file of the page, which asks this server and no other.
+fn page(kind: &'static str, text: &'static str) -> Response {
+    let policy = "default-src 'self'; img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; \
+                  frame-ancestors 'none'";
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy)),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    ];
+    (headers, text).into_response()
+}
+
+/// `GET /`
+pub(crate) async fn index() -> Response {
+    page("text/html; charset=utf-8", include_str!("page/index.html"))
+}
+
+/// `GET /page.css`
+pub(crate) async fn style() -> Response {
+    page("text/css; charset=utf-8", include_str!("page/page.css"))
+}
+
+/// `GET /page.js`
+pub(crate) async fn script() -> Response {
+    page("text/javascript; charset=utf-8", include_str!("page/page.js"))
+}
+
 /// `GET /metrics`
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -62,5 +89,9 @@ pub(crate) async fn models(State(app): State<Arc<App>>) -> Result<Response, Refu
             })
         })
         .collect();
-    json(&json!({"threads": app.engine.threads(), "models": models}))
+    json(&json!({
+        "threads": app.engine.threads(),
+        "galleries": app.keeps_galleries(),
+        "models": models,
+    }))
 }

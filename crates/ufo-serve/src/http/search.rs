@@ -1,14 +1,14 @@
 //! Galleries: images under names, and which of them look like another.
 
 use crate::app::{App, Deadline, json};
-use crate::gallery::{Gallery, MAX_ID, Unchanged};
+use crate::gallery::{Gallery, MAX_ID, Match, Unchanged};
 use crate::http::{body, predict};
 use crate::refusal::Refusal;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Extension, Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +36,12 @@ impl Default for Params {
     fn default() -> Self {
         Self { model: None, top: 10, after: String::new(), limit: 1000, timeout_ms: None }
     }
+}
+
+#[derive(Serialize)]
+struct Found {
+    images: usize,
+    matches: Vec<Match>,
 }
 
 /// What an address names, with its parameters.
@@ -169,5 +175,5 @@ pub(crate) async fn search(
     let top = asked.params.top;
     let matches =
         with(Arc::clone(&asked.gallery), move |gallery| gallery.search(&row, top)).await?;
-    json(&json!({"images": asked.gallery.len(), "matches": matches}))
+    json(&Found { images: asked.gallery.len(), matches })
 }
