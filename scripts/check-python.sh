@@ -5,6 +5,7 @@
 #   onnx   every ONNX helper          onnx.checker, onnxruntime
 #   run    a short demo               onnx.checker, onnxruntime, TensorBoard
 #   resume a continued run            TensorBoard
+#   serve  the models of a short demo  tritonclient, Prometheus' parser, an OpenAPI validator
 #   timm   weights both ways          timm on PyTorch (`scripts/python-env.sh torch`)
 #   torchvision  students' steps      torchvision on PyTorch
 set -euo pipefail
@@ -42,6 +43,13 @@ check_resume() {
   "$python" "$reference/check_run.py" "$ufo" "$work/run" --events
 }
 
+# A demo's models served: tritonclient gets the numbers of `ufo predict`.
+check_serve() {
+  cargo build --release --quiet --locked
+  target/release/ufo demo --budget 10s --out "$work/demo" >/dev/null
+  "$python" "$reference/check_serve.py" target/release/ufo "$work/demo"
+}
+
 # timm's weights in our supernet and our extracted folder in timm: equal features and logits.
 check_timm() {
   scripts/python-env.sh torch
@@ -56,7 +64,7 @@ check_torchvision() {
   "$python" "$reference/torchvision_interop.py" target/release/examples/cnn_step "$work"
 }
 
-all=(onnx run resume timm torchvision)
+all=(onnx run resume serve timm torchvision)
 for name in "${@:-${all[@]}}"; do
   work=$root/$name
   mkdir -p "$work"

@@ -99,7 +99,7 @@ def main():
     if sys.argv[3:] == ["--events"]:
         return
     folders = sorted((run / "models").iterdir())
-    assert len(folders) == 5, folders
+    assert len(folders) == 6, folders
     for folder in folders:
         check_model(binary, run, folder)
     with tempfile.TemporaryDirectory() as scratch:

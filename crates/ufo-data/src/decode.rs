@@ -51,19 +51,28 @@ impl Image {
 /// [`Error::Decode`] for bytes that are no supported image or are damaged, [`Error::TooLarge`] for
 /// an image above [`MAX_SIDE`] or [`MAX_PIXELS`].
 pub fn decode(bytes: &[u8]) -> Result<Image, Error> {
+    decode_within(bytes, MAX_PIXELS)
+}
+
+/// Decodes one image of at most so many pixels, and at most [`MAX_PIXELS`].
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_within(bytes: &[u8], max_pixels: u64) -> Result<Image, Error> {
+    let max_pixels = max_pixels.min(MAX_PIXELS);
     // The decoders are other people's code fed with foreign bytes; one bad file may not end a run.
-    catch_unwind(|| decode_unguarded(bytes))
+    catch_unwind(|| decode_unguarded(bytes, max_pixels))
         .unwrap_or_else(|_| Err(Error::Decode { reason: "the decoder failed".to_owned() }))
 }
 
-fn decode_unguarded(bytes: &[u8]) -> Result<Image, Error> {
+fn decode_unguarded(bytes: &[u8], max_pixels: u64) -> Result<Image, Error> {
     if bytes.starts_with(&jpeg::MAGIC) {
-        return jpeg::decode(bytes).map(on_white);
+        return jpeg::decode(bytes, max_pixels).map(on_white);
     }
-    decode_by_image(bytes).map(on_white)
+    decode_by_image(bytes, max_pixels).map(on_white)
 }
 
-fn decode_by_image(bytes: &[u8]) -> Result<DynamicImage, Error> {
+fn decode_by_image(bytes: &[u8], max_pixels: u64) -> Result<DynamicImage, Error> {
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_DECODER_BYTES);
     let mut reader = ImageReader::new(Cursor::new(bytes))
@@ -75,7 +84,7 @@ fn decode_by_image(bytes: &[u8]) -> Result<DynamicImage, Error> {
     }
     reader.limits(limits.clone());
     let mut decoder = reader.into_decoder().map_err(reason_of)?;
-    check_size(decoder.dimensions())?;
+    check_size(decoder.dimensions(), max_pixels)?;
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
     limits.reserve(decoder.total_bytes()).map_err(reason_of)?;
@@ -87,10 +96,10 @@ fn decode_by_image(bytes: &[u8]) -> Result<DynamicImage, Error> {
 }
 
 /// Refuses what is too large, or has no pixels.
-fn check_size((width, height): (u32, u32)) -> Result<(), Error> {
+fn check_size((width, height): (u32, u32), max_pixels: u64) -> Result<(), Error> {
     let pixels = u64::from(width) * u64::from(height);
-    if width > MAX_SIDE || height > MAX_SIDE || pixels > MAX_PIXELS {
-        return Err(Error::TooLarge { width, height, max_side: MAX_SIDE, max_pixels: MAX_PIXELS });
+    if width > MAX_SIDE || height > MAX_SIDE || pixels > max_pixels {
+        return Err(Error::TooLarge { width, height, max_side: MAX_SIDE, max_pixels });
     }
     if pixels == 0 {
         return Err(Error::Decode { reason: format!("image of {width} x {height} pixels") });

@@ -20,7 +20,7 @@ mod transform;
 
 pub use augment::{Augment, Operation, ResizedCrop};
 pub use dataset::{Dataset, DatasetConfig, Format, HoldOut, Labels};
-pub use decode::{Image, MAX_PIXELS, MAX_SIDE, decode, encode_png};
+pub use decode::{Image, MAX_PIXELS, MAX_SIDE, decode, decode_within, encode_png};
 pub use error::Error;
 pub use inspect::{
     Broken, ClassCount, Duplicates, Report, Sizes, SplitReport, contact_sheet, inspect,

@@ -93,7 +93,8 @@ impl Kernel {
     }
 
     /// What is believed of the hyperparameters before data are seen, for targets of variance 1: wide enough
-    /// to let a group matter not at all, and against weights that levels only seem to have.
+    /// to let a group matter not at all, against weights that levels only seem to have, and against a bell so narrow
+    /// that it is noise under another name: the weights of all features add up to about 2.
     pub fn prior(&self) -> Prior {
         let [groups, levels] = self.groups.counts();
         let parts = [
@@ -101,7 +102,7 @@ impl Kernel {
             (1, -2.0, 2.0),
             (groups, -3.0, 2.0),
             (levels, 0.0, 1.0),
-            (groups, -2.0, 2.0),
+            (groups, 0.6 - (self.features() as f64).ln(), 1.0),
         ];
         let all = parts.iter().flat_map(|&(count, mean, deviation)| vec![(mean, deviation); count]);
         let (mean, deviation) = all.unzip();

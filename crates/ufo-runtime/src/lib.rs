@@ -5,6 +5,7 @@
 //! several tasks use are held once, and in f32 its outputs are those of the supernet that it was cut
 //! from, bit for bit.
 
+mod answer;
 mod block;
 mod dense;
 mod described;
@@ -15,6 +16,7 @@ mod network;
 mod parts;
 mod stem;
 
+pub use answer::{Answer, ClassProbability, softmax};
 pub use dense::Precision;
 pub use described::{CONFIG, Described, DescribedTask, ONNX, ONNX_INT8, WEIGHTS};
 pub use error::{Error, Result};

@@ -21,6 +21,7 @@ pub use chip::ChipConfig;
 pub use device::Compute;
 pub use distill::DistillConfig;
 pub use expand::{ExpandConfig, Update};
+pub use overrides::set_value;
 pub use train::{Precision, TrainConfig};
 
 /// Everything that defines a run.
@@ -168,7 +169,7 @@ impl RunConfig {
     pub fn parse(text: &str, sets: &[String]) -> Result<Self> {
         let mut table: toml::Table = toml::from_str(text)?;
         for set in sets {
-            overrides::apply(&mut table, set).with_context(|| format!("--set {set}"))?;
+            set_value(&mut table, set).with_context(|| format!("--set {set}"))?;
         }
         // From text again where nothing was set, since its errors then show the line.
         let config: Self =

@@ -26,7 +26,7 @@ mod workers;
 pub use checkpoint::{Progress, load_latest, save, write_atomic};
 pub use config::{
     ChipConfig, Compute, DistillConfig, ExpandConfig, Precision, RunConfig, TaskConfig,
-    TrainConfig, Update,
+    TrainConfig, Update, set_value,
 };
 pub use ema::Ema;
 pub use learner::Learner;

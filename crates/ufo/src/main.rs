@@ -18,6 +18,7 @@ mod report;
 mod resident;
 mod run;
 mod search;
+mod serve;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -85,6 +86,11 @@ enum Command {
     /// Run an extracted model folder on images.
     #[command(after_help = "Example:\n  ufo predict runs/demo/models/fashion shoe.png --json")]
     Predict(predict::Args),
+    /// Serve extracted models over HTTP.
+    #[command(
+        after_help = "Examples:\n  ufo serve runs/demo/models/*\n  ufo serve shoes=runs/demo/models/fashion --set listen=0.0.0.0:9000 --set api_keys=keys.txt\n  ufo serve --config serve.toml\n\nThen:\n  curl --data-binary @shoe.png http://127.0.0.1:8080/v1/predict/fashion"
+    )]
+    Serve(serve::Args),
     /// Predict what sub-networks score, from few that were measured.
     #[command(subcommand)]
     Predictor(predictor::Command),
@@ -137,6 +143,7 @@ fn main() -> ExitCode {
         Command::Profile(args) => profile::run(&args),
         Command::Search(args) => search::run(&args),
         Command::Predict(args) => predict::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Predictor(command) => predictor::run(&command),
         Command::Params(args) => params::run(&args),
         Command::Bench(command) => bench::run(&command),

@@ -7,7 +7,6 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use ufo_data::decode;
-use ufo_nas::HeadShape;
 use ufo_runtime::{DescribedTask, Precision};
 
 /// Images of a batch.
@@ -65,7 +64,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
                     let width = all.len() / read.len();
                     all[image * width..][..width].to_vec()
                 };
-                let mut one = answer(task, &row(&outputs), args.top);
+                let mut one = answer(task, &row(&outputs), args.top)?;
                 if let Some(features) = &features {
                     one["features"] = json!(row(features));
                 }
@@ -91,26 +90,14 @@ fn pixels(path: &PathBuf, model: &Runner) -> Result<Vec<f32>> {
 }
 
 /// What a task says of one image.
-fn answer(task: &DescribedTask, outputs: &[f32], top: usize) -> Value {
-    if let HeadShape::Embedding { .. } = task.head {
-        return json!({"name": task.name, "embedding": outputs});
+fn answer(task: &DescribedTask, outputs: &[f32], top: usize) -> Result<Value> {
+    let mut said = json!({"name": task.name});
+    if let (Value::Object(said), Value::Object(answer)) =
+        (&mut said, serde_json::to_value(task.answer(outputs, top))?)
+    {
+        said.extend(answer);
     }
-    let probabilities = softmax(outputs);
-    let mut order: Vec<usize> = (0..outputs.len()).collect();
-    order.sort_by(|a, b| outputs[*b].total_cmp(&outputs[*a]));
-    let best: Vec<Value> = order
-        .iter()
-        .take(top)
-        .map(|&class| json!({"class": task.classes[class], "probability": probabilities[class]}))
-        .collect();
-    json!({"name": task.name, "top": best, "logits": outputs})
-}
-
-pub(crate) fn softmax(logits: &[f32]) -> Vec<f32> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let exps: Vec<f32> = logits.iter().map(|logit| (logit - largest).exp()).collect();
-    let sum: f32 = exps.iter().sum();
-    exps.into_iter().map(|e| e / sum).collect()
+    Ok(said)
 }
 
 fn print(row: &Value) {

@@ -2,7 +2,6 @@
 
 use crate::RunFolder;
 use crate::html_report::{Chart, ParamTable, Report, Routing, Sample, Samples, Series, TaskRow};
-use crate::predict::softmax;
 use crate::run::{Results, Run};
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -12,6 +11,7 @@ use std::process::ExitCode;
 use ufo_data::{Dataset, Preprocess, encode_png};
 use ufo_model::{HeadConfig, router};
 use ufo_nas::Slice;
+use ufo_runtime::softmax;
 use ufo_train::effect::site_name;
 use ufo_train::{Task, write_atomic};
 

@@ -19,7 +19,7 @@ use crate::Error;
 pub(super) const MAGIC: [u8; 3] = [0xFF, 0xD8, 0xFF];
 
 /// Decodes to RGB or gray and turns the image as its EXIF orientation says.
-pub(super) fn decode(bytes: &[u8]) -> Result<DynamicImage, Error> {
+pub(super) fn decode(bytes: &[u8], max_pixels: u64) -> Result<DynamicImage, Error> {
     let options = DecoderOptions::default()
         .set_strict_mode(false)
         .set_max_width(usize::MAX)
@@ -29,7 +29,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<DynamicImage, Error> {
     let (width, height) = decoder.dimensions().expect("the headers were read");
     // A side of a JPEG file has 16 bits.
     let (width, height) = (width as u32, height as u32);
-    check_size((width, height))?;
+    check_size((width, height), max_pixels)?;
     let gray = decoder.input_colorspace() == Some(ColorSpace::Luma);
     let out = if gray { ColorSpace::Luma } else { ColorSpace::RGB };
     decoder.set_options(options.jpeg_set_out_colorspace(out));
@@ -57,7 +57,7 @@ mod tests {
     use image::{ExtendedColorType, ImageEncoder, codecs::jpeg::JpegEncoder};
 
     use super::*;
-    use crate::decode::decode_by_image;
+    use crate::decode::{MAX_PIXELS, decode_by_image};
 
     /// A JPEG file of noise over slopes.
     fn file(width: u32, height: u32, color: ExtendedColorType, quality: u8) -> Vec<u8> {
@@ -79,8 +79,12 @@ mod tests {
             for (width, height) in [(1, 1), (8, 8), (17, 9), (64, 33), (200, 150)] {
                 for quality in [20, 75, 100] {
                     let bytes = file(width, height, color, quality);
-                    let want = decode_by_image(&bytes).unwrap();
-                    assert_eq!(decode(&bytes).unwrap(), want, "{color:?} {width} x {height}");
+                    let want = decode_by_image(&bytes, MAX_PIXELS).unwrap();
+                    assert_eq!(
+                        decode(&bytes, MAX_PIXELS).unwrap(),
+                        want,
+                        "{color:?} {width} x {height}"
+                    );
                 }
             }
         }
@@ -90,7 +94,10 @@ mod tests {
     fn attack_truncation_is_what_it_is_to_image() {
         let bytes = file(40, 30, ExtendedColorType::Rgb8, 75);
         for length in 3..bytes.len() {
-            let (got, want) = (decode(&bytes[..length]), decode_by_image(&bytes[..length]));
+            let (got, want) = (
+                decode(&bytes[..length], MAX_PIXELS),
+                decode_by_image(&bytes[..length], MAX_PIXELS),
+            );
             match (got, want) {
                 (Ok(got), Ok(want)) => assert_eq!(got, want, "{length} bytes"),
                 (Err(Error::Decode { .. }), Err(Error::Decode { .. })) => {}
@@ -105,7 +112,7 @@ mod tests {
         // After the marker of the frame: length and depth, then height and width.
         let frame = bytes.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
         bytes[frame + 5..frame + 9].fill(0xFF);
-        let error = decode(&bytes).unwrap_err();
+        let error = decode(&bytes, MAX_PIXELS).unwrap_err();
         assert!(matches!(error, Error::TooLarge { width: 65535, height: 65535, .. }), "{error}");
     }
 }

@@ -82,6 +82,20 @@ fn exif_orientation_is_applied() {
 }
 
 #[test]
+fn a_callers_limit_of_pixels_holds_for_each_decoder() {
+    let image = Image::filled(16, 8, [7; 3]);
+    let png = encode_png(&image).unwrap();
+    let mut jpeg = Vec::new();
+    let encoder = image::codecs::jpeg::JpegEncoder::new(&mut jpeg);
+    encoder.write_image(&image.rgb, 16, 8, ExtendedColorType::Rgb8).unwrap();
+    for bytes in [&png, &jpeg] {
+        assert_eq!(decode_within(bytes, 128).unwrap().width, 16);
+        let error = decode_within(bytes, 127).unwrap_err();
+        assert!(matches!(error, Error::TooLarge { max_pixels: 127, .. }), "{error}");
+    }
+}
+
+#[test]
 fn attack_header_claims_a_gigantic_image() {
     let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
     chunk(&mut png, *b"IHDR", &[0, 0, 255, 255, 0, 0, 255, 255, 8, 2, 0, 0, 0]);

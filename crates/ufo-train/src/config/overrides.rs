@@ -3,8 +3,11 @@
 use anyhow::{Context, Result, bail};
 use toml::{Table, Value};
 
-/// Sets the value of a dotted key; tasks are found by name.
-pub(super) fn apply(table: &mut Table, set: &str) -> Result<()> {
+/// Sets the value of a dotted key as `KEY=VALUE`; tables of a list, such as tasks, are found by name.
+///
+/// # Errors
+/// No `=`, a name that no table has, or a key inside a value.
+pub fn set_value(table: &mut Table, set: &str) -> Result<()> {
     let (key, text) = set.split_once('=').context("must be KEY=VALUE")?;
     let parts: Vec<&str> = key.trim().split('.').collect();
     let Some((last, parents)) = parts.split_last() else {
@@ -17,7 +20,8 @@ pub(super) fn apply(table: &mut Table, set: &str) -> Result<()> {
         place = match next {
             Value::Table(inner) => inner,
             Value::Array(items) => {
-                let name = parents.next().context("a task's name must follow `task`")?;
+                let name =
+                    parents.next().with_context(|| format!("a name must follow `{part}`"))?;
                 let named =
                     |item: &&mut Value| item.get("name").is_some_and(|n| n.as_str() == Some(name));
                 match items.iter_mut().find(named) {
@@ -49,7 +53,7 @@ mod tests {
         let text = "preset = \"demo\"\n[train]\nlr = 1.0\n[[task]]\nname = \"a\"\nbatch = 2\n";
         let mut table: Table = toml::from_str(text).unwrap();
         for set in ["train.lr=2e-3", "task.a.batch = 8", "router.per_image=true", "preset=tiny"] {
-            apply(&mut table, set).unwrap();
+            set_value(&mut table, set).unwrap();
         }
         assert_eq!(table["train"]["lr"].as_float(), Some(2e-3));
         assert_eq!(table["task"][0]["batch"].as_integer(), Some(8));
@@ -58,7 +62,7 @@ mod tests {
         for (set, want) in
             [("lr", "KEY=VALUE"), ("task.b.batch=1", "no `b`"), ("preset.x=1", "not a section")]
         {
-            let error = format!("{:#}", apply(&mut table, set).unwrap_err());
+            let error = format!("{:#}", set_value(&mut table, set).unwrap_err());
             assert!(error.contains(want), "{error}");
         }
     }

@@ -1,0 +1,88 @@
+//! What a row of outputs says: the likeliest classes, or an embedding.
+
+use crate::DescribedTask;
+use serde::Serialize;
+use ufo_nas::HeadShape;
+
+/// What a task says of one image; in JSON `{"top": […], "logits": […]}` or `{"embedding": […]}`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// Of a classification.
+    Classes {
+        /// The likeliest classes, the best first; of equal ones the earlier.
+        top: Vec<ClassProbability>,
+        /// One output a class, before the softmax.
+        logits: Vec<f32>,
+    },
+    /// Of an embedding.
+    Embedding {
+        /// The outputs.
+        embedding: Vec<f32>,
+    },
+}
+
+/// A class and how likely it is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ClassProbability {
+    /// Its name.
+    pub class: String,
+    /// 0 to 1; over all classes the sum is 1.
+    pub probability: f32,
+}
+
+impl DescribedTask {
+    /// Reads the outputs of one image, with the `top` likeliest classes.
+    ///
+    /// # Shapes
+    /// `outputs` is one row of [`Model::outputs`](crate::Model::outputs).
+    pub fn answer(&self, outputs: &[f32], top: usize) -> Answer {
+        if let HeadShape::Embedding { .. } = self.head {
+            return Answer::Embedding { embedding: outputs.to_vec() };
+        }
+        let probabilities = softmax(outputs);
+        let mut order: Vec<usize> = (0..outputs.len()).collect();
+        order.sort_by(|a, b| outputs[*b].total_cmp(&outputs[*a]));
+        let best = order.into_iter().take(top).map(|class| ClassProbability {
+            class: self.classes[class].clone(),
+            probability: probabilities[class],
+        });
+        Answer::Classes { top: best.collect(), logits: outputs.to_vec() }
+    }
+}
+
+/// `exp(x) / sum(exp(x))`, with the largest logit subtracted first.
+pub fn softmax(logits: &[f32]) -> Vec<f32> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let exps: Vec<f32> = logits.iter().map(|logit| (logit - largest).exp()).collect();
+    let sum: f32 = exps.iter().sum();
+    exps.into_iter().map(|e| e / sum).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ufo_nas::{Expert, Path, Preset, Slice};
+
+    #[test]
+    fn the_likeliest_classes_come_first_and_probabilities_are_of_all_classes() {
+        let classes = ["a", "b", "c"].map(String::from).to_vec();
+        let arch = Preset::Demo.arch();
+        let (path, slice) = (Path::uniform(&arch, Expert::Task), Slice::full(&arch));
+        let head = HeadShape::Linear { classes: 3 };
+        let task = DescribedTask { name: "t".into(), task: None, slice, head, classes, path };
+        // ln 2, ln 1, ln 5: of 8 parts.
+        let logits = [2.0_f32.ln(), 0.0, 5.0_f32.ln()];
+        let Answer::Classes { top, logits: kept } = task.answer(&logits, 2) else {
+            panic!("it has classes");
+        };
+        let said: Vec<_> = top.iter().map(|best| best.class.as_str()).collect();
+        assert_eq!(said, ["c", "a"]);
+        assert!(
+            (top[0].probability - 0.625).abs() < 1e-6 && (top[1].probability - 0.25).abs() < 1e-6
+        );
+        assert_eq!(kept, logits);
+        // Large ones do not overflow.
+        assert_eq!(softmax(&[1e4, 1e4]), [0.5, 0.5]);
+    }
+}

@@ -1,0 +1,27 @@
+//! Serves extracted models over HTTP.
+//!
+//! A [`Server`] speaks the Open Inference Protocol and an own, simpler one: an image in, labels or an embedding
+//! out. Behind it an [`Engine`] has models ([`Served`]), each with a queue from which batches are taken, and one pool of
+//! threads in which they compute. It links no training and no tensor library: extracted folders run in
+//! `ufo-runtime`, ONNX files in rten.
+
+mod app;
+mod config;
+mod engine;
+mod error;
+mod galleries;
+mod gallery;
+mod http;
+mod keys;
+mod metrics;
+mod onnx;
+mod queue;
+mod refusal;
+mod served;
+
+pub use config::{BatchConfig, Config, Limits, ModelConfig};
+pub use engine::{Engine, Failure, Outputs, Places, Request};
+pub use error::{Error, Result};
+pub use http::server::Server;
+pub use metrics::Metrics;
+pub use served::{Served, ServedTask};

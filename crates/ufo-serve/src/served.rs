@@ -1,0 +1,145 @@
+//! A model that is served: an extracted folder, or an ONNX file.
+
+use crate::config::ModelConfig;
+use crate::onnx::Onnx;
+use crate::{Error, Result};
+use ufo_data::Preprocess;
+use ufo_nas::HeadShape;
+use ufo_runtime::{DescribedTask, Model, Precision};
+
+/// A model ready to answer.
+#[derive(Debug)]
+pub struct Served {
+    /// Its name in addresses.
+    pub name: String,
+    /// `ufo` for folders, `onnx` for ONNX files.
+    pub platform: &'static str,
+    /// Numbers that layers multiply in; those of an ONNX file are its own.
+    pub precision: Option<Precision>,
+    /// Name of the input tensor.
+    pub input: String,
+    /// Channels, height and width of an image.
+    pub image: [usize; 3],
+    /// From a decoded image to the input, where the model says it.
+    pub preprocess: Option<Preprocess>,
+    /// What it answers, each an output.
+    pub tasks: Vec<ServedTask>,
+    runner: Runner,
+}
+
+/// An output of a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServedTask {
+    /// Name of the output.
+    pub name: String,
+    /// Sizes of an image's answer, such as `[classes]`.
+    pub shape: Vec<usize>,
+    /// Head, classes and path, where the model says them.
+    pub described: Option<DescribedTask>,
+}
+
+#[derive(Debug)]
+enum Runner {
+    Folder(Box<Model>),
+    Onnx(Box<Onnx>),
+}
+
+impl ServedTask {
+    /// Numbers an image.
+    pub fn width(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+impl Served {
+    /// Opens a folder, or an ONNX file to run with so many threads.
+    ///
+    /// # Errors
+    /// Names the model, and what is wrong with which file.
+    pub fn open(config: &ModelConfig, threads: usize) -> Result<Self> {
+        let said = |reason: String| Error::Model { name: config.name.clone(), reason };
+        let precision = config.precision().unwrap_or_default();
+        if config.path.extension().is_some_and(|ending| ending == "onnx") {
+            if precision != Precision::F32 {
+                let reason = format!("precision {}: an ONNX file has its own", precision.name());
+                return Err(said(reason));
+            }
+            let onnx = Onnx::open(&config.path, threads).map_err(said)?;
+            return Ok(Self::from_onnx(config.name.clone(), onnx));
+        }
+        let model = Model::open(&config.path, precision).map_err(|e| said(e.to_string()))?;
+        Ok(Self::from_folder(config.name.clone(), model, precision))
+    }
+
+    /// Serves a folder that is open.
+    pub fn from_folder(name: String, model: Model, precision: Precision) -> Self {
+        let described = &model.described;
+        let [height, width] = described.arch.image_size;
+        let task = |task: &DescribedTask| ServedTask {
+            name: task.name.clone(),
+            shape: vec![match task.head {
+                HeadShape::Linear { classes } => classes,
+                HeadShape::Embedding { dim: 0, .. } => described.arch.dim,
+                HeadShape::Embedding { dim, .. } => dim,
+            }],
+            described: Some(task.clone()),
+        };
+        Self {
+            name,
+            platform: "ufo",
+            precision: Some(precision),
+            input: "image".to_string(),
+            image: [described.arch.channels, height, width],
+            preprocess: Some(described.preprocess.clone()),
+            tasks: described.tasks.iter().map(task).collect(),
+            runner: Runner::Folder(Box::new(model)),
+        }
+    }
+
+    fn from_onnx(name: String, onnx: Onnx) -> Self {
+        Self {
+            name,
+            platform: "onnx",
+            precision: None,
+            input: onnx.input().to_string(),
+            image: onnx.image(),
+            preprocess: onnx.preprocess().cloned(),
+            tasks: onnx.tasks().to_vec(),
+            runner: Runner::Onnx(Box::new(onnx)),
+        }
+    }
+
+    /// Numbers of an image's input.
+    pub fn image_len(&self) -> usize {
+        self.image.iter().product()
+    }
+
+    /// Index of a task.
+    pub fn task(&self, name: &str) -> Option<usize> {
+        self.tasks.iter().position(|task| task.name == name)
+    }
+
+    /// Outputs of a task, row-major, in the current rayon pool (an ONNX file: in its own threads).
+    ///
+    /// # Shapes
+    /// `images` is `[n, channels, height, width]`, the result `[n, width of the task]`.
+    ///
+    /// # Errors
+    /// What the runtime says.
+    pub fn run(&self, task: usize, images: &[f32]) -> Result<Vec<f32>> {
+        let said = |reason: String| Error::Model { name: self.name.clone(), reason };
+        let outputs = match &self.runner {
+            Runner::Folder(model) => {
+                model.outputs(task, images).map_err(|e| said(e.to_string()))?
+            }
+            Runner::Onnx(onnx) => onnx.outputs(task, images).map_err(said)?,
+        };
+        let expected = images.len() / self.image_len() * self.tasks[task].width();
+        if outputs.len() != expected {
+            let name = &self.tasks[task].name;
+            let got = outputs.len();
+            return Err(said(format!("output `{name}` has {got} numbers, not {expected}")));
+        }
+        Ok(outputs)
+    }
+}

@@ -1,0 +1,11 @@
+//! The engine and the server on small folders of random weights.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod client;
+mod engine;
+mod folder;
+mod hostile;
+mod http;
+mod load;
+mod search;

@@ -1,0 +1,146 @@
+"""pip's tritonclient, unchanged, against `ufo serve`; numbers beside those of `ufo predict`.
+
+    check_serve.py UFO RUN
+
+RUN is a finished demo. Every tensor is asked for in JSON and in the binary extension, as floats that this
+program prepares itself and as the bytes of image files; Prometheus' own parser reads the counts and an
+OpenAPI validator the description of the addresses.
+"""
+
+import gzip
+import io
+import json
+import pathlib
+import struct
+import subprocess
+import sys
+import urllib.request
+
+import numpy as np
+import tritonclient.http as triton
+from openapi_spec_validator import validate
+from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
+from tritonclient.utils import InferenceServerException
+
+TOLERANCE = 1e-5
+
+
+def images(run, count):
+    """Emoji of 32 x 32, the size that the demo's models take, so that preparing them is one formula."""
+    raw = gzip.open(run / "data/emoji/test-images.idx.gz").read()
+    shape = struct.unpack(">4I", raw[4:20])
+    return np.frombuffer(raw[20:], np.uint8).reshape(shape)[:count]
+
+
+def png(pixels):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def predicted(ufo, model, files, folder):
+    """Logits or embeddings by task, from `ufo predict`."""
+    paths = []
+    for index, file in enumerate(files):
+        paths.append(folder / f"serve-{index}.png")
+        paths[-1].write_bytes(file)
+    out = subprocess.run([ufo, "predict", model, *paths, "--json"], check=True, capture_output=True)
+    rows = json.loads(out.stdout)
+    tasks = [task["name"] for task in rows[0]["tasks"]]
+    values = lambda task: task.get("logits") or task["embedding"]
+    return {
+        name: np.array([values(row["tasks"][index]) for row in rows], np.float32)
+        for index, name in enumerate(tasks)
+    }
+
+
+def agree(got, expected, what, tolerance=TOLERANCE):
+    """The largest difference, relative to the largest value where that is above 1."""
+    assert got.shape == expected.shape, (what, got.shape, expected.shape)
+    worst = float(np.abs(got - expected).max() / max(1, np.abs(expected).max()))
+    assert worst <= tolerance, (what, worst)
+    return worst
+
+
+def check_model(client, model, expected, pixels, files):
+    metadata = client.get_model_metadata(model)
+    assert client.is_model_ready(model) and client.is_model_ready(model, "1")
+    assert [out["name"] for out in metadata["outputs"]] == list(expected), metadata
+    floats = ((pixels.astype(np.float32) / 255 - 0.5) / 0.5).transpose(0, 3, 1, 2)
+    worst = 0.0
+    for binary in [False, True]:
+        given = triton.InferInput("image", list(floats.shape), "FP32")
+        given.set_data_from_numpy(np.ascontiguousarray(floats), binary_data=binary)
+        for out_binary in [False, True]:
+            asked = [triton.InferRequestedOutput(t, binary_data=out_binary) for t in expected]
+            answer = client.infer(model, [given], outputs=asked, request_id="7", timeout=5_000_000)
+            assert answer.get_response()["id"] == "7"
+            for task, rows in expected.items():
+                worst = max(worst, agree(answer.as_numpy(task), rows, (model, task, binary)))
+    given = triton.InferInput("image", [len(files)], "BYTES")
+    given.set_data_from_numpy(np.array(files, object))
+    answer = client.infer(model, [given])
+    for task, rows in expected.items():
+        agree(answer.as_numpy(task), rows, (model, task, "files"), tolerance=0)
+    # Many at the same time, which the server puts into batches.
+    asked = []
+    for index in range(len(files)):
+        given = triton.InferInput("image", [1, *floats.shape[1:]], "FP32")
+        given.set_data_from_numpy(np.ascontiguousarray(floats[index : index + 1]))
+        asked.append(client.async_infer(model, [given]))
+    for index, answer in enumerate(asked):
+        answer = answer.get_result()
+        for task, rows in expected.items():
+            agree(answer.as_numpy(task), rows[index : index + 1], (model, task, "at once"))
+    return worst
+
+
+def refused(call, words):
+    try:
+        call()
+    except InferenceServerException as error:
+        assert words in str(error), error
+        return
+    raise AssertionError(f"not refused: {words}")
+
+
+def check_refusals(client):
+    given = triton.InferInput("image", [1, 3, 8, 8], "FP32")
+    given.set_data_from_numpy(np.zeros([1, 3, 8, 8], np.float32))
+    refused(lambda: client.infer("digits", [given]), "allowed: FP32 of [n, 3, 32, 32]")
+    refused(lambda: client.infer("none", [given]), "no model `none`")
+    refused(lambda: client.get_model_metadata("digits", "2"), "has version 1")
+
+
+def main(ufo, run):
+    run = pathlib.Path(run)
+    models = sorted(path for path in (run / "models").iterdir())
+    command = [ufo, "serve", *models, "--set", "listen=127.0.0.1:0", "--log", "warn"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        address = server.stdout.readline().split("http://")[1].strip()
+        client = triton.InferenceServerClient(address, concurrency=8)
+        assert client.is_server_live() and client.is_server_ready()
+        assert client.get_server_metadata()["extensions"] == ["binary_tensor_data"]
+        pixels = images(run, 8)
+        files = [png(one) for one in pixels]
+        for model in models:
+            expected = predicted(ufo, model, files, run)
+            worst = check_model(client, model.name, expected, pixels, files)
+            print(f"{model.name}: {', '.join(expected)} within {worst:.1e} of ufo predict")
+        check_refusals(client)
+        get = lambda place: urllib.request.urlopen(f"http://{address}{place}").read()
+        validate(json.loads(get("/openapi.json")))
+        families = {f.name: f for f in text_string_to_metric_families(get("/metrics").decode())}
+        counts = {tuple(s.labels.values()): s.value for s in families["ufo_task_images"].samples}
+        assert counts["digits", "digits"] > 0 and families["ufo_batch_images"].samples, families
+        client.close()
+    finally:
+        server.terminate()
+        assert server.wait(timeout=30) == 0, "SIGTERM ends the server with 0"
+    print(f"tritonclient agrees on {len(models)} models; metrics and OpenAPI are sound")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
