@@ -39,11 +39,12 @@ pub fn task_bytes(arch: &Arch, share: Share) -> u64 {
     let values = blocks(arch, arch.depth, fraction, share.recompute)
         + stem(arch)
         + working(arch, share.recompute);
-    VALUE * (share.batch * values + group(arch, share.batch)) as u64
+    VALUE * (share.batch * values + group(arch, share.batch * arch.tokens())) as u64
 }
 
 /// The same of a step of an added task, with the gradients and the optimizer's state of its `trained`
-/// parameters: modules before the first that is trained keep nothing.
+/// parameters: modules before the first that is trained keep nothing. At most a quarter more than the
+/// allocator sees, since not all of it is there at the same time.
 pub fn expand_bytes(arch: &Arch, share: Share, update: Update, trained: u64) -> u64 {
     let behind = match update {
         Update::Head => 0,
@@ -53,9 +54,13 @@ pub fn expand_bytes(arch: &Arch, share: Share, update: Update, trained: u64) -> 
     let other = if update == Update::ExpertRouter { share.other_fraction } else { 0.0 };
     let [t, d, e] = [arch.tokens(), arch.dim, arch.attn_dim()];
     let kept = blocks(arch, behind, [0.0, other], share.recompute);
-    let passing = if behind > 0 { working(arch, share.recompute) } else { 4 * t * e + 3 * t * d };
+    let (passing, rows) = match behind {
+        0 => (3 * t * e + 2 * t * d + first_map(arch), 0),
+        1 => (working(arch, share.recompute), 1),
+        _ => (working(arch, share.recompute), t),
+    };
     let stem = if update == Update::All { stem(arch) } else { arch.channels * pixels(arch) };
-    let values = share.batch * (kept + stem + passing) + group(arch, share.batch);
+    let values = share.batch * (kept + stem + passing) + group(arch, share.batch * rows);
     // Gradient, mean and square.
     VALUE * (values as u64 + 3 * trained)
 }
@@ -90,10 +95,17 @@ fn working(arch: &Arch, recompute: bool) -> usize {
     again + 4 * t * e + 2 * t * d + 6 * t * d
 }
 
-/// Working memory of the FFN's backward pass, which goes through some rows at a time, whatever the batch.
-fn group(arch: &Arch, batch: usize) -> usize {
-    let [t, d, f] = [arch.tokens(), arch.dim, arch.ffn];
-    (batch * t).min(GROUP_ROWS) * (d + 2 * f) + 2 * d * f
+/// Working memory of the FFN's backward pass, which goes through some of the rows at a time.
+fn group(arch: &Arch, rows: usize) -> usize {
+    let [d, f] = [arch.dim, arch.ffn];
+    if rows == 0 { 0 } else { rows.min(GROUP_ROWS) * (d + 2 * f) + 2 * d * f }
+}
+
+/// Values of the first map of a convolutional stem.
+fn first_map(arch: &Arch) -> usize {
+    let Stem::Conv { widths, .. } = &arch.stem else { return 0 };
+    let side = |pixels: usize| pixels.div_ceil(2);
+    widths.first().map_or(0, |width| width * arch.image_size.map(side).iter().product::<usize>())
 }
 
 fn pixels(arch: &Arch) -> usize {

@@ -74,7 +74,8 @@ fn expanded(net: &str, update: &str, count: usize) -> (f64, f64) {
     let step =
         workers.map(1, |_| expand_step(&config, expand, &supernet, &batch, (0, 0.5))).remove(0);
     let grads: usize = step.grads.values().map(Vec::len).sum();
-    assert_eq!(grads as u64, trained, "{update}");
+    // An expert that the router did not choose has no gradient.
+    assert!(grads as u64 == trained || update == "expert+router", "{update}: {grads} {trained}");
     let peak = (HEAP.peak_usage() - before) as f64 + 8.0 * trained as f64;
     let share = Share::new(count, config.router.other_fraction, config.train.mode());
     (peak, expand_bytes(&supernet.arch, share, expand.update, trained) as f64)
@@ -103,7 +104,9 @@ fn the_formula_is_what_the_allocator_sees() {
         for update in ["head", "last-1", "last-3", "norms", "expert", "expert+router", "all"] {
             for count in [16, 64] {
                 let (peak, told) = expanded(net, update, count);
-                println!("{update} {count}: {peak} told {told}");
+                // Small buffers count where hardly anything is kept.
+                let bounds = 0.75 * told..1.1 * told + stem_bytes + 1e6;
+                assert!(bounds.contains(&peak), "{update} {count}: {peak} bytes, told {told}");
             }
         }
         // Tasks one after the other: of the first only its gradients stay, besides those of the second.
