@@ -158,13 +158,33 @@ impl Cnn {
     /// # Panics
     /// If they are not those of [`Self::train`] of a network of this kind.
     pub fn update(&mut self, batch: &[Moments]) {
-        let norms = match &mut self.layers {
-            Layers::ResNet(net) => net.norms(),
-            Layers::MobileNetV3(net) => net.norms(),
-        };
+        let norms = self.norms();
         assert_eq!(norms.len(), batch.len(), "moments: not one for each batch norm");
         for (norm, moments) in norms.into_iter().zip(batch) {
             norm.update(moments);
+        }
+    }
+
+    /// Puts the means of some batches' statistics in the place of the running ones, which lag behind: those
+    /// of `MobileNetV3` keep a share of their initial values for hundreds of steps. None changes nothing.
+    ///
+    /// # Panics
+    /// If they are not those of [`Self::train`] of a network of this kind.
+    pub fn replace(&mut self, batches: &[Vec<Moments>]) {
+        if batches.is_empty() {
+            return;
+        }
+        let norms = self.norms();
+        assert_eq!(norms.len(), batches[0].len(), "moments: not one for each batch norm");
+        for (index, norm) in norms.into_iter().enumerate() {
+            norm.replace(&batches.iter().map(|batch| &batch[index]).collect::<Vec<_>>());
+        }
+    }
+
+    fn norms(&mut self) -> Vec<&mut BatchNorm> {
+        match &mut self.layers {
+            Layers::ResNet(net) => net.norms(),
+            Layers::MobileNetV3(net) => net.norms(),
         }
     }
 }

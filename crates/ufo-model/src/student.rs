@@ -196,6 +196,24 @@ impl Student {
         }
     }
 
+    /// The statistics that a convolutional network finds of a batch.
+    ///
+    /// # Shapes
+    /// Images `[b, 3, h, w]`.
+    pub fn moments(&self, images_bchw: Tensor<4>) -> Option<Vec<Moments>> {
+        match &self.body {
+            Body::Cnn(net) => Some(net.train(images_bchw).1),
+            Body::Vit(..) => None,
+        }
+    }
+
+    /// Puts the means of some batches' statistics in the place of the running ones.
+    pub fn replace(&mut self, batches: &[Vec<Moments>]) {
+        if let Body::Cnn(net) = &mut self.body {
+            net.replace(batches);
+        }
+    }
+
     /// Where the weights are.
     pub fn device(&self) -> Device {
         match &self.body {

@@ -17,12 +17,15 @@ use crate::{DistillConfig, RunConfig, Task, TaskConfig};
 use anyhow::{Context, Result, bail};
 use burn_tensor::Tensor;
 use std::sync::Arc;
-use ufo_data::{Batch, Loader, Purpose, stream};
+use ufo_data::{Batch, Loader, Purpose, eval_batches, stream};
 use ufo_model::losses::{cosine_gap, distill_soft, relation_gap};
 use ufo_model::{
     Head, HeadConfig, Student, StudentShape, Visit, Visitor, from_values, require_grad, values,
 };
 use ufo_nas::HeadShape;
+
+/// Training images that statistics are measured on.
+const MEASURED: usize = 1024;
 
 /// A student with its teacher; without one it learns from the labels alone.
 #[derive(Debug, Clone)]
@@ -143,7 +146,7 @@ impl Learner for Pupil {
         let task = &training.tasks[0];
         let whole = task.validation.as_deref().unwrap_or(&task.test);
         let part = whole.select(&evaluate::few(task, whole));
-        let rows = self.rows(training.config, &part)?;
+        let rows = self.settled(training.config, task)?.rows(training.config, &part)?;
         Ok(vec![evaluate::judge(task, &part, &rows)?])
     }
 }
@@ -157,6 +160,30 @@ impl Pupil {
             }
             _ => HeadShape::Linear { classes },
         }
+    }
+
+    /// The same network with its batch norms' statistics measured on up to 1,024 training images, in the
+    /// place of running ones, which lag behind in short trainings.
+    ///
+    /// # Errors
+    /// A broken image.
+    pub fn settled(&self, config: &RunConfig, task: &Task) -> Result<Self> {
+        let len = task.train.len();
+        let kept = len.min(MEASURED);
+        let images = task.train.select(&(0..kept).map(|i| i * len / kept).collect::<Vec<_>>());
+        let whole = config.tasks[0].batch.min(kept);
+        let mut all = Vec::new();
+        for batch in eval_batches(&images, &config.preprocess(), whole) {
+            let batch = batch?;
+            // The last, short one would count as much as the others.
+            if batch.labels.len() == whole {
+                let images = from_values(batch.images, batch.size, &self.student.device());
+                all.extend(self.student.moments(images));
+            }
+        }
+        let mut settled = self.clone();
+        settled.student.replace(&all);
+        Ok(settled)
     }
 
     /// Outputs for every image of a split, row-major.

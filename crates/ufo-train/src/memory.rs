@@ -12,6 +12,7 @@
 //! (masks, losses, indices) is small, but for the buffers of a convolutional stem, up to 4 MB whatever
 //! the batch. Within 15 % of what the allocator sees (`tests/memory.rs`).
 
+use crate::Update;
 use ufo_model::Mode;
 use ufo_nas::{Arch, Stem};
 
@@ -34,31 +35,88 @@ pub struct Share {
 /// Bytes that the forward and backward pass of one task take at most, besides weights and gradients:
 /// those of the tasks that are computed at the same time add up.
 pub fn task_bytes(arch: &Arch, share: Share) -> u64 {
-    let [t, d, e, f, h] = [arch.tokens(), arch.dim, arch.attn_dim(), arch.ffn, arch.heads];
-    let share_of = |tokens: usize| (share.other_fraction * (tokens * d) as f32) as usize;
-    let attention = |kept: bool| if kept { 4 * t * e + 2 * t * h + 2 * t } else { 0 };
-    let ffn = |tokens: usize, kept: bool| if kept { tokens * f + 2 * tokens } else { 0 };
-    let block = |tokens: usize| {
-        let kept = !share.recompute;
-        let inputs = t * d + tokens * d + share_of(t) + share_of(tokens);
-        inputs + attention(kept) + ffn(tokens, kept)
+    let fraction = [share.other_fraction; 2];
+    let values = blocks(arch, arch.depth, fraction, share.recompute)
+        + stem(arch)
+        + working(arch, share.recompute);
+    VALUE * (share.batch * values + group(arch, share.batch * arch.tokens())) as u64
+}
+
+/// The same of a step of an added task, with the gradients and the optimizer's state of its `trained`
+/// parameters: modules before the first that is trained keep nothing. At most a quarter more than the
+/// allocator sees, since not all of it is there at the same time.
+pub fn expand_bytes(arch: &Arch, share: Share, update: Update, trained: u64) -> u64 {
+    let behind = match update {
+        Update::Head => 0,
+        Update::Last(blocks) => blocks.min(arch.depth),
+        _ => arch.depth,
     };
-    let blocks = (arch.depth - 1) * block(t) + block(1);
+    let other = if update == Update::ExpertRouter { share.other_fraction } else { 0.0 };
+    let [t, d, e] = [arch.tokens(), arch.dim, arch.attn_dim()];
+    let kept = blocks(arch, behind, [0.0, other], share.recompute);
+    let (passing, rows) = match behind {
+        0 => (3 * t * e + 2 * t * d + first_map(arch), 0),
+        1 => (working(arch, share.recompute), 1),
+        _ => (working(arch, share.recompute), t),
+    };
+    let stem = if update == Update::All { stem(arch) } else { arch.channels * pixels(arch) };
+    let values = share.batch * (kept + stem + passing) + group(arch, share.batch * rows);
+    // Gradient, mean and square.
+    VALUE * (values as u64 + 3 * trained)
+}
+
+/// Values that the last `count` blocks keep of an image; the router's other expert runs on shares of the
+/// images, at attention and FFN.
+fn blocks(arch: &Arch, count: usize, others: [f32; 2], recompute: bool) -> usize {
+    let [t, d, e, f, h] = [arch.tokens(), arch.dim, arch.attn_dim(), arch.ffn, arch.heads];
+    let share_of = |share: f32, tokens: usize| (share * (tokens * d) as f32) as usize;
+    let ffn = |tokens: usize| if recompute { 0 } else { tokens * f + 2 * tokens };
+    let block = |tokens: usize| {
+        let inputs = t * d + tokens * d + share_of(others[0], t) + share_of(others[1], tokens);
+        inputs + if recompute { 0 } else { attention(t, e, h) } + ffn(tokens)
+    };
+    match count {
+        0 => 0,
+        _ => (count - 1) * block(t) + block(1),
+    }
+}
+
+/// Values inside of attention that are kept for its backward pass.
+fn attention(t: usize, e: usize, h: usize) -> usize {
+    4 * t * e + 2 * t * h + 2 * t
+}
+
+/// Working memory of a backward pass, an image.
+fn working(arch: &Arch, recompute: bool) -> usize {
+    let [t, d, e, h] = [arch.tokens(), arch.dim, arch.attn_dim(), arch.heads];
     // The last attention's backward pass, when nothing is freed yet: what it computes again, its buffers,
     // and gradients on their way (six, found by measuring).
-    let again = if share.recompute { attention(true) } else { 0 };
-    let working = again + 4 * t * e + 2 * t * d + 6 * t * d;
-    let values = share.batch * (blocks + stem(arch) + working);
-    // The FFN's backward pass goes through some rows at a time, whatever the batch.
-    let group = (share.batch * t).min(GROUP_ROWS) * (d + 2 * f) + 2 * d * f;
-    VALUE * (values + group) as u64
+    let again = if recompute { attention(t, e, h) } else { 0 };
+    again + 4 * t * e + 2 * t * d + 6 * t * d
+}
+
+/// Working memory of the FFN's backward pass, which goes through some of the rows at a time.
+fn group(arch: &Arch, rows: usize) -> usize {
+    let [d, f] = [arch.dim, arch.ffn];
+    if rows == 0 { 0 } else { rows.min(GROUP_ROWS) * (d + 2 * f) + 2 * d * f }
+}
+
+/// Values of the first map of a convolutional stem.
+fn first_map(arch: &Arch) -> usize {
+    let Stem::Conv { widths, .. } = &arch.stem else { return 0 };
+    let side = |pixels: usize| pixels.div_ceil(2);
+    widths.first().map_or(0, |width| width * arch.image_size.map(side).iter().product::<usize>())
+}
+
+fn pixels(arch: &Arch) -> usize {
+    arch.image_size.iter().product()
 }
 
 /// Values that the stem keeps of an image: the input of each convolution and, where a GELU follows, what
 /// it is applied to.
 fn stem(arch: &Arch) -> usize {
     let [mut height, mut width] = arch.image_size;
-    let image = arch.channels * height * width;
+    let image = arch.channels * pixels(arch);
     let Stem::Conv { widths, .. } = &arch.stem else { return image };
     let mut values = image;
     for outputs in widths {

@@ -6,7 +6,8 @@ use peak_alloc::PeakAlloc;
 use ufo_data::Batch;
 use ufo_model::{HeadConfig, TaskSpec};
 use ufo_nas::Arch;
-use ufo_train::memory::{Share, task_bytes};
+use ufo_train::expand::{expand_step, parameters};
+use ufo_train::memory::{Share, expand_bytes, task_bytes};
 use ufo_train::{RunConfig, Workers, fresh_supernet, step_on};
 
 #[global_allocator]
@@ -59,6 +60,29 @@ fn measured(config: &RunConfig, count: usize) -> (f64, f64, Arch) {
     ((HEAP.peak_usage() - before) as f64, grads as f64, net.arch.clone())
 }
 
+/// Largest heap of a step of an added task, and what the formula says, both with the state of AdamW.
+fn expanded(net: &str, update: &str, count: usize) -> (f64, f64) {
+    let text = format!("[train]\n[expand]\nfrom = \"-\"\nupdate = \"{update}\"\n");
+    let config = config(net, 2, &text);
+    let spec = |name: &str| TaskSpec { name: name.into(), head: HeadConfig::Linear, classes: 10 };
+    let supernet = fresh_supernet(&config, &[spec("t0"), spec("t1")]).unwrap();
+    let (expand, batch) = (config.expand.as_ref().unwrap(), batch(&supernet.arch, count));
+    let trained = parameters(expand, &supernet, 1).trained;
+    let before = HEAP.current_usage();
+    HEAP.reset_peak_usage();
+    // A thread that is gone with its working memory before the next case is measured.
+    let step = std::thread::scope(|scope| {
+        let run = || expand_step(&config, expand, &supernet, &batch, (0, 0.5));
+        scope.spawn(run).join().unwrap()
+    });
+    let grads: usize = step.grads.values().map(Vec::len).sum();
+    // An expert that the router did not choose has no gradient.
+    assert!(grads as u64 == trained || update == "expert+router", "{update}: {grads} {trained}");
+    let peak = (HEAP.peak_usage() - before) as f64 + 8.0 * trained as f64;
+    let share = Share::new(count, config.router.other_fraction, config.train.mode());
+    (peak, expand_bytes(&supernet.arch, share, expand.update, trained) as f64)
+}
+
 /// One test, since the heap is of the whole process.
 #[test]
 fn the_formula_is_what_the_allocator_sees() {
@@ -77,6 +101,14 @@ fn the_formula_is_what_the_allocator_sees() {
                     (0.85 * told..1.15 * told + stem_bytes).contains(&peak),
                     "{settings} {count}: {peak} bytes, told {told}"
                 );
+            }
+        }
+        for update in ["head", "last-1", "last-3", "norms", "expert", "expert+router", "all"] {
+            for count in [16, 64] {
+                let (peak, told) = expanded(net, update, count);
+                // Small buffers count where hardly anything is kept.
+                let bounds = 0.75 * told..1.1 * told + stem_bytes + 1e6;
+                assert!(bounds.contains(&peak), "{update} {count}: {peak} bytes, told {told}");
             }
         }
         // Tasks one after the other: of the first only its gradients stay, besides those of the second.

@@ -77,6 +77,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if let Some(code) = finished(&summary) {
         return Ok(code);
     }
+    let pupil = pupil.settled(&config, &tasks[0])?;
     let folder = model(&config, &tasks[0], (&pupil, distill.student), teacher_params, args)?;
     let rows = pupil.rows(&config, &tasks[0].test)?;
     let result = evaluate::judge(&tasks[0], &tasks[0].test, &rows)?;

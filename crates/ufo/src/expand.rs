@@ -12,6 +12,7 @@ use std::time::Duration;
 use ufo_data::Labels;
 use ufo_model::Supernet;
 use ufo_train::expand::{StemScore, hash_of_others, parameters};
+use ufo_train::memory::{Share, expand_bytes};
 use ufo_train::{ExpandConfig, RunConfig, Summary, Task, TaskConfig, Update, write_atomic};
 
 #[derive(clap::Args)]
@@ -50,15 +51,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     limits.budget = args.budget;
     let new = run.tasks.len() - 1;
     let others = hash_of_others(&run.supernet, new)?;
-    resident::reset_peak();
-    let before_mb = resident::now_mb();
     let summary = run.train(&limits)?;
     if let Some(code) = finished(&summary) {
         return Ok(code);
     }
-    let memory = before_mb.zip(resident::peak_mb()).map(|(before, peak)| (peak, peak - before));
     let kept = hash_of_others(&run.supernet, new)? == others;
-    let report = report(&run, &summary, (memory, kept))?;
+    let report = report(&run, &summary, kept)?;
     write_atomic(&args.out.join("expand.json"), &serde_json::to_vec_pretty(&report)?)?;
     print(&report);
     Ok(ExitCode::SUCCESS)
@@ -133,23 +131,26 @@ fn stem_line(stems: &[StemScore]) -> String {
 }
 
 /// What the expansion took and gives.
-fn report(
-    run: &Run,
-    summary: &Summary,
-    (memory, kept): (Option<(f64, f64)>, bool),
-) -> Result<Value> {
+fn report(run: &Run, summary: &Summary, kept: bool) -> Result<Value> {
     let new = run.tasks.len() - 1;
     let expand = run.config.expand.as_ref().context("config.toml of this run has [expand]")?;
     let slice = run.slice(None)?;
     let (result, _) = run.judge(new, &slice)?;
     let task = &run.tasks[new];
+    let parameters = parameters(expand, &run.supernet, new);
+    let share =
+        Share::new(task.config.batch, run.config.router.other_fraction, run.config.train.mode());
+    let bytes = |update, trained| expand_bytes(&run.supernet.arch, share, update, trained);
+    let mb = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     Ok(json!({
         "task": result.name, "update": expand.update, "stem": expand.stem,
         "labels": task.config.data.labels, "images": task.train.len(),
         "classes": task.train.classes().len(),
-        "parameters": parameters(expand, &run.supernet, new),
+        "parameters": parameters,
         "seconds": summary.seconds, "steps": summary.steps, "images_per_s": summary.images_per_s,
-        "peak_mb": memory.map(|(peak, _)| peak), "training_mb": memory.map(|(_, more)| more),
+        "training_mb": mb(bytes(expand.update, parameters.trained)),
+        "training_mb_of_all": mb(bytes(Update::All, parameters.path)),
+        "peak_mb": resident::peak_mb(),
         "others_unchanged": kept,
         "metric": result.metric, "value": result.value,
         "path": run.supernet.path(new).to_string(),
@@ -169,17 +170,16 @@ fn print(report: &Value) {
         report["classes"]
     );
     println!(
-        "{}: {} of {} parameters trained, {} steps in {:.1} s ({:.0} images/s){}",
+        "{}: {} of {} parameters trained, {} steps in {:.1} s ({:.0} images/s), {:.1} MB for training (all: {:.1} MB){}",
         text("update"),
         parameters("trained"),
         parameters("path"),
         report["steps"],
         number("seconds"),
         number("images_per_s"),
-        report["training_mb"].as_f64().map_or(String::new(), |more| format!(
-            ", {:.0} MB at most, {more:.0} MB of it for training",
-            number("peak_mb")
-        ))
+        number("training_mb"),
+        number("training_mb_of_all"),
+        report["peak_mb"].as_f64().map_or(String::new(), |mb| format!(", the process {mb:.0} MB"))
     );
     let kept = report["others_unchanged"].as_bool() == Some(true);
     let kept = if kept {

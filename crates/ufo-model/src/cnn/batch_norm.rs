@@ -134,6 +134,22 @@ impl BatchNorm {
         centered / (var + self.settings.eps).sqrt() * row(&self.weight) + row(&self.bias)
     }
 
+    /// Puts the means of some batches' statistics in the place of the running ones.
+    pub(super) fn replace(&mut self, batches: &[&Moments]) {
+        let mean = |of: fn(&Moments) -> &Vec<f32>| {
+            let mut sums = vec![0.0; of(batches[0]).len()];
+            for batch in batches {
+                sums.iter_mut().zip(of(batch)).for_each(|(sum, value)| *sum += value);
+            }
+            sums.iter().map(|sum| sum / batches.len() as f32).collect::<Vec<f32>>()
+        };
+        let device = self.running_mean.device();
+        let [mean, var] = [mean(|batch| &batch.mean), mean(|batch| &batch.var)];
+        let channels = mean.len();
+        self.running_mean = from_values(mean, [channels], &device);
+        self.running_var = from_values(var, [channels], &device);
+    }
+
     /// Moves the running statistics towards a batch's.
     pub(super) fn update(&mut self, batch: &Moments) {
         let new = self.settings.momentum;

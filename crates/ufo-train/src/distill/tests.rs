@@ -246,3 +246,34 @@ fn a_teacher_of_something_else_is_refused() {
     let dark = RunConfig { mean: [0.1; 3], ..case.config.clone() };
     assert!(said(&dark, &classes()).contains("mean [0.5, 0.5, 0.5]"));
 }
+
+#[test]
+fn a_settled_student_evaluates_as_it_trains() {
+    let folder = tempfile::tempdir().unwrap();
+    let alone = ["distill.logits=0", "distill.features=0", "distill.relation=0", "task.a.batch=64"];
+    let case = case("linear", "mobilenet_v3_small", &alone);
+    let mut rng = stream(5, Purpose::Subset, &[]);
+    for (class, image) in (0..64).map(|image| (image % CLASSES, image)) {
+        let mut noise = ufo_data::Image::filled(SIDE, SIDE, [0; 3]);
+        noise.rgb.fill_with(|| rand::RngExt::random(&mut rng));
+        let place = folder.path().join(class.to_string());
+        std::fs::create_dir_all(&place).unwrap();
+        let png = ufo_data::encode_png(&noise).unwrap();
+        std::fs::write(place.join(format!("noise-{image}.png")), png).unwrap();
+    }
+    let task = case.task(folder.path(), &classes());
+    let pupil = case.pupil();
+    let settled = pupil.settled(&case.config, &task).unwrap();
+    let images = task.train.select(&(0..task.train.len()).collect::<Vec<_>>());
+    let batch = eval_batches(&images, &case.config.preprocess(), 64).next().unwrap().unwrap();
+    let images = || from_values(batch.images.clone(), batch.size, &pupil.student.device());
+    let Body::Cnn(net) = &pupil.student.body else { panic!("a convolutional student") };
+    let trained = values(&net.classify(net.train(images()).0, None));
+    let size: f32 = trained.iter().map(|v| v.abs()).sum();
+    let [before, after] = [&pupil, &settled].map(|pupil| {
+        let outputs = values(&pupil.student.outputs(images()));
+        outputs.iter().zip(&trained).map(|(a, b)| (a - b).abs()).sum::<f32>() / size
+    });
+    // Fresh running variances let nothing through; measured ones are unbiased, those of a batch are not.
+    assert!(after < 0.4 && before > 0.8, "{before} {after}");
+}
