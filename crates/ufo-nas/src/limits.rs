@@ -27,7 +27,7 @@ impl Limits {
     /// # Errors
     /// A bound out of range, or one that no slice can satisfy, with the nearest that can be.
     pub fn validate(&self, arch: &Arch, space: &Space) -> Result<(), Error> {
-        if let Some(value) = self.max_latency_ms.filter(|value| !(*value > 0.0)) {
+        if let Some(value) = self.max_latency_ms.filter(|value| value.is_nan() || *value <= 0.0) {
             return Err(Error::value("max_latency_ms", value, "must be above 0"));
         }
         if let Some(value) = self.min_accuracy.filter(|value| !(0.0..=1.0).contains(value)) {

@@ -18,7 +18,7 @@ use ufo_train::{ExpandConfig, RunConfig, Summary, Task, TaskConfig, Update, writ
 pub(crate) struct Args {
     #[command(flatten)]
     folder: crate::RunFolder,
-    /// TOML file with one [[task]] section, as in a run's configuration.
+    /// TOML file with one `[[task]]` section, as in a run's configuration.
     #[arg(long)]
     task: PathBuf,
     /// What of the new task is trained: head, expert, expert+router, norms, last-K (K blocks) or all.
