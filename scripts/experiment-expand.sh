@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The figures of docs/experiments.md on adding a task and on students, from the bundled images; about half an hour
-# on 2 cores.
+# Adding a task and students, on the bundled images: prints a table of means and 95 % intervals; about half an hour on
+# 2 cores.
 #
 #   scripts/experiment-expand.sh [FOLDER]     default runs/experiment-expand
 #

@@ -1,8 +1,8 @@
 //! How the C library's allocator treats large buffers.
 
 /// Asks the allocator to keep freed memory for the next step instead of giving it back: a training step frees and
-/// takes the same hundreds of megabytes each time, and the system clears every page that it hands out (a
-/// quarter of a million page faults a step of ViT-S). Does nothing where the allocator is not glibc's.
+/// takes the same hundreds of megabytes each time, and the system clears every page that it hands out (41,000 page
+/// faults a step of ViT-S on 64x64 pixels and 64 images, 10,000 with this). Does nothing where the allocator is not glibc's.
 pub fn keep_freed() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {

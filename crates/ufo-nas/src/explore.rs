@@ -97,13 +97,54 @@ pub struct Explorer {
     arch: Arch,
     space: Space,
     limits: Limits,
-    accuracy: Predictor,
-    latency: Predictor,
+    accuracy: Believed,
+    latency: Believed,
     measured: Vec<Measured>,
 }
 
+/// What is believed of one value of slices.
+#[derive(Debug, Clone)]
+enum Believed {
+    /// As predicted.
+    Learned(Box<Predictor>),
+    /// What all measured slices have, as of a task that each of them solves.
+    Same(f64),
+}
+
+impl Believed {
+    fn fit(
+        encoding: &Encoding,
+        task: &str,
+        transform: Transform,
+        rows: &[(Slice, f64)],
+    ) -> Result<Self, Error> {
+        let (slices, values): (Vec<Slice>, Vec<f64>) = rows.iter().cloned().unzip();
+        match values.first() {
+            Some(&first) if first.is_finite() && values.iter().all(|value| *value == first) => {
+                Ok(Self::Same(first))
+            }
+            _ => {
+                let samples = TaskSamples { task: task.to_string(), transform, slices, values };
+                Ok(Self::Learned(Box::new(Predictor::fit(encoding.clone(), vec![samples])?)))
+            }
+        }
+    }
+
+    /// Mean and standard deviation of each slice.
+    fn of(&self, slices: &[Slice]) -> Result<Vec<[f64; 2]>, Error> {
+        match self {
+            Self::Learned(predictor) => {
+                let told = predictor.predict(slices)?.remove(0);
+                Ok(told.value.into_iter().zip(told.spread).map(|(value, s)| [value, s]).collect())
+            }
+            Self::Same(value) => Ok(vec![[*value, 0.0]; slices.len()]),
+        }
+    }
+}
+
 impl Explorer {
-    /// Learns from slices whose accuracy was measured and from those whose latency was, which may be others.
+    /// Learns from slices whose accuracy was measured and from those whose latency was, which may be others. Where
+    /// all have one accuracy, every slice is believed to have it, and only latency is left to improve.
     ///
     /// # Errors
     /// As [`Predictor::fit`].
@@ -114,18 +155,14 @@ impl Explorer {
         latencies: &[(Slice, f64)],
     ) -> Result<Self, Error> {
         let arch = known_arch(encoding)?.clone();
-        let learn = |task: &str, transform, rows: &[(Slice, f64)]| {
-            let (slices, values) = rows.iter().cloned().unzip();
-            let samples = TaskSamples { task: task.to_string(), transform, slices, values };
-            Predictor::fit(encoding.clone(), vec![samples])
-        };
-        let accuracy = learn("accuracy", Transform::NormalScores, accuracies)?;
-        let latency = learn("latency_ms", Transform::Log, latencies)?;
+        let accuracy = Believed::fit(encoding, "accuracy", Transform::NormalScores, accuracies)?;
+        let timed = latencies;
+        let latency = Believed::fit(encoding, "latency_ms", Transform::Log, timed)?;
         let slices: Vec<Slice> = accuracies.iter().map(|(slice, _)| slice.clone()).collect();
-        let timed = latency.predict(&slices)?.remove(0).value;
-        let measured = accuracies.iter().zip(timed).map(|((slice, accuracy), predicted)| {
-            let timed = latencies.iter().find(|(other, _)| other == slice);
-            let latency_ms = timed.map_or(predicted, |(_, latency)| *latency);
+        let predicted = latency.of(&slices)?;
+        let measured = accuracies.iter().zip(predicted).map(|((slice, accuracy), predicted)| {
+            let timed = timed.iter().find(|(other, _)| other == slice);
+            let latency_ms = timed.map_or(predicted[0], |(_, latency)| *latency);
             Measured { slice: slice.clone(), accuracy: *accuracy, latency_ms }
         });
         let (space, measured) = (encoding.space.clone(), measured.collect());
@@ -137,28 +174,13 @@ impl Explorer {
         &self.measured
     }
 
-    /// The predictor of accuracy.
-    pub fn accuracy(&self) -> &Predictor {
-        &self.accuracy
-    }
-
-    /// The predictor of latency.
-    pub fn latency(&self) -> &Predictor {
-        &self.latency
-    }
-
     /// What is believed of each slice.
     ///
     /// # Errors
     /// A slice outside the space.
     pub fn guess(&self, slices: &[Slice]) -> Result<Vec<Guess>, Error> {
-        let accuracy = self.accuracy.predict(slices)?.remove(0);
-        let latency = self.latency.predict(slices)?.remove(0);
-        let guess = |i: usize| Guess {
-            accuracy: [accuracy.value[i], accuracy.spread[i]],
-            latency_ms: [latency.value[i], latency.spread[i]],
-        };
-        Ok((0..slices.len()).map(guess).collect())
+        let pairs = self.accuracy.of(slices)?.into_iter().zip(self.latency.of(slices)?);
+        Ok(pairs.map(|(accuracy, latency_ms)| Guess { accuracy, latency_ms }).collect())
     }
 
     /// The slices that no other is predicted to beat in both accuracy and latency, by ascending latency; found

@@ -1,6 +1,7 @@
 //! `ufo chip`: one task's path trained so that slices of it work by themselves.
 
-use crate::run::{Run, finished, interruptible};
+use crate::run::Run;
+use crate::train::{finished, interruptible};
 use anyhow::{Context, Result};
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;

@@ -1,8 +1,10 @@
 //! `ufo demo`: the whole way on the bundled data, from training to one task's model for a device.
 
+use crate::eval::table;
 use crate::extract::{How, Wanted, extract};
-use crate::run::{Judged, Run, finished, interruptible, table};
+use crate::run::{Judged, Run};
 use crate::search::{Plan, Split, search};
+use crate::train::{finished, interruptible};
 use crate::{chip, report};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
@@ -162,8 +164,9 @@ fn extract_models(run: &Run) -> Result<Vec<serde_json::Value>> {
 const CHIP_SHARE: u32 = 7;
 /// Slices that its search judges.
 const SAMPLES: usize = 48;
-/// Part of the whole network's latency that the chosen one may take.
-const LATENCY_SHARE: f64 = 0.6;
+/// Part of the whole network's operations that the chosen one may take, in percent: a bound on milliseconds
+/// could fail on a busy machine.
+const MACS_PERCENT: u64 = 60;
 
 /// One task's path made into a family of sizes, and the one for this machine taken out of it.
 struct Family<'a> {
@@ -187,13 +190,14 @@ impl Family<'_> {
             return Ok(None);
         }
         let how = crate::profile::How::plain();
-        let smallest = run.slice(Some("smallest"))?;
-        let times = how.time(&run, &[smallest], None, |_| ())?;
-        // Also where the smallest slice is hardly faster.
-        let most = (LATENCY_SHARE * times.whole_ms).max(1.2 * times.rows[0].median_ms);
+        let macs = |slice: &str| -> Result<u64> {
+            Ok(ufo_nas::macs(&run.supernet.arch, &run.slice(Some(slice))?).total())
+        };
+        // Also where the smallest slice is hardly smaller.
+        let most = (macs("largest")? * MACS_PERCENT / 100).max(macs("smallest")?);
         let plan = Plan {
             out: out.join("search"),
-            limits: ufo_nas::Limits { max_latency_ms: Some(most), ..Default::default() },
+            limits: ufo_nas::Limits { max_macs: Some(most), ..Default::default() },
             samples: SAMPLES,
             budget: None,
             device_file: None,
@@ -202,7 +206,7 @@ impl Family<'_> {
             seed: run.config.seed,
             held_out: 0,
         };
-        eprintln!("searching the best slice within {most:.3} ms");
+        eprintln!("searching the best slice of at most {:.1} million MACs", most as f64 / 1e6);
         let found = search(&run, &plan)?;
         let folder = from.join("models").join(format!("{task}-chip"));
         if folder.exists() {
@@ -218,10 +222,10 @@ impl Family<'_> {
             plan.out.join("report.html").display()
         );
         Ok(Some(json!({"task": task, "steps": trained.steps, "limits": found.limits,
-            "whole_ms": times.whole_ms, "chosen": found.chosen, "points": found.points.len(),
+            "chosen": found.chosen, "points": found.points.len(),
             "samples": found.samples, "hypervolume": found.hypervolume,
-            "accuracy_tau": found.foretold.as_ref().map(|f| f.accuracy_tau),
-            "latency_tau": found.foretold.as_ref().map(|f| f.latency_tau),
+            "accuracy_tau": found.foretold.as_ref().and_then(|f| f.accuracy_tau),
+            "latency_tau": found.foretold.as_ref().and_then(|f| f.latency_tau),
             "extracted": {"dir": folder.display().to_string(), "params": done.params,
                 "onnx_max_rel_err": done.onnx_max_rel_err},
             "seconds": started.elapsed().as_secs_f64()})))

@@ -1,6 +1,7 @@
 //! `ufo distill`: a small network that learns a task from a teacher.
 
-use crate::run::{Run, finished, interruptible, lock, probe};
+use crate::run::{Run, lock, probe};
+use crate::train::{finished, interruptible};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::fs;

@@ -1,7 +1,8 @@
 //! `ufo expand`: one more task for a trained run.
 
 use crate::resident;
-use crate::run::{Run, finished, interruptible};
+use crate::run::Run;
+use crate::train::{finished, interruptible};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::{Value, json};

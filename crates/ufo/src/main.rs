@@ -5,6 +5,7 @@ mod chip;
 mod data;
 mod demo;
 mod distill;
+mod eval;
 mod expand;
 mod extract;
 mod folder;
@@ -19,6 +20,7 @@ mod resident;
 mod run;
 mod search;
 mod serve;
+mod train;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -46,7 +48,7 @@ enum Command {
     Init(init::Args),
     /// Train a supernet; continues from the newest checkpoint of the run folder.
     #[command(after_help = "Example:\n  ufo train --config tasks.toml --out runs/first")]
-    Train(run::TrainArgs),
+    Train(train::Args),
     /// Train one task's path so that slices of it work by themselves; goes on from the newest checkpoint.
     #[command(
         after_help = "Example:\n  ufo chip --run runs/demo --task fashion --out runs/chip --budget 5m"
@@ -66,7 +68,7 @@ enum Command {
     #[command(
         after_help = "Examples:\n  ufo eval --run runs/demo --json\n  ufo eval --run runs/demo --model runs/demo/models/fashion"
     )]
-    Eval(run::EvalArgs),
+    Eval(eval::Args),
     /// Write the model of one or several tasks of a run, with no retraining.
     #[command(
         after_help = "Examples:\n  ufo extract --run runs/demo --tasks fashion,digits --out models/both\n  ufo extract --run runs/chip --tasks fashion --pareto 0,3 --out models/two-sizes\n  ufo extract --part runs/chip=chosen --part runs/chip-emoji=smallest --out models/phone"
@@ -133,11 +135,11 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Data(command) => data::run(&command),
         Command::Init(args) => init::run(&args),
-        Command::Train(args) => run::train(&args),
+        Command::Train(args) => train::run(&args),
         Command::Chip(args) => chip::run(&args),
         Command::Expand(args) => expand::run(&args),
         Command::Distill(args) => distill::run(&args),
-        Command::Eval(args) => run::eval(&args),
+        Command::Eval(args) => eval::run(&args),
         Command::Extract(args) => extract::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Profile(args) => profile::run(&args),

@@ -1,66 +1,20 @@
-//! A run folder, `ufo train` and `ufo eval`.
+//! A run folder held by this process.
 
+use crate::expand;
 use crate::search::Pareto;
-use crate::{RunFolder, expand, folder};
 use anyhow::{Context, Result, bail};
-use serde_json::json;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use ufo_data::{Dataset, Preprocess, eval_batches};
 use ufo_model::{Head, Supernet, state_of};
 use ufo_nas::{Encoding, Slice, Space};
-use ufo_runtime::Precision;
 use ufo_train::chip::calibrated;
 use ufo_train::extract::{Entry, Probe};
 use ufo_train::{
     Limits, RunConfig, Summary, Task, Workers, evaluate, identity, load_latest, new_supernet,
     open_tasks, write_atomic,
 };
-
-#[derive(clap::Args)]
-pub(crate) struct TrainArgs {
-    /// Configuration.
-    #[arg(long)]
-    config: PathBuf,
-    /// Run folder.
-    #[arg(long)]
-    out: PathBuf,
-    /// What to do with an earlier run in the folder.
-    #[arg(long, value_enum, default_value_t = Resume::Auto)]
-    resume: Resume,
-    #[command(flatten)]
-    overrides: crate::Overrides,
-}
-
-#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
-enum Resume {
-    /// Go on from its newest sound checkpoint.
-    Auto,
-    /// Refuse to touch it.
-    Never,
-}
-
-#[derive(clap::Args)]
-pub(crate) struct EvalArgs {
-    #[command(flatten)]
-    folder: RunFolder,
-    /// Judge this extracted folder, or an ONNX file of one, in place of the supernet.
-    #[arg(long)]
-    model: Option<PathBuf>,
-    /// Judge this slice of every task's network: smallest, largest, chosen or pareto.N (of `ufo search`), or
-    /// block:heads:ffn of each kept block, such as 0:3:384,2:2:192.
-    #[arg(long, conflicts_with = "model")]
-    slice: Option<String>,
-    /// Numbers that the folder's layers multiply in.
-    #[arg(long, default_value = "f32", requires = "model", value_parser = folder::precision)]
-    precision: Precision,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
-}
 
 /// Every task's result.
 pub(crate) type Results = Vec<Judged>;
@@ -327,89 +281,4 @@ pub(crate) fn lock(folder: &Path) -> Result<File> {
         }
         Err(TryLockError::Error(error)) => Err(error).context(place.display().to_string()),
     }
-}
-
-/// Limits whose stop flag is set by Ctrl-C; once it is set, Ctrl-C ends the program.
-pub(crate) fn interruptible() -> Result<Limits> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    let handler = move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    };
-    ctrlc::set_handler(handler).context("catching Ctrl-C")?;
-    Ok(Limits { stop, budget: None })
-}
-
-/// Exit code after training: 130 when it was interrupted, with a word on how to go on.
-pub(crate) fn finished(summary: &Summary) -> Option<ExitCode> {
-    summary.stopped.then(|| {
-        let quoted = |word: String| {
-            let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,".contains(c);
-            if word.chars().all(plain) {
-                word
-            } else {
-                format!("'{}'", word.replace('\'', "'\\''"))
-            }
-        };
-        let words = std::env::args_os().map(|word| quoted(word.to_string_lossy().into_owned()));
-        eprintln!(
-            "stopped after step {}; the checkpoint is saved, continue with: {}",
-            summary.steps,
-            words.collect::<Vec<_>>().join(" ")
-        );
-        ExitCode::from(130)
-    })
-}
-
-pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
-    if args.resume == Resume::Never && args.out.join("checkpoints").exists() {
-        bail!(
-            "{}: holds a run already; choose another folder, or --resume auto",
-            args.out.display()
-        );
-    }
-    let mut run = Run::start(&args.out, RunConfig::read(&args.config, &args.overrides.sets())?)?;
-    let summary = run.train(&interruptible()?)?;
-    if let Some(code) = finished(&summary) {
-        return Ok(code);
-    }
-    eprintln!("{} steps, {:.0} images/s", summary.steps, summary.images_per_s);
-    Ok(ExitCode::SUCCESS)
-}
-
-pub(crate) fn eval(args: &EvalArgs) -> Result<ExitCode> {
-    if let Some(model) = &args.model {
-        return folder::eval(&args.folder.run, model, args.precision, args.json);
-    }
-    let run = Run::open(&args.folder.run)?;
-    let results = run.evaluate(&run.slice(args.slice.as_deref())?)?;
-    if args.json {
-        let rows: Vec<_> = results
-            .iter()
-            .map(|judged| json!({"result": judged.result, "baseline_1nn": judged.baseline}))
-            .collect();
-        println!("{}", serde_json::to_string_pretty(&rows)?);
-    } else {
-        println!("{}", table(&run, &results));
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// The results as a terminal table.
-pub(crate) fn table(run: &Run, results: &Results) -> comfy_table::Table {
-    let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::UTF8_FULL_CONDENSED);
-    table.set_header(["task", "metric", "ufo", "raw-pixel 1-NN", "path (attention, FFN)"]);
-    for (index, Judged { result, baseline, .. }) in results.iter().enumerate() {
-        table.add_row([
-            result.name.clone(),
-            result.metric.clone(),
-            format!("{:.1} %", 100.0 * result.value),
-            format!("{:.1} %", 100.0 * baseline),
-            run.supernet.path(index).to_string(),
-        ]);
-    }
-    table
 }

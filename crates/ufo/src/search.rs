@@ -55,8 +55,10 @@ pub(crate) struct Args {
     /// Slurm array, an indexed job or MPI.
     #[arg(long, value_name = "I/N", value_parser = shard)]
     shard: Option<Shard>,
-    /// Judge so many random slices more, tell how well the search predicts them, and learn nothing of them.
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=4096))]
+    /// Judge and time so many random slices more, tell how well the search predicts them, and learn nothing of
+    /// them.
+    #[arg(long, default_value_t = 0, conflicts_with_all = ["device_file", "shard"],
+        value_parser = clap::value_parser!(u32).range(0..=4096))]
     held_out: u32,
     /// Seed of the search.
     #[arg(long, default_value_t = 0)]

@@ -105,3 +105,25 @@ fn designs_are_affordable_distinct_and_begin_longer_ones() {
     let error = design(&encoding, &none, 3, &mut ChaCha8Rng::seed_from_u64(1)).unwrap_err();
     assert!(error.to_string().contains(&format!("the smallest has {least}")), "{error}");
 }
+
+#[test]
+fn where_every_slice_is_as_good_the_fastest_is_proposed_and_believed() {
+    let encoding = setting();
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let slices = design(&encoding, &Limits::default(), 12, &mut rng).unwrap();
+    let rows = |of: &dyn Fn(&Slice) -> f64| -> Vec<(Slice, f64)> {
+        slices.iter().map(|slice| (slice.clone(), of(slice))).collect()
+    };
+    let (same, times) = (rows(&|_| 1.0), rows(&|slice| truth(&encoding, slice).1));
+    let bound = Limits { max_latency_ms: Some(3.0), ..Limits::default() };
+    for limits in [Limits::default(), bound] {
+        let explorer = Explorer::fit(&encoding, limits, &same, &times).unwrap();
+        let front = explorer.front(&mut rng).unwrap();
+        assert_eq!(front, [encoding.space.smallest(encoding.arch.as_ref().unwrap())]);
+        let guess = explorer.guess(&front).unwrap()[0];
+        assert_eq!(guess.accuracy.map(f64::to_bits), [1.0, 0.0].map(f64::to_bits));
+        assert_eq!(explorer.propose(3, &mut rng).unwrap().len(), 3);
+    }
+    let error = Explorer::fit(&encoding, bound, &rows(&|_| f64::NAN), &times).unwrap_err();
+    assert!(error.to_string().contains("NaN"), "{error}");
+}

@@ -13,12 +13,12 @@ const FOLDS: usize = 5;
 pub(crate) struct Foretold {
     /// Slices that the predictors learned from.
     pub(crate) learned_from: usize,
-    /// Kendall's tau of accuracies.
-    pub(crate) accuracy_tau: f64,
+    /// Kendall's tau of accuracies; none where they are all equal.
+    pub(crate) accuracy_tau: Option<f64>,
     /// Absolute errors of accuracies that 50, 90 and 99 % of slices keep within, fractions.
     pub(crate) accuracy_errors: [f64; 3],
-    /// Kendall's tau of latencies.
-    pub(crate) latency_tau: f64,
+    /// Kendall's tau of latencies; none where they are all equal.
+    pub(crate) latency_tau: Option<f64>,
     /// Relative errors of latencies that 50, 90 and 99 % of slices keep within.
     pub(crate) latency_errors: [f64; 3],
     /// Predicted and measured accuracy of each slice.
@@ -32,22 +32,22 @@ impl Foretold {
         learned_from: usize,
         accuracies: Vec<[f64; 2]>,
         latencies: Vec<[f64; 2]>,
-    ) -> Result<Self> {
+    ) -> Self {
         let tau = |pairs: &[[f64; 2]]| {
             let of = |k: usize| pairs.iter().map(|pair| pair[k]).collect::<Vec<_>>();
-            kendall_tau(&of(0), &of(1))
+            kendall_tau(&of(0), &of(1)).ok()
         };
         let absolute = |[predicted, measured]: &[f64; 2]| (predicted - measured).abs();
         let relative = |[predicted, measured]: &[f64; 2]| (predicted / measured - 1.0).abs();
-        Ok(Self {
+        Self {
             learned_from,
-            accuracy_tau: tau(&accuracies)?,
+            accuracy_tau: tau(&accuracies),
             accuracy_errors: bands(accuracies.iter().map(absolute)),
-            latency_tau: tau(&latencies)?,
+            latency_tau: tau(&latencies),
             latency_errors: bands(latencies.iter().map(relative)),
             accuracies,
             latencies,
-        })
+        }
     }
 
     /// A sentence.
@@ -55,15 +55,20 @@ impl Foretold {
         let percent =
             |errors: [f64; 3]| errors.map(|error| format!("{:.2}", 100.0 * error)).join(" / ");
         format!(
-            "{} slices predicted from {} others: accuracy tau {:.3}, off by {} points for 50 / 90 / 99 % of them; latency tau {:.3}, off by {} %",
+            "{} slices predicted from {} others: accuracy tau {}, off by {} points for 50 / 90 / 99 % of them; latency tau {}, off by {} %",
             self.accuracies.len(),
             self.learned_from,
-            self.accuracy_tau,
+            tau_text(self.accuracy_tau),
             percent(self.accuracy_errors),
-            self.latency_tau,
+            tau_text(self.latency_tau),
             percent(self.latency_errors),
         )
     }
+}
+
+/// Tau as it is printed.
+pub(super) fn tau_text(tau: Option<f64>) -> String {
+    tau.map_or("–".to_string(), |tau| format!("{tau:.3}"))
 }
 
 /// The errors that 50, 90 and 99 % are not above.
@@ -107,7 +112,7 @@ pub(super) fn validate(
         timed.extend(unseen(latencies)?.iter().map(|(guess, v)| [guess.latency_ms[0], *v]));
     }
     let learned_from = accuracies.len() * (FOLDS - 1) / FOLDS;
-    Ok(Foretold::new(learned_from, predicted, timed).ok())
+    Ok(Some(Foretold::new(learned_from, predicted, timed)))
 }
 
 #[cfg(test)]
@@ -122,7 +127,11 @@ mod tests {
             [50, 90, 99]
         );
         let pairs = vec![[0.5, 0.5], [0.6, 0.7], [0.9, 0.8]];
-        let all = Foretold::new(7, pairs.clone(), pairs).unwrap();
+        let all = Foretold::new(7, pairs.clone(), pairs);
+        assert_eq!(all.accuracy_tau, all.latency_tau);
+        assert!(all.accuracy_tau.is_some());
+        let equal = Foretold::new(7, vec![[0.5, 1.0]; 4], vec![[0.5, 0.5]; 4]);
+        assert!(equal.accuracy_tau.is_none() && equal.said().contains("tau –"), "{}", equal.said());
         assert!((all.accuracy_errors[0] - 0.1).abs() < 1e-12);
         assert!((all.latency_errors[2] - 0.1 / 0.7).abs() < 1e-12);
         assert!(all.said().contains("3 slices predicted from 7"), "{}", all.said());

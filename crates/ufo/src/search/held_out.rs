@@ -74,7 +74,7 @@ pub(super) fn judge(lab: &mut Lab, plan: &Plan) -> Result<HeldOut> {
         let timed = guesses.iter().zip(&slices);
         let timed =
             timed.filter_map(|(guess, slice)| Some([guess.latency_ms[0], lab.latency(slice)?]));
-        predictions.push(Foretold::new(count, pairs.collect(), timed.collect())?);
+        predictions.push(Foretold::new(count, pairs.collect(), timed.collect()));
         let predicted: Vec<f64> = guesses.iter().map(|guess| guess.accuracy[0]).collect();
         choices = regrets(&predicted, &truth, &explorer, lab)?;
     }

@@ -210,11 +210,16 @@ impl Pareto {
         if self.chosen.is_some() || self.limits == Limits::default() {
             return Ok(());
         }
-        let Limits { max_latency_ms, min_accuracy, .. } = self.limits;
+        let Limits { max_latency_ms, min_accuracy, max_params, max_macs } = self.limits;
+        let affords = |p: &&Point| {
+            max_params.is_none_or(|most| p.params <= most)
+                && max_macs.is_none_or(|most| p.macs <= most)
+        };
         let mut said = Vec::new();
         if let Some(least) = min_accuracy {
             let fast = |p: &&Point| max_latency_ms.is_none_or(|most| p.measured.latency_ms <= most);
-            let best = self.measured.iter().filter(fast).map(|p| p.measured.accuracy);
+            let best =
+                self.measured.iter().filter(affords).filter(fast).map(|p| p.measured.accuracy);
             let best = best.max_by(f64::total_cmp).unwrap_or(f64::NAN);
             said.push(format!(
                 "--min-accuracy {least}: the best within the other bounds has {best:.4}"
@@ -222,7 +227,8 @@ impl Pareto {
         }
         if let Some(most) = max_latency_ms {
             let good = |p: &&Point| min_accuracy.is_none_or(|least| p.measured.accuracy >= least);
-            let fast = self.measured.iter().filter(good).map(|p| p.measured.latency_ms);
+            let fast =
+                self.measured.iter().filter(affords).filter(good).map(|p| p.measured.latency_ms);
             let fast = fast.min_by(f64::total_cmp).unwrap_or(f64::NAN);
             said.push(format!(
                 "--max-latency-ms {most}: the fastest within the other bounds takes {fast:.3} ms"

@@ -1,6 +1,6 @@
 //! `report.html` of a search: its front, how far its predictors are to be trusted, what cutting costs.
 
-use super::cross::Foretold;
+use super::cross::{Foretold, tau_text};
 use super::held_out::HeldOut;
 use super::outcome::{Pareto, Point};
 use crate::html_report::{Chart, Marks, Report, Series, TextTable};
@@ -124,9 +124,13 @@ fn scatter(
 
 /// Rank correlation of held-out slices by the number of samples.
 fn learning(held_out: &HeldOut) -> Chart {
-    let series = |name: &str, of: fn(&Foretold) -> f64| Series {
+    let series = |name: &str, of: fn(&Foretold) -> Option<f64>| Series {
         name: name.to_string(),
-        points: held_out.predictions.iter().map(|p| (p.learned_from as f64, of(p))).collect(),
+        points: held_out
+            .predictions
+            .iter()
+            .map(|p| (p.learned_from as f64, of(p).unwrap_or(f64::NAN)))
+            .collect(),
         ..Series::default()
     };
     Chart {
@@ -181,9 +185,9 @@ fn retention(pareto: &Pareto) -> TextTable {
 }
 
 fn errors(foretold: &Foretold) -> TextTable {
-    let row = |name: &str, tau: f64, errors: [f64; 3], unit: &str| {
+    let row = |name: &str, tau: Option<f64>, errors: [f64; 3], unit: &str| {
         let errors = errors.map(|error| format!("{:.2} {unit}", 100.0 * error));
-        [vec![name.to_string(), format!("{tau:.3}")], errors.to_vec()].concat()
+        [vec![name.to_string(), tau_text(tau)], errors.to_vec()].concat()
     };
     let columns = ["", "Kendall tau", "50 % within", "90 % within", "99 % within"];
     TextTable {

@@ -99,12 +99,19 @@ fn a_search_measures_once_chooses_within_limits_and_its_choice_is_extracted() {
 /// Limits that nothing keeps, points that are not, files of other runs; nothing is changed by them.
 fn refused(chip: &Chip, out: &Path) {
     let before = fs::read(out.join("samples.jsonl")).unwrap();
+    let pareto = json(&out.join("pareto.json"));
+    let smallest = &pareto["measured"][0];
+    let least = smallest["params"].to_string();
+    let accuracy = smallest["measured"]["accuracy"].as_f64().unwrap();
+    let within = format!("--min-accuracy 1: the best within the other bounds has {accuracy:.4}");
     for (more, said) in [
         (&["--max-latency-ms", "1e-6"][..], "no slice is so fast; the fastest measured"),
         (&["--max-params", "1"], "no slice has so few; the smallest has"),
         (&["--max-macs", "1k"], "max_macs = 1000"),
         (&["--min-accuracy", "1"], "--min-accuracy 1: the best within the other bounds has 0."),
         (&["--threads", "2"], "device.json: setting"),
+        // Another bound counts in what is named as nearest: the best there is would be larger.
+        (&["--min-accuracy", "1", "--max-params", &least], &within),
     ] {
         fails(&chip.search(out, &[&["--samples", "14"], more].concat()), &[said]);
     }
@@ -165,6 +172,10 @@ fn parts_are_judged_apart_and_merged() {
     fs::write(&contradiction, format!("{other}\n")).unwrap();
     let output = ufo(&["search", "merge", contradiction.to_str().unwrap(), "--out", to]);
     fails(&output, &["a key has one measurement"]);
+    for other in [["--shard", "0/2"], ["--device-file", "times.json"]] {
+        let usage = chip.search(&all, &[&["--held-out", "3"][..], &other].concat());
+        assert_eq!(usage.status.code(), Some(2));
+    }
     let usage = chip.search(&all, &["--shard", "2/2"]);
     assert_eq!(usage.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&usage.stderr).contains("i from 0 to n - 1"));
