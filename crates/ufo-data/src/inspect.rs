@@ -13,7 +13,7 @@ use serde::Serialize;
 
 mod sheet;
 
-pub use sheet::contact_sheet;
+pub use sheet::{contact_sheet, fitted};
 
 use crate::{Dataset, Error};
 

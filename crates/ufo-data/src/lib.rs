@@ -17,15 +17,17 @@ mod random;
 mod reference;
 mod sampler;
 mod transform;
+mod zip;
 
 pub use augment::{Augment, Operation, ResizedCrop};
 pub use dataset::{Dataset, DatasetConfig, Format, HoldOut, Labels};
 pub use decode::{Image, MAX_PIXELS, MAX_SIDE, decode, decode_within, encode_png};
 pub use error::Error;
 pub use inspect::{
-    Broken, ClassCount, Duplicates, Report, Sizes, SplitReport, contact_sheet, inspect,
+    Broken, ClassCount, Duplicates, Report, Sizes, SplitReport, contact_sheet, fitted, inspect,
 };
 pub use loader::{Batch, Loader, LoaderConfig, eval_batches};
 pub use random::{Purpose, stream};
 pub use sampler::{Sampler, SamplerConfig};
 pub use transform::{Interpolation, Preprocess, ResizeMode};
+pub use zip::{Zip, ZipEntry, ZipError};

@@ -1,15 +1,17 @@
 //! What all requests share, and the addresses.
 
-use crate::config::{Config, Limits};
-use crate::engine::{Engine, Outputs, Request};
+use crate::config::{Config, Limits, ModelConfig};
+use crate::engine::{Engine, Lane, Outputs};
 use crate::galleries::Galleries;
 use crate::gallery::Gallery;
-use crate::http::{about, body, predict, search, v2};
+use crate::http::update::Updates;
+use crate::http::{about, body, compare, page, predict, search, studio, update, v2};
 use crate::keys::Keys;
 use crate::metrics::Metrics;
 use crate::refusal::{Reason, Refusal};
 use crate::served::Served;
-use crate::{Error, Result};
+use crate::studio::Studio;
+use crate::{Result, guard};
 use axum::Router;
 use axum::extract::{MatchedPath, Request as HttpRequest, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -28,14 +30,21 @@ const PERMIT: usize = 1 << 10;
 /// What all requests share.
 pub(crate) struct App {
     pub(crate) engine: Engine,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) metrics: Metrics,
     pub(crate) limits: Limits,
     keys: Option<Keys>,
     galleries: Option<Galleries>,
+    /// Whether models may change, and from where.
+    updates: Option<Updates>,
+    studio: Option<Arc<Studio>>,
+    /// Whether nothing but the way to this server tells who asks.
+    guarded: bool,
     /// Bytes for bodies that are free, in [`PERMIT`]s.
     bodies: Arc<Semaphore>,
     /// As many images are decoded at the same time as there are threads.
     pub(crate) decoders: Arc<Semaphore>,
+    /// Held while models are compared.
+    pub(crate) comparing: Arc<tokio::sync::Mutex<()>>,
     stopping: AtomicBool,
 }
 
@@ -67,31 +76,44 @@ impl App {
         let threads = if config.threads == 0 { machine() } else { config.threads };
         let open = |model| Served::open(model, threads);
         let models: Vec<Served> = config.models.iter().map(open).collect::<Result<_>>()?;
-        if models.iter().any(|model| model.tasks.is_empty()) {
-            return Err(Error::config("model", "without an output", "at least one output"));
-        }
+        let updates = config.updates.as_deref().map(Updates::of).transpose()?;
+        let studio = config.studio.as_ref().map(Studio::open).transpose()?;
         let galleries = config.galleries.as_deref();
-        let galleries = galleries.map(|folder| Galleries::open(folder, config, &models));
-        let galleries = galleries.transpose()?;
-        let metrics = Arc::new(Metrics::new(&models));
-        let engine = Engine::start(models, threads, &config.batch, &metrics)?;
-        Ok(Self {
+        let most = config.limits.gallery_images;
+        let galleries = galleries.map(|folder| Galleries::open(folder, most)).transpose()?;
+        for (told, model) in config.models.iter().zip(&models) {
+            galleries.as_ref().map_or(Ok(()), |galleries| galleries.take(told, model))?;
+        }
+        let engine = Engine::start(models, threads, &config.batch)?;
+        let app = Self {
             engine,
-            metrics,
+            metrics: Metrics::default(),
             limits: config.limits.clone(),
             keys,
             galleries,
+            updates,
+            studio,
+            guarded: config.api_keys.is_none(),
             bodies: Arc::new(Semaphore::new(config.limits.bodies_bytes.div_ceil(PERMIT))),
             decoders: Arc::new(Semaphore::new(threads)),
+            comparing: Arc::default(),
             stopping: AtomicBool::new(false),
-        })
+        };
+        for told in app.studio.iter().flat_map(|studio| studio.served()) {
+            // Its project may have been trained anew since.
+            if let Err(error) = app.put(&told) {
+                tracing::warn!(model = told.name, %error, "not served again");
+            }
+        }
+        Ok(app)
     }
 
     /// A model by its name.
-    pub(crate) fn model(&self, name: &str) -> Result<(usize, &Arc<Served>), Refusal> {
-        let mut models = self.engine.models().enumerate();
-        models.find(|(_, model)| model.name == name).ok_or_else(|| {
-            let known: Vec<&str> = self.engine.models().map(|m| m.name.as_str()).collect();
+    pub(crate) fn model(&self, name: &str) -> Result<Arc<Lane>, Refusal> {
+        let models = self.engine.models();
+        let found = models.iter().find(|lane| lane.model.name == name).map(Arc::clone);
+        found.ok_or_else(|| {
+            let known: Vec<&str> = models.iter().map(|lane| lane.model.name.as_str()).collect();
             Refusal::Missing(format!("no model `{name}`; there are: {}", known.join(", ")))
         })
     }
@@ -102,13 +124,46 @@ impl App {
     }
 
     /// The gallery of a task.
-    pub(crate) fn gallery(&self, task: (usize, usize)) -> Result<Arc<Gallery>, Refusal> {
+    pub(crate) fn gallery(&self, asked: &predict::Asked) -> Result<Arc<Gallery>, Refusal> {
         let galleries = self.galleries.as_ref().ok_or_else(|| {
             let said = "this server keeps no galleries: start it with a folder for `galleries`";
             Refusal::Missing(said.into())
         })?;
-        let found = galleries.get(task).map(Arc::clone);
+        let model = &asked.lane.model;
+        let found = galleries.get(&model.name, &model.tasks[asked.task].name);
         found.ok_or_else(|| Refusal::Request("this task gives no embedding".into()))
+    }
+
+    /// Opens a model and puts it in the place of that of its name, or behind all others; blocks.
+    ///
+    /// # Errors
+    /// A model that cannot be opened or run, or whose gallery is of other weights; nothing is changed then.
+    pub(crate) fn put(&self, told: &ModelConfig) -> Result<()> {
+        let model = Served::open(told, self.engine.threads())?;
+        if let Some(galleries) = &self.galleries {
+            galleries.take(told, &model)?;
+        }
+        self.engine.put(model)
+    }
+
+    /// Whether models may change, and from where.
+    ///
+    /// # Errors
+    /// 404 where they may not.
+    pub(crate) fn updates(&self) -> Result<&Updates, Refusal> {
+        self.updates.as_ref().ok_or_else(|| {
+            let said = "models of this server do not change: start it with a folder for `updates`";
+            Refusal::Missing(said.into())
+        })
+    }
+
+    /// The studio.
+    ///
+    /// # Errors
+    /// 404 where there is none.
+    pub(crate) fn studio(&self) -> Result<&Arc<Studio>, Refusal> {
+        let none = || Refusal::Missing("this server has no studio: start `ufo studio`".into());
+        self.studio.as_ref().ok_or_else(none)
     }
 
     /// Reserves memory for a body.
@@ -123,19 +178,19 @@ impl App {
         (all - self.bodies.available_permits().min(all)) * PERMIT
     }
 
-    /// Asks a model and waits for its answer.
-    pub(crate) async fn answer(
-        &self,
-        model: usize,
-        request: Request,
-    ) -> Result<Vec<Vec<f32>>, Refusal> {
-        let deadline = Deadline(request.deadline);
-        received(deadline, self.engine.ask(model, request)).await
-    }
-
     /// From now on this server is not ready.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Asks what the studio has under way to save and end.
+    pub(crate) fn cancel_work(&self) {
+        self.studio.iter().for_each(|studio| studio.cancel());
+    }
+
+    /// Waits for its end; blocks.
+    pub(crate) fn wait_work(&self) {
+        self.studio.iter().for_each(|studio| studio.wait());
     }
 
     /// Whether the server takes requests for long.
@@ -153,76 +208,102 @@ pub(crate) async fn received(
     Ok(answer.map_err(|_| Refusal::Stopping)??)
 }
 
-/// Every address, as counts name it.
-const ROUTES: [&str; 20] = [
+/// Makes the router and the list of its addresses, as counts name them, of one table.
+macro_rules! addresses {
+    ($($path:literal => $methods:expr,)*) => {
+        const ROUTES: &[&str] = &[$($path),*];
+
+        fn routes() -> Router<Arc<App>> {
+            Router::new()$(.route($path, $methods))*
+        }
+    };
+}
+
+addresses! {
+    "/" => get(page::index),
+    "/page.css" => get(page::style),
+    "/page.js" => get(page::script),
+    "/shared.js" => get(page::shared),
+    "/studio" => get(page::studio),
+    "/studio.js" => get(page::studio_script),
+    "/work.js" => get(page::work),
+    "/archive.js" => get(page::archive),
+    "/openapi.json" => get(about::openapi),
+    "/metrics" => get(about::metrics),
+    "/v1/models" => get(about::models),
+    "/v1/models/{model}" => put(update::put).delete(update::delete),
+    "/v1/compare" => post(compare::all),
+    "/v1/predict" => post(predict::several),
+    "/v1/predict/{task}" => post(predict::one),
+    "/v1/gallery/{task}" => get(search::list),
+    "/v1/gallery/{task}/{id}" => put(search::put).delete(search::delete),
+    "/v1/search/{task}" => post(search::search),
+    "/v1/studio" => get(studio::list),
+    "/v1/studio/{project}" => get(studio::show).put(studio::create).delete(studio::delete),
+    "/v1/studio/{project}/sheet.png" => get(studio::sheet),
+    "/v1/studio/{project}/job" => post(studio::start).delete(studio::cancel),
+    "/v1/studio/{project}/compare" => post(studio::compare),
+    "/v1/studio/{project}/models/{model}" => post(studio::serve),
+    "/v1/studio/{project}/models/{model}/{file}" => get(studio::download),
+    "/v2" => get(v2::server),
+    "/v2/health/live" => get(v2::live),
+    "/v2/health/ready" => get(v2::ready),
+    "/v2/models/{model}" => get(v2::model),
+    "/v2/models/{model}/ready" => get(v2::model_ready),
+    "/v2/models/{model}/infer" => post(v2::infer),
+    "/v2/models/{model}/versions/{version}" => get(v2::model),
+    "/v2/models/{model}/versions/{version}/ready" => get(v2::model_ready),
+    "/v2/models/{model}/versions/{version}/infer" => post(v2::infer),
+}
+
+/// Addresses that need no key: those of probes, and the pages, which ask for one.
+const OPEN: [&str; 10] = [
     "/",
     "/page.css",
     "/page.js",
-    "/openapi.json",
-    "/metrics",
-    "/v1/models",
-    "/v1/predict",
-    "/v1/predict/{task}",
-    "/v1/gallery/{task}",
-    "/v1/gallery/{task}/{id}",
-    "/v1/search/{task}",
-    "/v2",
+    "/shared.js",
+    "/studio",
+    "/studio.js",
+    "/work.js",
+    "/archive.js",
     "/v2/health/live",
     "/v2/health/ready",
-    "/v2/models/{model}",
-    "/v2/models/{model}/ready",
-    "/v2/models/{model}/infer",
-    "/v2/models/{model}/versions/{version}",
-    "/v2/models/{model}/versions/{version}/ready",
-    "/v2/models/{model}/versions/{version}/infer",
 ];
-
-/// Addresses that need no key: those of probes, and the page, which asks for one.
-const OPEN: [&str; 5] = ["/", "/page.css", "/page.js", "/v2/health/live", "/v2/health/ready"];
 
 /// The addresses, behind what every request passes.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    Router::new()
-        .route("/", get(about::index))
-        .route("/page.css", get(about::style))
-        .route("/page.js", get(about::script))
-        .route("/openapi.json", get(about::openapi))
-        .route("/metrics", get(about::metrics))
-        .route("/v1/models", get(about::models))
-        .route("/v1/predict", post(predict::several))
-        .route("/v1/predict/{task}", post(predict::one))
-        .route("/v1/gallery/{task}", get(search::list))
-        .route("/v1/gallery/{task}/{id}", put(search::put).delete(search::delete))
-        .route("/v1/search/{task}", post(search::search))
-        .route("/v2", get(v2::server))
-        .route("/v2/health/live", get(v2::live))
-        .route("/v2/health/ready", get(v2::ready))
-        .route("/v2/models/{model}", get(v2::model))
-        .route("/v2/models/{model}/ready", get(v2::model_ready))
-        .route("/v2/models/{model}/infer", post(v2::infer))
-        .route("/v2/models/{model}/versions/{version}", get(v2::model))
-        .route("/v2/models/{model}/versions/{version}/ready", get(v2::model_ready))
-        .route("/v2/models/{model}/versions/{version}/infer", post(v2::infer))
+    routes()
         .method_not_allowed_fallback(|| async { Refusal::Method })
         .fallback(|| async { Refusal::Missing("no such address: see /openapi.json".into()) })
         .layer(from_fn_with_state(Arc::clone(&app), front))
         .with_state(app)
 }
 
+/// Whether a request may pass: its key, and where no key tells who asks, where it comes from.
+fn admit(app: &App, route: &str, request: &HttpRequest) -> Result<(), Refusal> {
+    let headers = request.headers();
+    if !OPEN.contains(&route) && app.keys.as_ref().is_some_and(|keys| !keys.admit(headers)) {
+        return Err(Refusal::Key);
+    }
+    guard::same_site(request.method(), headers)?;
+    let changes = route.starts_with("/v1/studio") || route == "/v1/models/{model}";
+    if app.guarded && changes { guard::own_name(headers) } else { Ok(()) }
+}
+
 /// Key, deadline, counts and log of every request.
 async fn front(State(app): State<Arc<App>>, mut request: HttpRequest, next: Next) -> Response {
     let started = Instant::now();
     let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    let route = ROUTES.into_iter().find(|known| *known == path).unwrap_or("other");
+    let route = ROUTES.iter().copied().find(|known| *known == path).unwrap_or("other");
     let deadline = started + Duration::from_millis(app.limits.deadline_ms);
     request.extensions_mut().insert(Deadline(deadline));
-    let admitted = app.keys.as_ref().is_none_or(|keys| keys.admit(request.headers()));
     let (method, address) = (request.method().clone(), request.uri().path().to_string());
-    let response = if admitted || OPEN.contains(&route) {
-        next.run(request).await
-    } else {
-        body::discard(request.into_body()).await;
-        Refusal::Key.into_response()
+    let response = match admit(&app, route, &request) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => {
+            body::discard(request.into_body()).await;
+            refusal.into_response()
+        }
     };
     let (status, seconds) = (response.status(), started.elapsed().as_secs_f64());
     app.metrics.request(route, status.as_u16(), seconds);

@@ -1,5 +1,6 @@
 //! What a server is told: models, limits, batching.
 
+use crate::studio::StudioConfig;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -20,11 +21,16 @@ pub struct Config {
     pub api_keys: Option<PathBuf>,
     /// Folder in which galleries for search are kept; without it there is no search.
     pub galleries: Option<PathBuf>,
+    /// Folder whose models may be added, put in another's place and taken out while the server runs
+    /// (`/v1/models/{model}`); without it, the default, nobody can.
+    pub updates: Option<PathBuf>,
+    /// The page on which tasks are made of images; without it there is none.
+    pub studio: Option<StudioConfig>,
     /// Batching.
     pub batch: BatchConfig,
     /// Limits of requests.
     pub limits: Limits,
-    /// Models; at least one.
+    /// Models; at least one, but with `updates` or `studio`.
     #[serde(rename = "model")]
     pub models: Vec<ModelConfig>,
 }
@@ -42,7 +48,7 @@ pub struct ModelConfig {
     pub precision: String,
 }
 
-fn f32_name() -> String {
+pub(crate) fn f32_name() -> String {
     Precision::F32.name().to_string()
 }
 
@@ -111,6 +117,8 @@ impl Default for Config {
             threads: 0,
             api_keys: None,
             galleries: None,
+            updates: None,
+            studio: None,
             batch: BatchConfig::default(),
             limits: Limits::default(),
             models: Vec::new(),
@@ -144,11 +152,14 @@ impl Config {
                 return Err(Error::config(key, value, format!("{least} to {most}")));
             }
         }
-        if self.models.is_empty() {
+        if let Some(studio) = &self.studio {
+            studio.validate()?;
+        }
+        if self.models.is_empty() && self.updates.is_none() && self.studio.is_none() {
             return Err(Error::config("model", "missing", "at least one model"));
         }
         for (index, model) in self.models.iter().enumerate() {
-            model.validate(index)?;
+            model.validate(&format!("model.{index}."))?;
             if self.models[..index].iter().any(|earlier| earlier.name == model.name) {
                 let key = format!("model.{index}.name");
                 return Err(Error::config(key, &model.name, "each name once"));
@@ -159,15 +170,16 @@ impl Config {
 }
 
 impl ModelConfig {
-    fn validate(&self, index: usize) -> Result<()> {
+    /// Checks name and precision; `at` is where they stand, for errors.
+    pub(crate) fn validate(&self, at: &str) -> Result<()> {
         if !is_name(&self.name) {
             let allowed =
                 format!("1 to {MAX_NAME} letters, digits or `._+,-`, not beginning with a dot");
-            return Err(Error::config(format!("model.{index}.name"), &self.name, allowed));
+            return Err(Error::config(format!("{at}name"), &self.name, allowed));
         }
         self.precision().map(drop).ok_or_else(|| {
             let known = Precision::ALL.map(Precision::name).join(", ");
-            Error::config(format!("model.{index}.precision"), &self.precision, known)
+            Error::config(format!("{at}precision"), &self.precision, known)
         })
     }
 

@@ -1,30 +1,38 @@
 //! The galleries of a server: one for each task that gives embeddings.
 
-use crate::config::{Config, ModelConfig};
+use crate::config::ModelConfig;
 use crate::gallery::{Gallery, Stamp};
 use crate::served::Served;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use ufo_nas::HeadShape;
 use ufo_runtime::{CONFIG, WEIGHTS};
 
 /// Galleries by model and task.
 #[derive(Debug)]
 pub(crate) struct Galleries {
-    by_task: BTreeMap<(usize, usize), Arc<Gallery>>,
+    folder: PathBuf,
+    most: usize,
+    open: Mutex<BTreeMap<(String, String), Kept>>,
     /// Held so that no other server writes the files.
     _lock: File,
 }
 
+#[derive(Debug)]
+struct Kept {
+    stamp: Stamp,
+    gallery: Arc<Gallery>,
+}
+
 impl Galleries {
-    /// Opens the galleries in a folder, which is made where it is missing.
+    /// Takes a folder, which is made where it is missing, for galleries of at most so many images.
     ///
     /// # Errors
-    /// A folder in use, or a file of another model or damaged.
-    pub(crate) fn open(folder: &Path, config: &Config, models: &[Served]) -> Result<Self> {
+    /// A folder in use.
+    pub(crate) fn open(folder: &Path, most: usize) -> Result<Self> {
         let said = |error: &dyn std::fmt::Display| Error::File {
             place: folder.display().to_string(),
             reason: error.to_string(),
@@ -32,20 +40,33 @@ impl Galleries {
         fs::create_dir_all(folder).map_err(|error| said(&error))?;
         let lock = File::create(folder.join(".lock")).map_err(|error| said(&error))?;
         lock.try_lock().map_err(|_| said(&"in use by another server"))?;
-        let mut by_task = BTreeMap::new();
-        for (index, (told, model)) in config.models.iter().zip(models).enumerate() {
-            for (place, task) in model.tasks.iter().enumerate().filter(|(_, task)| embeds(task)) {
-                let stamp = Stamp { dim: task.width(), model: fingerprint(told, &task.name)? };
-                let file = folder.join(format!("{}.{}.gallery", model.name, file_name(&task.name)));
-                let gallery = Gallery::open(&file, stamp, config.limits.gallery_images)?;
-                by_task.insert((index, place), Arc::new(gallery));
-            }
-        }
-        Ok(Self { by_task, _lock: lock })
+        let folder = folder.to_path_buf();
+        Ok(Self { folder, most, open: Mutex::default(), _lock: lock })
     }
 
-    pub(crate) fn get(&self, task: (usize, usize)) -> Option<&Arc<Gallery>> {
-        self.by_task.get(&task)
+    /// Opens the galleries of a model; those of the same weights that are open stay so, even where the model
+    /// was taken out meanwhile: somebody may still write to them.
+    ///
+    /// # Errors
+    /// A file of another model or damaged.
+    pub(crate) fn take(&self, told: &ModelConfig, model: &Served) -> Result<()> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        for task in model.tasks.iter().filter(|task| embeds(task)) {
+            let stamp = Stamp { dim: task.width(), model: fingerprint(told, &task.name)? };
+            let key = (model.name.clone(), task.name.clone());
+            if open.get(&key).is_some_and(|kept| kept.stamp == stamp) {
+                continue;
+            }
+            let file = format!("{}.{}.gallery", model.name, file_name(&task.name));
+            let gallery = Arc::new(Gallery::open(&self.folder.join(file), stamp, self.most)?);
+            open.insert(key, Kept { stamp, gallery });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn get(&self, model: &str, task: &str) -> Option<Arc<Gallery>> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.get(&(model.to_string(), task.to_string())).map(|kept| Arc::clone(&kept.gallery))
     }
 }
 

@@ -6,11 +6,13 @@
 //! `ufo-runtime`, ONNX files in rten.
 
 mod app;
+mod compare;
 mod config;
 mod engine;
 mod error;
 mod galleries;
 mod gallery;
+mod guard;
 mod http;
 mod keys;
 mod metrics;
@@ -18,10 +20,12 @@ mod onnx;
 mod queue;
 mod refusal;
 mod served;
+mod studio;
 
+pub use compare::{Compared, compare};
 pub use config::{BatchConfig, Config, Limits, ModelConfig};
-pub use engine::{Engine, Failure, Outputs, Places, Request};
+pub use engine::{Engine, Failure, Lane, Outputs, Places, Request};
 pub use error::{Error, Result};
 pub use http::server::Server;
-pub use metrics::Metrics;
-pub use served::{Served, ServedTask};
+pub use served::{Front, FrontPoint, Module, Papers, Scored, Served, ServedTask};
+pub use studio::StudioConfig;

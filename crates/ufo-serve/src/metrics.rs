@@ -1,11 +1,11 @@
 //! Counts and times, in the text format of Prometheus (version 0.0.4).
 
-use crate::engine::Ran;
+use crate::engine::{Lane, Ran};
 use crate::served::Served;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Upper bounds of times, in seconds.
 const SECONDS: [f64; 12] =
@@ -13,18 +13,18 @@ const SECONDS: [f64; 12] =
 /// Upper bounds of batches, in images.
 const IMAGES: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 256.0];
 
-/// Counts of a server since its start.
-#[derive(Debug)]
-pub struct Metrics {
-    models: Vec<ModelMetrics>,
+/// Counts of a server since its start; those of a model are its own [`Counts`].
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
     requests: Mutex<BTreeMap<(&'static str, u16), u64>>,
     seconds: Mutex<BTreeMap<&'static str, Histogram>>,
     refused: Mutex<BTreeMap<&'static str, u64>>,
     decoded: AtomicU64,
 }
 
+/// Counts of a model.
 #[derive(Debug)]
-struct ModelMetrics {
+pub(crate) struct Counts {
     name: String,
     tasks: Vec<(String, AtomicU64)>,
     batches: Mutex<[Histogram; 2]>,
@@ -89,34 +89,40 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Metrics {
-    /// Of a server of these models.
-    pub fn new(models: &[Served]) -> Self {
-        let model = |model: &Served| ModelMetrics {
+impl Counts {
+    pub(crate) fn new(model: &Served) -> Self {
+        Self {
             name: escaped(&model.name),
             tasks: model.tasks.iter().map(|t| (escaped(&t.name), AtomicU64::new(0))).collect(),
             batches: Mutex::new([Histogram::new(&IMAGES), Histogram::new(&SECONDS)]),
-        };
-        Self {
-            models: models.iter().map(model).collect(),
-            requests: Mutex::default(),
-            seconds: Mutex::default(),
-            refused: Mutex::default(),
-            decoded: AtomicU64::new(0),
         }
     }
 
-    /// Notes a batch of a model.
-    pub(crate) fn batch(&self, model: usize, ran: &Ran<'_>) {
-        let model = &self.models[model];
-        for ((_, count), images) in model.tasks.iter().zip(ran.per_task) {
+    /// Whether a model has these tasks, in this order.
+    pub(crate) fn are_of(&self, model: &Served) -> bool {
+        self.tasks
+            .iter()
+            .map(|(task, _)| task.clone())
+            .eq(model.tasks.iter().map(|task| escaped(&task.name)))
+    }
+
+    /// Notes a batch.
+    pub(crate) fn batch(&self, ran: &Ran<'_>) {
+        for ((_, count), images) in self.tasks.iter().zip(ran.per_task) {
             count.fetch_add(*images as u64, Ordering::Relaxed);
         }
-        let mut batches = lock(&model.batches);
+        let mut batches = lock(&self.batches);
         batches[0].observe(ran.images as f64);
         batches[1].observe(ran.seconds);
     }
 
+    /// Images that a task ran on.
+    pub(crate) fn task_images(&self, task: usize) -> u64 {
+        self.tasks[task].1.load(Ordering::Relaxed)
+    }
+}
+
+impl Metrics {
     /// Notes the answer to a request.
     pub(crate) fn request(&self, route: &'static str, code: u16, seconds: f64) {
         *lock(&self.requests).entry((route, code)).or_default() += 1;
@@ -134,13 +140,8 @@ impl Metrics {
         self.decoded.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Images that a task of a model ran on.
-    pub fn task_images(&self, model: usize, task: usize) -> u64 {
-        self.models[model].tasks[task].1.load(Ordering::Relaxed)
-    }
-
-    /// The text; `waiting` is the images admitted to each model and not answered.
-    pub(crate) fn text(&self, waiting: &[usize], body_bytes: usize) -> String {
+    /// The text, with the counts of the models that there are.
+    pub(crate) fn text(&self, models: &[Arc<Lane>], body_bytes: usize) -> String {
         let mut text = Text::default();
         text.family("ufo_requests_total", "counter", "Answered requests.");
         for ((route, code), count) in lock(&self.requests).iter() {
@@ -158,36 +159,38 @@ impl Metrics {
         text.value("ufo_decoded_images_total", "", self.decoded.load(Ordering::Relaxed));
         text.family("ufo_body_bytes", "gauge", "Bytes reserved for bodies.");
         text.value("ufo_body_bytes", "", body_bytes);
-        self.write_models(&mut text, waiting);
+        write_models(&mut text, models);
         if let Some(bytes) = resident_bytes() {
             text.family("process_resident_memory_bytes", "gauge", "Memory in use.");
             text.value("process_resident_memory_bytes", "", bytes);
         }
         text.0
     }
+}
 
-    fn write_models(&self, text: &mut Text, waiting: &[usize]) {
-        text.family("ufo_queue_images", "gauge", "Images admitted and not answered.");
-        for (model, images) in self.models.iter().zip(waiting) {
-            text.value("ufo_queue_images", &format!("model=\"{}\"", model.name), images);
+fn write_models(text: &mut Text, models: &[Arc<Lane>]) {
+    let all = || models.iter().map(|lane| &lane.counts);
+    text.family("ufo_queue_images", "gauge", "Images admitted and not answered.");
+    for lane in models {
+        let labels = format!("model=\"{}\"", lane.counts.name);
+        text.value("ufo_queue_images", &labels, lane.waiting());
+    }
+    text.family("ufo_task_images_total", "counter", "Images a task ran on.");
+    for model in all() {
+        for (task, count) in &model.tasks {
+            let labels = format!("model=\"{}\",task=\"{task}\"", model.name);
+            text.value("ufo_task_images_total", &labels, count.load(Ordering::Relaxed));
         }
-        text.family("ufo_task_images_total", "counter", "Images a task ran on.");
-        for model in &self.models {
-            for (task, count) in &model.tasks {
-                let labels = format!("model=\"{}\",task=\"{task}\"", model.name);
-                text.value("ufo_task_images_total", &labels, count.load(Ordering::Relaxed));
-            }
-        }
-        let families = [
-            ("ufo_batch_images", "Images of a batch."),
-            ("ufo_batch_seconds", "Time to compute a batch."),
-        ];
-        for (index, (name, help)) in families.into_iter().enumerate() {
-            text.family(name, "histogram", help);
-            for model in &self.models {
-                let batches = lock(&model.batches);
-                batches[index].write(text, name, &format!("model=\"{}\"", model.name));
-            }
+    }
+    let families = [
+        ("ufo_batch_images", "Images of a batch."),
+        ("ufo_batch_seconds", "Time to compute a batch."),
+    ];
+    for (index, (name, help)) in families.into_iter().enumerate() {
+        text.family(name, "histogram", help);
+        for model in all() {
+            let batches = lock(&model.batches);
+            batches[index].write(text, name, &format!("model=\"{}\"", model.name));
         }
     }
 }

@@ -13,12 +13,16 @@ pub(crate) enum Refusal {
     Image(String),
     /// 401: no API key, or an unknown one.
     Key,
+    /// 403: a page of another site, or a name of this server that may be one's trick.
+    Foreign(String),
     /// 404: no such model, task, gallery or address.
     Missing(String),
     /// 405: the address has other methods.
     Method,
     /// 408: the body did not arrive before the deadline.
     SlowBody,
+    /// 409: what stands against it: a name that is taken, work that goes on.
+    Conflict(String),
     /// 413: a body, an image or a batch above the limits.
     TooLarge(String),
     /// 415: a kind of content that is not read.
@@ -27,6 +31,8 @@ pub(crate) enum Refusal {
     QueueFull,
     /// 429: too many bytes of bodies at the same time.
     BodiesFull,
+    /// 429: models are being compared for somebody else.
+    Busy,
     /// 500: the server failed.
     Failed(String),
     /// 503: the server is stopping.
@@ -51,6 +57,8 @@ impl Refusal {
                 let said = "an API key is needed: `Authorization: Bearer KEY` or `X-API-Key: KEY`";
                 (StatusCode::UNAUTHORIZED, "key", own(said))
             }
+            Self::Foreign(said) => (StatusCode::FORBIDDEN, "foreign", said),
+            Self::Conflict(said) => (StatusCode::CONFLICT, "conflict", said),
             Self::Missing(said) => (StatusCode::NOT_FOUND, "missing", said),
             Self::Method => {
                 let said = "this address has other methods: see /openapi.json";
@@ -69,6 +77,10 @@ impl Refusal {
             Self::BodiesFull => {
                 let said = "too many bodies are held at the same time; try again later";
                 (StatusCode::TOO_MANY_REQUESTS, "bodies_full", own(said))
+            }
+            Self::Busy => {
+                let said = "models are being compared already; try again later";
+                (StatusCode::TOO_MANY_REQUESTS, "busy", own(said))
             }
             Self::Failed(said) => (StatusCode::INTERNAL_SERVER_ERROR, "failed", said),
             Self::Stopping => {

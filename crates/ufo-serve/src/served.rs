@@ -1,8 +1,13 @@
 //! A model that is served: an extracted folder, or an ONNX file.
 
+mod modules;
+mod papers;
+
 use crate::config::ModelConfig;
 use crate::onnx::Onnx;
 use crate::{Error, Result};
+pub use modules::Module;
+pub use papers::{Front, FrontPoint, Papers, Scored};
 use ufo_data::Preprocess;
 use ufo_nas::HeadShape;
 use ufo_runtime::{DescribedTask, Model, Precision};
@@ -24,6 +29,10 @@ pub struct Served {
     pub preprocess: Option<Preprocess>,
     /// What it answers, each an output.
     pub tasks: Vec<ServedTask>,
+    /// Parts of a folder's networks, each there once; empty for ONNX files.
+    pub modules: Vec<Module>,
+    /// What is known of it.
+    pub papers: Papers,
     runner: Runner,
 }
 
@@ -65,10 +74,12 @@ impl Served {
                 return Err(said(reason));
             }
             let onnx = Onnx::open(&config.path, threads).map_err(said)?;
-            return Ok(Self::from_onnx(config.name.clone(), onnx));
+            let papers = Papers::read(&config.path, &config.precision);
+            return Ok(Self { papers, ..Self::from_onnx(config.name.clone(), onnx) });
         }
         let model = Model::open(&config.path, precision).map_err(|e| said(e.to_string()))?;
-        Ok(Self::from_folder(config.name.clone(), model, precision))
+        let papers = Papers::read(&config.path, &config.precision);
+        Ok(Self { papers, ..Self::from_folder(config.name.clone(), model, precision) })
     }
 
     /// Serves a folder that is open.
@@ -92,6 +103,8 @@ impl Served {
             image: [described.arch.channels, height, width],
             preprocess: Some(described.preprocess.clone()),
             tasks: described.tasks.iter().map(task).collect(),
+            modules: modules::of(described),
+            papers: Papers::default(),
             runner: Runner::Folder(Box::new(model)),
         }
     }
@@ -105,6 +118,8 @@ impl Served {
             image: onnx.image(),
             preprocess: onnx.preprocess().cloned(),
             tasks: onnx.tasks().to_vec(),
+            modules: Vec::new(),
+            papers: Papers::default(),
             runner: Runner::Onnx(Box::new(onnx)),
         }
     }
@@ -112,6 +127,13 @@ impl Served {
     /// Numbers of an image's input.
     pub fn image_len(&self) -> usize {
         self.image.iter().product()
+    }
+
+    /// Names of the modules that ran where each task ran on so many images.
+    pub(crate) fn modules_of(&self, per_task: &[usize]) -> String {
+        let ran = |module: &&Module| module.tasks.iter().any(|task| per_task[*task] > 0);
+        let names: Vec<&str> = self.modules.iter().filter(ran).map(|m| m.name.as_str()).collect();
+        names.join(" ")
     }
 
     /// Index of a task.

@@ -2,7 +2,8 @@
 
 use crate::eval::table;
 use crate::extract::{How, Wanted, extract};
-use crate::run::{Judged, Run};
+use crate::folder::write_results;
+use crate::run::{Judged, Results, Run};
 use crate::search::{Plan, Split, search};
 use crate::train::{finished, interruptible};
 use crate::{chip, report};
@@ -97,7 +98,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let results = run.evaluate(&run.slice(None)?)?;
     let eval_s = evaluating.elapsed().as_secs_f64();
     let extracting = Instant::now();
-    let extracted = extract_models(&run)?;
+    let extracted = extract_models(&run, &results)?;
     let extract_s = extracting.elapsed().as_secs_f64();
     report::write(&run, &results)?;
     let account = ufo_nas::accounting(&run.supernet.spec());
@@ -133,7 +134,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// Each task's model, and one of the first two tasks together.
-fn extract_models(run: &Run) -> Result<Vec<serde_json::Value>> {
+fn extract_models(run: &Run, results: &Results) -> Result<Vec<serde_json::Value>> {
     let mut sets: Vec<Vec<usize>> = (0..run.tasks.len()).map(|task| vec![task]).collect();
     sets.push(vec![0, 1]);
     let mut extracted = Vec::new();
@@ -154,6 +155,9 @@ fn extract_models(run: &Run) -> Result<Vec<serde_json::Value>> {
             label: String::new(),
         });
         let done = extract(&wanted.collect::<Vec<_>>(), How::default(), &folder)?;
+        // The folder gives the supernet's outputs bit for bit.
+        let scored: Vec<_> = set.iter().map(|task| results[*task].result.clone()).collect();
+        write_results(&folder, &[("f32", &scored)])?;
         extracted.push(json!({"dir": folder.display().to_string(), "tasks": done.tasks,
             "params": done.params, "onnx_max_rel_err": done.onnx_max_rel_err}));
     }
@@ -215,6 +219,8 @@ impl Family<'_> {
         let slice = run.slice(Some("chosen"))?;
         let wanted = Wanted { run: &run, task: 0, slice, label: String::new() };
         let done = extract(&[wanted], How::default(), &folder)?;
+        let (result, _) = run.judge(0, &run.slice(Some("chosen"))?)?;
+        write_results(&folder, &[("f32", &[result])])?;
         println!("{}\n{}", found.table(), found.said());
         println!(
             "model in {}, pictures in {}",

@@ -22,12 +22,18 @@ pub(crate) struct Args {
     /// Numbers that the folder's layers multiply in.
     #[arg(long, default_value = "f32", requires = "model", value_parser = folder::precision)]
     precision: Precision,
+    /// Judge the folder in every form that it has (f32, int8, ONNX files), and keep the results in it for `ufo serve`.
+    #[arg(long, requires = "model", conflicts_with = "precision")]
+    keep: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    if let Some(model) = args.model.as_ref().filter(|_| args.keep) {
+        return folder::keep(&args.folder.run, model, args.json);
+    }
     if let Some(model) = &args.model {
         return folder::eval(&args.folder.run, model, args.precision, args.json);
     }

@@ -2,13 +2,15 @@
 
 use crate::folder;
 use crate::run::{PROBES, Run};
+use crate::search::Point;
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use ufo_nas::Slice;
-use ufo_train::Workers;
+use ufo_serve::{Front, FrontPoint};
 use ufo_train::effect::{Candidate, by_effect};
 use ufo_train::extract::{Entry, Extracted, Place};
+use ufo_train::{Workers, write_atomic};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -163,7 +165,36 @@ pub(crate) fn extract(wanted: &[Wanted], how: How, out: &Path) -> Result<Extract
         bail!("{}: its images are normalized otherwise", other.run.folder.display());
     }
     let place = Place { sources: &sources, out, int8: how.int8 };
-    ufo_train::extract::extract(&entries, &preprocess, place)
+    let extracted = ufo_train::extract::extract(&entries, &preprocess, place)?;
+    keep_fronts(wanted, out)?;
+    Ok(extracted)
+}
+
+/// Writes the fronts of the runs that were searched (`fronts.json`), which `ufo serve` shows.
+fn keep_fronts(wanted: &[Wanted], out: &Path) -> Result<()> {
+    let mut fronts: Vec<Front> = Vec::new();
+    for run in wanted.iter().map(|one| one.run) {
+        if !run.folder.join("search/pareto.json").exists() {
+            continue;
+        }
+        let found = run.found()?;
+        let point = |point: &Point| FrontPoint {
+            slice: point.slice.clone(),
+            params: point.params,
+            macs: point.macs,
+            accuracy: point.measured.accuracy,
+            latency_ms: point.measured.latency_ms,
+        };
+        let points = found.points.iter().map(point).collect();
+        let front = Front { task: found.task, metric: found.metric, split: found.split, points };
+        if !fronts.contains(&front) {
+            fronts.push(front);
+        }
+    }
+    if fronts.is_empty() {
+        return Ok(());
+    }
+    write_atomic(&out.join("fronts.json"), &serde_json::to_vec_pretty(&fronts)?)
 }
 
 fn candidates(run: &Run, index: usize) -> Result<Vec<Candidate>> {

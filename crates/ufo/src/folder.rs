@@ -3,13 +3,14 @@
 use anyhow::{Context, Result, bail};
 use comfy_table::{Table, presets};
 use serde_json::json;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use ufo_data::Preprocess;
 use ufo_runtime::{CONFIG, Described, DescribedTask, Model, ONNX, ONNX_INT8, Precision};
 use ufo_train::evaluate::{self, TaskResult};
 use ufo_train::extract::student::DescribedStudent;
-use ufo_train::{Onnx, RunConfig, Task, open_tasks};
+use ufo_train::{Onnx, RunConfig, Task, open_tasks, write_atomic};
 
 /// A model folder, or an ONNX file in one, ready to run.
 pub(crate) struct Runner {
@@ -138,6 +139,51 @@ pub(crate) fn eval(
         }
         println!("{table}");
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// File of a folder's results, which `ufo serve` shows.
+const RESULTS: &str = "results.json";
+
+/// Writes what the tasks of a folder scored in its forms.
+pub(crate) fn write_results(folder: &Path, forms: &[(&str, &[TaskResult])]) -> Result<()> {
+    let row = |how: &str, one: &TaskResult| json!({"as": how, "task": one.name, "metric": one.metric, "value": one.value});
+    let rows: Vec<_> =
+        forms.iter().flat_map(|(how, all)| all.iter().map(|one| row(how, one))).collect();
+    write_atomic(&folder.join(RESULTS), &serde_json::to_vec_pretty(&rows)?)
+}
+
+/// Judges a folder in every form that it has, and keeps the results in it.
+pub(crate) fn keep(run: &Path, folder: &Path, as_json: bool) -> Result<ExitCode> {
+    let tasks = open_tasks(&RunConfig::read(&run.join("config.toml"), &[])?)?;
+    let tasks: Vec<&Task> = tasks.iter().collect();
+    let mut forms: Vec<(&str, PathBuf, Precision)> = Vec::new();
+    if DescribedStudent::read(folder)?.is_none() {
+        for precision in [Precision::F32, Precision::Int8] {
+            forms.push((precision.name(), folder.to_path_buf(), precision));
+        }
+    }
+    for file in [ONNX, ONNX_INT8].into_iter().filter(|file| folder.join(file).is_file()) {
+        forms.push((file, folder.join(file), Precision::F32));
+    }
+    let mut results = Vec::new();
+    for (how, place, precision) in &forms {
+        results.push((*how, judge(&tasks, place, *precision)?));
+    }
+    let by_form: Vec<(&str, &[TaskResult])> =
+        results.iter().map(|(how, results)| (*how, results.as_slice())).collect();
+    write_results(folder, &by_form)?;
+    if as_json {
+        println!("{}", fs::read_to_string(folder.join(RESULTS))?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = plain(["runs as", "task", "metric", "model"]);
+    for (how, results) in results {
+        for TaskResult { name, metric, value, .. } in results {
+            table.add_row([how.to_string(), name, metric, percent(value)]);
+        }
+    }
+    println!("{table}");
     Ok(ExitCode::SUCCESS)
 }
 

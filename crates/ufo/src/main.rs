@@ -20,6 +20,7 @@ mod resident;
 mod run;
 mod search;
 mod serve;
+mod studio;
 mod train;
 
 use clap::{Parser, Subcommand};
@@ -93,6 +94,11 @@ enum Command {
         after_help = "Examples:\n  ufo serve runs/demo/models/*\n  ufo serve shoes=runs/demo/models/fashion --set listen=0.0.0.0:9000 --set api_keys=keys.txt\n  ufo serve --config serve.toml\n\nThen:\n  curl --data-binary @shoe.png http://127.0.0.1:8080/v1/predict/fashion"
     )]
     Serve(serve::Args),
+    /// A page on which tasks are made of images: upload, train, choose a size, serve.
+    #[command(
+        after_help = "Example:\n  ufo studio --run runs/demo\n\nThen open http://127.0.0.1:8080/studio"
+    )]
+    Studio(studio::Args),
     /// Predict what sub-networks score, from few that were measured.
     #[command(subcommand)]
     Predictor(predictor::Command),
@@ -146,6 +152,7 @@ fn main() -> ExitCode {
         Command::Search(args) => search::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Serve(args) => serve::run(&args),
+        Command::Studio(args) => studio::run(&args),
         Command::Predictor(command) => predictor::run(&command),
         Command::Params(args) => params::run(&args),
         Command::Bench(command) => bench::run(&command),

@@ -234,7 +234,7 @@ impl Run {
     }
 
     /// What `ufo search` found of these weights.
-    fn found(&self) -> Result<Pareto> {
+    pub(crate) fn found(&self) -> Result<Pareto> {
         let place = self.folder.join("search/pareto.json");
         let found = Pareto::read(&place).context("run `ufo search` first")?;
         if found.checkpoint != self.weights_hash()? {

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use lab::Lab;
 pub(crate) use lab::Split;
-pub(crate) use outcome::Pareto;
+pub(crate) use outcome::{Pareto, Point};
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use samples_file::SamplesFile;

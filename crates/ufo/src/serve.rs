@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tracing::level_filters::LevelFilter;
 use ufo_runtime::Precision;
-use ufo_serve::{Config, ModelConfig, Server};
+use ufo_serve::{Config, ModelConfig, Server, StudioConfig};
 use ufo_train::set_value;
 
 #[derive(clap::Args)]
@@ -29,7 +29,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let config = config(args)?;
+    start(args, None)
+}
+
+/// Serves, with a studio or without.
+pub(crate) fn start(args: &Args, studio: Option<StudioConfig>) -> Result<ExitCode> {
+    let page = if studio.is_some() { "/studio" } else { "" };
+    let config = config(args, studio)?;
     tracing_subscriber::fmt()
         .with_max_level(args.log)
         .with_writer(std::io::stderr)
@@ -41,22 +47,23 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         tracing::warn!(%address, "everybody who reaches this address may ask: api_keys is not set");
     }
     let mut out = std::io::stdout();
-    writeln!(out, "listening on http://{address}").and_then(|()| out.flush())?;
+    writeln!(out, "listening on http://{address}{page}").and_then(|()| out.flush())?;
     server.run()?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn config(args: &Args) -> Result<Config> {
+fn config(args: &Args, studio: Option<StudioConfig>) -> Result<Config> {
     let mut config = match &args.config {
         Some(file) => read(file)?,
         None => Config::default(),
     };
     let named = |text: &String| model(text, args.precision);
     config.models.extend(args.models.iter().map(named).collect::<Result<Vec<_>>>()?);
-    if config.models.is_empty() {
+    config.studio = studio.or(config.studio);
+    let config = changed(config, &args.set)?;
+    if config.models.is_empty() && config.studio.is_none() && config.updates.is_none() {
         bail!("no model: name folders that `ufo extract` wrote, or [[model]] in --config");
     }
-    let config = changed(config, &args.set)?;
     config.validate()?;
     Ok(config)
 }
@@ -68,9 +75,10 @@ fn read(file: &Path) -> Result<Config> {
     let mut config: Config =
         toml::from_str(&text).with_context(|| format!("in {}", file.display()))?;
     let folder = file.parent().unwrap_or(Path::new(""));
-    let Config { models, api_keys, galleries, .. } = &mut config;
+    let Config { models, api_keys, galleries, updates, studio, .. } = &mut config;
     let paths = models.iter_mut().map(|model| &mut model.path);
-    for path in paths.chain(api_keys).chain(galleries) {
+    let studio = studio.iter_mut().flat_map(|studio| [&mut studio.folder, &mut studio.run]);
+    for path in paths.chain(api_keys).chain(galleries).chain(updates).chain(studio) {
         *path = folder.join(&*path);
     }
     Ok(config)

@@ -30,10 +30,10 @@ pub fn contact_sheet(dataset: &Dataset, columns: usize, rows: usize, cell_px: us
     sheet
 }
 
-/// The image with its longer side of `cell_px`.
-fn fitted(image: &Image, cell_px: usize) -> Image {
+/// The image with its longer side of so many pixels, at least 1.
+pub fn fitted(image: &Image, longer_px: usize) -> Image {
     let longest = image.width.max(image.height);
-    let side = |side: usize| (side * cell_px / longest).max(1);
+    let side = |side: usize| (side * longer_px / longest).max(1);
     let size = [side(image.width), side(image.height)];
     let filter = Interpolation::Bicubic;
     resize(image.view(), Target { part: None, size, filter, mirrored: false })

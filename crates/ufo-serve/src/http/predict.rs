@@ -1,7 +1,7 @@
 //! `POST /v1/predict`: an image, and what tasks say of it.
 
 use crate::app::{App, Deadline, json, received};
-use crate::engine::Request;
+use crate::engine::{Lane, Request};
 use crate::http::{body, images};
 use crate::refusal::Refusal;
 use crate::served::Served;
@@ -70,8 +70,18 @@ enum Said {
     },
 }
 
-/// A task of a model, by their indices.
-pub(crate) type Asked = (usize, usize);
+/// A task of a model, by its index.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) lane: Arc<Lane>,
+    pub(crate) task: usize,
+}
+
+impl Asked {
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.lane, &other.lane) && self.task == other.task
+    }
+}
 
 /// `POST /v1/predict/{task}`
 pub(crate) async fn one(
@@ -112,8 +122,9 @@ fn checked(params: Result<Query<Params>, QueryRejection>) -> Result<Params, Refu
 }
 
 fn known_tasks(app: &App) -> String {
+    let models = app.engine.models();
     let mut names: Vec<&str> =
-        app.engine.models().flat_map(|m| m.tasks.iter().map(|t| t.name.as_str())).collect();
+        models.iter().flat_map(|l| l.model.tasks.iter().map(|t| t.name.as_str())).collect();
     let mut seen = std::collections::BTreeSet::new();
     names.retain(|name| seen.insert(*name));
     names.join(", ")
@@ -122,16 +133,17 @@ fn known_tasks(app: &App) -> String {
 /// The first model that has a task and says how images become its input, or the one that is named.
 pub(crate) fn find(app: &App, task: &str, model: Option<&str>) -> Result<Asked, Refusal> {
     if let Some(name) = model {
-        let (index, model) = app.model(name)?;
-        let place = model.task(task).ok_or_else(|| {
-            let known: Vec<&str> = model.tasks.iter().map(|t| t.name.as_str()).collect();
+        let lane = app.model(name)?;
+        let task = lane.model.task(task).ok_or_else(|| {
+            let known: Vec<&str> = lane.model.tasks.iter().map(|t| t.name.as_str()).collect();
             let known = known.join(", ");
             Refusal::Missing(format!("model `{name}` has no task `{task}`; it has: {known}"))
         })?;
-        return Ok((index, place));
+        return Ok(Asked { lane, task });
     }
-    let mut models = app.engine.models().enumerate();
-    let found = models.find_map(|(i, m)| m.preprocess.as_ref().and(m.task(task)).map(|t| (i, t)));
+    let models = app.engine.models();
+    let place = |lane: &Lane| lane.model.preprocess.as_ref().and(lane.model.task(task));
+    let found = models.iter().find_map(|l| Some(Asked { task: place(l)?, lane: Arc::clone(l) }));
     found.ok_or_else(|| {
         Refusal::Missing(format!("no task `{task}`; there are: {}", known_tasks(app)))
     })
@@ -158,15 +170,15 @@ async fn predict(
     let mut asked: Vec<Asked> = Vec::new();
     for task in tasks {
         let found = find(app, task, params.model.as_deref())?;
-        if asked.contains(&found) {
+        if asked.iter().any(|other: &Asked| other.is(&found)) {
             return Err(Refusal::Request(format!("task `{task}` is named twice")));
         }
         asked.push(found);
     }
     let (size, rows) = outputs(app, deadline, held.bytes, &asked).await?;
-    let reply = |(&(model, task), row): (&Asked, Vec<f32>)| {
-        let model = app.engine.model(model);
-        let task = &model.tasks[task];
+    let reply = |(asked, row): (&Asked, Vec<f32>)| {
+        let model = &asked.lane.model;
+        let task = &model.tasks[asked.task];
         let said = match task.described.as_ref().map(|told| told.answer(&row, params.top)) {
             Some(Answer::Classes { top, logits }) => {
                 Said::Classes { top, logits: params.logits.then_some(logits) }
@@ -188,38 +200,38 @@ pub(crate) async fn outputs(
     asked: &[Asked],
 ) -> Result<([usize; 2], Vec<Vec<f32>>), Refusal> {
     // Models in the order in which they are first asked, and each one's way and place in its queue.
-    let mut models: Vec<usize> = Vec::new();
-    for (model, _) in asked {
-        if !models.contains(model) {
-            models.push(*model);
+    let mut lanes: Vec<&Arc<Lane>> = Vec::new();
+    for Asked { lane, .. } in asked {
+        if !lanes.iter().any(|known| Arc::ptr_eq(known, lane)) {
+            lanes.push(lane);
         }
     }
     let (mut ways, mut way_of, mut places) = (Vec::new(), Vec::new(), Vec::new());
-    for &model in &models {
-        let way = preprocess(app.engine.model(model))?;
+    for lane in &lanes {
+        let way = preprocess(&lane.model)?;
         let known = ways.iter().position(|known| known == way);
         way_of.push(known.unwrap_or(ways.len()));
         if known.is_none() {
             ways.push(way.clone());
         }
         // Before work is spent on the image.
-        places.push(app.engine.admit(model, 1)?);
+        places.push(lane.admit(1)?);
     }
     let prepared = images::prepare(app, deadline, vec![file], ways).await?.pop();
     let prepared = prepared.ok_or(Refusal::Stopping)?;
     let mut waiting = Vec::new();
-    for ((&model, way), places) in models.iter().zip(way_of).zip(places) {
-        let tasks = asked.iter().filter(|(m, _)| *m == model).map(|(_, task)| *task).collect();
+    for ((lane, way), places) in lanes.iter().zip(way_of).zip(places) {
+        let of_lane = asked.iter().filter(|one| Arc::ptr_eq(&one.lane, lane));
+        let tasks = of_lane.map(|one| one.task).collect();
         let images = prepared.inputs[way].clone();
-        waiting
-            .push(app.engine.ask(model, Request { images, tasks, deadline: deadline.0, places }));
+        waiting.push(lane.ask(Request { images, tasks, deadline: deadline.0, places }));
     }
     let mut answers = Vec::new();
     for answer in waiting {
         answers.push(received(deadline, answer).await?.into_iter());
     }
-    let row = |(model, _): &Asked| {
-        let place = models.iter().position(|known| known == model)?;
+    let row = |one: &Asked| {
+        let place = lanes.iter().position(|known| Arc::ptr_eq(known, &one.lane))?;
         answers[place].next()
     };
     let rows: Option<Vec<Vec<f32>>> = asked.iter().map(row).collect();

@@ -46,7 +46,7 @@ struct Found {
 
 /// What an address names, with its parameters.
 struct Asked {
-    task: (usize, usize),
+    task: predict::Asked,
     gallery: Arc<Gallery>,
     params: Params,
 }
@@ -63,7 +63,7 @@ impl Asked {
             return Err(Refusal::Request(said));
         }
         let task = predict::find(app, task, params.model.as_deref())?;
-        let gallery = app.gallery(task)?;
+        let gallery = app.gallery(&task)?;
         Ok(Self { task, gallery, params })
     }
 
@@ -99,7 +99,9 @@ async fn embedding(
     asked: &Asked,
     file: Vec<u8>,
 ) -> Result<Vec<f32>, Refusal> {
-    let (_, rows) = predict::outputs(app, asked.deadline(deadline), file, &[asked.task]).await?;
+    let (_, rows) =
+        predict::outputs(app, asked.deadline(deadline), file, std::slice::from_ref(&asked.task))
+            .await?;
     rows.into_iter().next().ok_or_else(|| Refusal::Failed("an answer is missing".into()))
 }
 

@@ -41,6 +41,11 @@ impl Server {
         let listener = TcpListener::bind(&config.listen).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
+        let changes = config.updates.is_some() || config.studio.is_some();
+        if changes && config.api_keys.is_none() && !address.ip().is_loopback() {
+            let allowed = format!("a file of keys, or `listen` on 127.0.0.1 in place of {address}");
+            return Err(Error::config("api_keys, with updates or studio,", "missing", allowed));
+        }
         let app = Arc::new(App::new(config)?);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(app.engine.threads().clamp(1, 4))
@@ -89,12 +94,15 @@ impl Server {
                 () = stop => {}
             }
             app.stop();
+            app.cancel_work();
             drop(listener);
             let open = graceful.count();
             tracing::info!(connections = open, "stopping: finishing what is under way");
             if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
                 tracing::warn!(ms = drain.as_millis() as u64, "requests were cut off");
             }
+            let worker = Arc::clone(&app);
+            let _ended = tokio::task::spawn_blocking(move || worker.wait_work()).await;
             Ok(())
         });
         runtime.shutdown_timeout(Duration::from_secs(1));

@@ -1,7 +1,7 @@
 //! The Open Inference Protocol, version 2 (that of `KServe` and Triton): health, metadata, inference.
 
-use crate::app::{App, Deadline, json};
-use crate::engine::Request;
+use crate::app::{App, Deadline, json, received};
+use crate::engine::{Lane, Request};
 use crate::http::tensors::{self, Data, HEADER_LENGTH, Infer, Told};
 use crate::http::{body, images, predict};
 use crate::refusal::Refusal;
@@ -44,10 +44,7 @@ pub(crate) async fn server() -> Result<Response, Refusal> {
     json(&json!({"name": name, "version": version, "extensions": ["binary_tensor_data"]}))
 }
 
-fn find(
-    app: &App,
-    named: Result<Path<Named>, PathRejection>,
-) -> Result<(usize, &Arc<Served>), Refusal> {
+fn find(app: &App, named: Result<Path<Named>, PathRejection>) -> Result<Arc<Lane>, Refusal> {
     let Path(Named { model, version }) =
         named.map_err(|error| Refusal::Request(error.body_text()))?;
     let found = app.model(&model)?;
@@ -64,7 +61,8 @@ pub(crate) async fn model(
     State(app): State<Arc<App>>,
     named: Result<Path<Named>, PathRejection>,
 ) -> Result<Response, Refusal> {
-    let (_, model) = find(&app, named)?;
+    let lane = find(&app, named)?;
+    let model = &lane.model;
     let dims = |sizes: &[usize]| -> Vec<i64> {
         std::iter::once(-1).chain(sizes.iter().map(|size| *size as i64)).collect()
     };
@@ -73,12 +71,24 @@ pub(crate) async fn model(
         .iter()
         .map(|task| json!({"name": task.name, "datatype": "FP32", "shape": dims(&task.shape)}))
         .collect();
+    let modules: Vec<_> = model
+        .modules
+        .iter()
+        .map(|module| {
+            let tasks: Vec<&str> =
+                module.tasks.iter().map(|task| model.tasks[*task].name.as_str()).collect();
+            let images: u64 = module.tasks.iter().map(|task| lane.task_images(*task)).sum();
+            json!({"name": module.name, "tasks": tasks, "images": images})
+        })
+        .collect();
     json(&json!({
         "name": model.name,
         "versions": [VERSION],
         "platform": model.platform,
         "inputs": [{"name": model.input, "datatype": "FP32", "shape": dims(&model.image)}],
         "outputs": outputs,
+        // Beyond the protocol: the parts that its tasks share or have, and on how many images each ran.
+        "modules": modules,
     }))
 }
 
@@ -87,11 +97,11 @@ pub(crate) async fn model_ready(
     State(app): State<Arc<App>>,
     named: Result<Path<Named>, PathRejection>,
 ) -> Result<Response, Refusal> {
-    let (_, model) = find(&app, named)?;
+    let lane = find(&app, named)?;
     if !app.ready() {
         return Err(Refusal::Stopping);
     }
-    json(&json!({"name": model.name, "ready": true}))
+    json(&json!({"name": lane.model.name, "ready": true}))
 }
 
 /// `POST /v2/models/{model}/infer`
@@ -103,7 +113,8 @@ pub(crate) async fn infer(
 ) -> Result<Response, Refusal> {
     let headers = request.headers().clone();
     let held = body::read(&app, deadline, &headers, request.into_body()).await?;
-    let (index, model) = find(&app, named)?;
+    let lane = find(&app, named)?;
+    let model = &lane.model;
     let length = headers.get(HEADER_LENGTH).map(|value| value.to_str().unwrap_or("not text"));
     let (mut infer, rest) = tensors::parse(&held.bytes, length)?;
     let deadline = deadline.within(infer.parameters.timeout.map(Duration::from_micros));
@@ -113,7 +124,7 @@ pub(crate) async fn infer(
         Data::Floats(floats) => floats.len() / model.image_len(),
         Data::Files(files) => files.len(),
     };
-    let places = app.engine.admit(index, count)?;
+    let places = lane.admit(count)?;
     let images = match data {
         Data::Floats(floats) => floats,
         Data::Files(files) => {
@@ -123,7 +134,7 @@ pub(crate) async fn infer(
         }
     };
     let request = Request { images, tasks: tasks.clone(), deadline: deadline.0, places };
-    let outputs = app.answer(index, request).await?;
+    let outputs = received(deadline, lane.ask(request)).await?;
     let all_binary = infer.parameters.binary_data_output.unwrap_or(false);
     let told: Vec<Told<'_>> = tasks
         .iter()

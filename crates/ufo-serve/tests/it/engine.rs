@@ -5,17 +5,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use ufo_onnx::{Attribute, Dim, Graph};
-use ufo_serve::{BatchConfig, Engine, Failure, Metrics, ModelConfig, Outputs, Request, Served};
+use ufo_serve::{BatchConfig, Engine, Failure, Lane, ModelConfig, Outputs, Request, Served};
 
 fn served(path: &Path, precision: &str) -> ufo_serve::Result<Served> {
     let (name, precision) = ("both".to_string(), precision.to_string());
     Served::open(&ModelConfig { name, path: path.into(), precision }, 2)
 }
 
-fn engine(model: Served, batch: &BatchConfig) -> (Engine, Arc<Metrics>) {
-    let models = vec![model];
-    let metrics = Arc::new(Metrics::new(&models));
-    (Engine::start(models, 2, batch, &metrics).unwrap(), metrics)
+fn engine(model: Served, batch: &BatchConfig) -> (Engine, Arc<Lane>) {
+    let engine = Engine::start(vec![model], 2, batch).unwrap();
+    let lane = Arc::clone(&engine.models()[0]);
+    (engine, lane)
 }
 
 fn in_an_hour() -> Instant {
@@ -24,14 +24,14 @@ fn in_an_hour() -> Instant {
 
 /// Asks without waiting.
 fn ask(
-    engine: &Engine,
+    lane: &Lane,
     images: &[f32],
     tasks: &[usize],
     deadline: Instant,
 ) -> tokio::sync::oneshot::Receiver<Outputs> {
-    let places = engine.admit(0, images.len() / IMAGE).unwrap();
+    let places = lane.admit(images.len() / IMAGE).unwrap();
     let (images, tasks) = (images.to_vec(), tasks.to_vec());
-    engine.ask(0, Request { images, tasks, deadline, places })
+    lane.ask(Request { images, tasks, deadline, places })
 }
 
 #[test]
@@ -42,14 +42,14 @@ fn a_batch_of_many_requests_gives_each_the_bits_of_its_own() {
         let alone = served(folder.path(), precision).unwrap();
         // Nothing is computed before the ninth image is there.
         let batch = BatchConfig { max_images: 9, max_delay_ms: 10_000, ..BatchConfig::default() };
-        let (engine, metrics) = engine(served(folder.path(), precision).unwrap(), &batch);
+        let (_engine, lane) = engine(served(folder.path(), precision).unwrap(), &batch);
         let requests: [(usize, &[usize]); 4] = [(1, &[0]), (3, &[1, 0]), (1, &[1]), (4, &[0, 1])];
         let asked: Vec<_> = requests
             .iter()
             .enumerate()
             .map(|(seed, (count, tasks))| {
                 let images = values(seed as u64, count * IMAGE);
-                let answer = ask(&engine, &images, tasks, in_an_hour());
+                let answer = ask(&lane, &images, tasks, in_an_hour());
                 (images, *tasks, answer)
             })
             .collect();
@@ -62,7 +62,7 @@ fn a_batch_of_many_requests_gives_each_the_bits_of_its_own() {
                 assert!(rows.iter().any(|v| v.abs() > 1e-3));
             }
         }
-        assert_eq!([0, 1].map(|task| metrics.task_images(0, task)), [8, 8]);
+        assert_eq!([0, 1].map(|task| lane.task_images(task)), [8, 8]);
     }
 }
 
@@ -71,16 +71,16 @@ fn only_what_is_asked_for_is_computed() {
     let folder = tempfile::tempdir().unwrap();
     folder::write(folder.path(), 2);
     let batch = BatchConfig { max_images: 4, max_delay_ms: 10_000, ..BatchConfig::default() };
-    let (engine, metrics) = engine(served(folder.path(), "f32").unwrap(), &batch);
+    let (_engine, lane) = engine(served(folder.path(), "f32").unwrap(), &batch);
     let image = values(0, IMAGE);
-    let late = ask(&engine, &image, &[1], Instant::now());
-    drop(ask(&engine, &image, &[1], in_an_hour()));
-    let both = [ask(&engine, &image, &[0], in_an_hour()), ask(&engine, &image, &[0], in_an_hour())];
+    let late = ask(&lane, &image, &[1], Instant::now());
+    drop(ask(&lane, &image, &[1], in_an_hour()));
+    let both = [ask(&lane, &image, &[0], in_an_hour()), ask(&lane, &image, &[0], in_an_hour())];
     assert_eq!(late.blocking_recv().unwrap(), Err(Failure::Late));
     for answer in both {
         assert_eq!(answer.blocking_recv().unwrap().unwrap()[0].len(), folder::CLASSES.len());
     }
-    assert_eq!([0, 1].map(|task| metrics.task_images(0, task)), [2, 0]);
+    assert_eq!([0, 1].map(|task| lane.task_images(task)), [2, 0]);
 }
 
 #[test]
@@ -88,14 +88,14 @@ fn a_full_queue_refuses_and_recovers() {
     let folder = tempfile::tempdir().unwrap();
     folder::write(folder.path(), 3);
     let batch = BatchConfig { max_images: 3, max_delay_ms: 0, queue_images: 3 };
-    let (engine, _) = engine(served(folder.path(), "f32").unwrap(), &batch);
-    let places = engine.admit(0, 2).unwrap();
-    assert_eq!(engine.admit(0, 2).err(), Some(Failure::Full));
+    let (_engine, lane) = engine(served(folder.path(), "f32").unwrap(), &batch);
+    let places = lane.admit(2).unwrap();
+    assert_eq!(lane.admit(2).err(), Some(Failure::Full));
     let images = values(0, 2 * IMAGE);
     let request = Request { images, tasks: vec![1], deadline: in_an_hour(), places };
-    let outputs = engine.ask(0, request).blocking_recv().unwrap().unwrap();
+    let outputs = lane.ask(request).blocking_recv().unwrap().unwrap();
     assert_eq!(outputs[0].len(), 2 * EMBEDDING);
-    engine.admit(0, 3).unwrap();
+    lane.admit(3).unwrap();
 }
 
 /// The mean of each channel times 1, 2, 3.
@@ -120,9 +120,9 @@ fn onnx_files_answer_with_any_batch_or_one_image_at_a_time() {
         let model = served(&file, "f32").unwrap();
         assert_eq!((model.input.as_str(), model.image), ("pixels", [3, SIDE, SIDE]));
         assert_eq!((model.tasks[0].name.as_str(), model.tasks[0].width()), ("means", 3));
-        let (engine, _) = engine(model, &BatchConfig::default());
+        let (_engine, lane) = engine(model, &BatchConfig::default());
         let images: Vec<f32> = (0..2 * IMAGE).map(|at| (at / (SIDE * SIDE)) as f32).collect();
-        let rows = ask(&engine, &images, &[0], in_an_hour()).blocking_recv().unwrap().unwrap();
+        let rows = ask(&lane, &images, &[0], in_an_hour()).blocking_recv().unwrap().unwrap();
         assert_eq!(rows[0], [0.0, 2.0, 6.0, 3.0, 8.0, 15.0]);
     }
     write_onnx(&file, Dim::Fixed(2));

@@ -98,7 +98,8 @@ fn the_protocol_infers_floats_and_files_in_json_and_binary() {
 #[test]
 fn every_address_of_the_description_is_there() {
     let server = Running::start(|config| {
-        config.galleries = Some(config.models[0].path.with_file_name("galleries"));
+        let root = config.models[0].path.parent().unwrap();
+        config.galleries = Some(root.join("galleries"));
     });
     let told = server.get("/openapi.json").json();
     let mut addresses = 0;
@@ -108,7 +109,9 @@ fn every_address_of_the_description_is_there() {
                 .replace("{model}", "first")
                 .replace("{version}", "1")
                 .replace("{task}", "faces")
-                .replace("{id}", "x");
+                .replace("{id}", "x")
+                .replace("{project}", "pets")
+                .replace("{file}", "model.onnx");
             let reply = server.send(&method.to_uppercase(), &path, "", &[]);
             let reason = String::from_utf8_lossy(&reply.body);
             assert!(reply.status != 405 && !reason.contains("no such address"), "{method} {path}");

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod archive;
 mod client;
 mod engine;
 mod folder;
@@ -9,3 +10,5 @@ mod hostile;
 mod http;
 mod load;
 mod search;
+mod studio;
+mod update;

@@ -1,34 +1,8 @@
 "use strict";
 // The page of `ufo serve`: it asks this server's own addresses, and nothing else.
 
-const get = (id) => document.getElementById(id);
-let key = "";
 let image = null;
 let asked = 0;
-
-/** Text in a new element. */
-function element(name, text = "", ...children) {
-  const made = document.createElement(name);
-  made.textContent = text;
-  made.append(...children);
-  return made;
-}
-
-/** Shows text, as an error or not. */
-function say(place, text, error = false) {
-  place.textContent = text;
-  place.classList.toggle("error", error);
-}
-
-/** Asks the server for JSON; refusals become errors with the server's words. */
-async function ask(path, options = {}) {
-  const headers = key ? { "X-API-Key": key } : {};
-  const reply = await fetch(path, { ...options, headers });
-  if (reply.status === 401) get("key").hidden = false;
-  const told = await reply.json();
-  if (!reply.ok) throw new Error(told.error);
-  return told;
-}
 
 async function showModels() {
   let told;
@@ -39,10 +13,11 @@ async function showModels() {
     return;
   }
   const { models, threads, galleries } = told;
-  const count = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
+  get("to-studio").hidden = !told.studio;
   say(get("server"), `${count(models.length, "model")}, ${count(threads, "thread")}`);
   const rows = models.flatMap((model) => model.tasks.map((task) => modelRow(model, task)));
   get("models").replaceChildren(...rows);
+  showFronts(models);
   // The first model that has a task answers for it.
   const usable = models.filter((model) => model.preprocess).flatMap((model) => model.tasks);
   const names = [...new Set(usable.map((task) => task.name))];
@@ -60,6 +35,41 @@ function modelRow(model, task) {
   const path = element("td", "", element("code", task.path ?? "–"));
   const cells = [model.name, task.name, answers, model.input.shape.join(" × "), model.precision ?? "own"];
   return element("tr", "", ...cells.map((text) => element("td", text)), path, element("td", task.images));
+}
+
+/** The searches that models are points of, each once, with those points. */
+function showFronts(models) {
+  const fronts = new Map();
+  for (const model of models) {
+    const slices = model.tasks.map((task) => task.slice);
+    for (const front of model.papers.fronts) {
+      const known = fronts.get(JSON.stringify(front)) ?? { front, slices: new Set() };
+      slices.forEach((slice) => known.slices.add(slice));
+      fronts.set(JSON.stringify(front), known);
+    }
+  }
+  const picture = ({ front, slices }) => {
+    const drawn = frontChart(front, (point) => slices.has(point.slice));
+    const said = `${front.task}: ${count(front.points.length, "network")} that no other beats in accuracy and time, where they were measured; large: served here`;
+    return element("figure", "", drawn, element("figcaption", said));
+  };
+  get("fronts").replaceChildren(...[...fronts.values()].map(picture));
+}
+
+async function compareAll() {
+  const place = get("compared-said");
+  get("compare").disabled = true;
+  say(place, "measuring …");
+  try {
+    const { rows, threads } = await send("POST", "/v1/compare");
+    rows.sort((a, b) => a.task.localeCompare(b.task) || a.latency_ms[1] - b.latency_ms[1]);
+    get("compared").replaceChildren(...rows.map(comparedRow));
+    get("compared").closest(".scroll").hidden = false;
+    say(place, `One image on ${count(threads, "thread")} of this machine: the median, and in brackets what a tenth and nine tenths of the runs stayed below.`);
+  } catch (error) {
+    say(place, error.message, true);
+  }
+  get("compare").disabled = false;
 }
 
 function taskChoice(name) {
@@ -93,27 +103,6 @@ async function predict() {
     get("answers").replaceChildren();
     say(get("said"), error.message, true);
   }
-}
-
-/** What a task says: bars of the likeliest classes, or the beginning of its numbers. */
-function answer(task) {
-  const title = element("h3", `${task.name} `, element("small", task.model));
-  const card = element("article", "", title);
-  card.className = "answer";
-  for (const { class: name, probability } of task.top ?? []) {
-    const bar = element("progress");
-    bar.value = probability;
-    bar.setAttribute("aria-label", name);
-    const row = element("div", "", element("span", name), element("span", `${(100 * probability).toFixed(1)} %`), bar);
-    row.className = "row";
-    card.append(row);
-  }
-  const numbers = task.embedding ?? task.output;
-  if (numbers) {
-    const first = numbers.slice(0, 8).map((value) => value.toFixed(2)).join(", ");
-    card.append(element("p", `${numbers.length} numbers: ${first}, …`));
-  }
-  return card;
 }
 
 function take(file) {
@@ -177,10 +166,6 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
     if (kind === "drop") take(event.dataTransfer.files[0]);
   });
 }
-get("key").addEventListener("submit", (event) => {
-  event.preventDefault();
-  key = event.target.querySelector("input").value;
-  event.target.hidden = true;
-  showModels();
-});
+get("compare").addEventListener("click", compareAll);
+onKey(showModels);
 showModels();

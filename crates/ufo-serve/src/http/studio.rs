@@ -1,0 +1,300 @@
+//! `/v1/studio`: projects made of archives, work on them, and their models.
+
+use crate::app::{App, json};
+use crate::config::ModelConfig;
+use crate::http::compare::measured;
+use crate::http::update::{add, blocking};
+use crate::refusal::Refusal;
+use crate::served::Served;
+use crate::studio::{FILES, Project, Refused, Studio, Wanted, check_name, forms};
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use http_body_util::BodyExt;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest body of a request for work or a model.
+const MOST: usize = 4096;
+/// How long a part of an archive may take to come.
+const PART: Duration = Duration::from_secs(30);
+
+type Named<T> = Result<Path<T>, PathRejection>;
+
+fn named<T>(path: Named<T>) -> Result<T, Refusal> {
+    path.map(|Path(name)| name).map_err(|error| Refusal::Request(error.body_text()))
+}
+
+fn found(app: &App, name: &str) -> Result<(Arc<Studio>, Project), Refusal> {
+    let studio = app.studio()?;
+    let missing = || Refusal::Missing(format!("no project `{name}`"));
+    Ok((Arc::clone(studio), studio.project(name).ok_or_else(missing)?))
+}
+
+fn failed(error: impl std::fmt::Display) -> Refusal {
+    Refusal::Failed(error.to_string())
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Content(said) => Self::Request(said),
+            Refused::TooLarge(said) => Self::TooLarge(said),
+            Refused::Disk(said) => Self::Failed(said),
+        }
+    }
+}
+
+/// `GET /v1/studio`
+pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Response, Refusal> {
+    let studio = Arc::clone(app.studio()?);
+    let told = blocking(move || {
+        let mut projects = Vec::new();
+        for project in studio.projects().map_err(failed)? {
+            let job = studio.job_of(&project.name);
+            let progress = project.progress(job.as_deref()).map_err(failed)?;
+            let state = progress.map(|progress| progress.state);
+            projects.push(json!({"name": project.name, "state": state}));
+        }
+        let config = &studio.config;
+        Ok(json!({"tasks": studio.tasks, "projects": projects, "limits": {
+            "upload_bytes": config.upload_bytes, "images": config.images,
+            "classes": config.classes, "image_bytes": config.image_bytes}}))
+    });
+    json(&told.await?)
+}
+
+/// `GET /v1/studio/{project}`
+pub(crate) async fn show(
+    State(app): State<Arc<App>>,
+    name: Named<String>,
+) -> Result<Response, Refusal> {
+    let (studio, project) = found(&app, &named(name)?)?;
+    let served = studio.served();
+    let told = blocking(move || {
+        let mut told = project.told(studio.job_of(&project.name).as_deref()).map_err(failed)?;
+        let own = served.iter().filter(|model| model.path.starts_with(&project.folder));
+        told["served"] = own.map(|model| served_as(&project, model)).collect();
+        Ok(told)
+    });
+    json(&told.await?)
+}
+
+/// Which model a served one is, in which form, under which name.
+fn served_as(project: &Project, model: &ModelConfig) -> Value {
+    let at = |(name, path): (String, PathBuf)| {
+        let mut all = forms(&path).into_iter();
+        let fits = |(_, place, precision): &(_, PathBuf, &str)| {
+            *place == model.path && *precision == model.precision
+        };
+        all.find(fits).map(|(form, ..)| json!({"model": name, "form": form, "name": model.name}))
+    };
+    project.models().into_iter().find_map(at).unwrap_or_default()
+}
+
+/// `PUT /v1/studio/{project}`
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    name: Named<String>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let name = named(name)?;
+    let studio = Arc::clone(app.studio()?);
+    check_name(&name).map_err(Refusal::Request)?;
+    let taken = || Refusal::Conflict(format!("`{name}` exists already; choose another name"));
+    if studio.tasks.contains(&name) || studio.project(&name).is_some() {
+        return Err(taken());
+    }
+    let busy = "another archive is being read; try again later";
+    let _turn = studio.unpacking.try_lock().map_err(|_| Refusal::Conflict(busy.into()))?;
+    let archive = store(&studio, request.into_body()).await?;
+    let (worker, pixels) = (Arc::clone(&studio), app.limits.pixels);
+    let made = blocking(move || {
+        let project = worker.create(&name, archive.path(), pixels)?;
+        project.told(None).map_err(failed)
+    });
+    Ok((StatusCode::CREATED, json(&made.await?)?).into_response())
+}
+
+/// Writes a body to a file, which is gone when it is dropped.
+async fn store(studio: &Studio, mut body: Body) -> Result<tempfile::NamedTempFile, Refusal> {
+    let mut file = studio.archive().map_err(failed)?;
+    let (mut got, most) = (0, studio.config.upload_bytes);
+    loop {
+        let part = tokio::time::timeout(PART, body.frame()).await;
+        let Some(part) = part.map_err(|_| Refusal::SlowBody)? else { break };
+        let part = part.map_err(|error| Refusal::Request(format!("reading the body: {error}")))?;
+        if let Ok(data) = part.into_data() {
+            got += data.len() as u64;
+            if got > most {
+                crate::http::body::discard(body).await;
+                return Err(Refusal::TooLarge(format!(
+                    "the archive is too large; allowed: {most} bytes"
+                )));
+            }
+            tokio::task::block_in_place(|| file.write_all(&data)).map_err(failed)?;
+        }
+    }
+    Ok(file)
+}
+
+/// `DELETE /v1/studio/{project}`
+pub(crate) async fn delete(
+    State(app): State<Arc<App>>,
+    name: Named<String>,
+) -> Result<Response, Refusal> {
+    let (studio, project) = found(&app, &named(name)?)?;
+    if studio.job_of(&project.name).is_some_and(|job| job.is_running()) {
+        return Err(Refusal::Conflict("work on it goes on; cancel it first".into()));
+    }
+    for model in studio.unserve(&project.folder).map_err(failed)? {
+        app.engine.remove(&model);
+    }
+    let name = project.name.clone();
+    blocking(move || studio.remove(&project).map_err(failed)).await?;
+    json(&json!({"name": name}))
+}
+
+/// `GET /v1/studio/{project}/sheet.png`
+pub(crate) async fn sheet(
+    State(app): State<Arc<App>>,
+    name: Named<String>,
+) -> Result<Response, Refusal> {
+    let (_, project) = found(&app, &named(name)?)?;
+    file(project.folder.join("sheet.png"), "image/png", None).await
+}
+
+async fn file(
+    place: PathBuf,
+    kind: &'static str,
+    name: Option<String>,
+) -> Result<Response, Refusal> {
+    let bytes = blocking(move || {
+        std::fs::read(&place).map_err(|_| Refusal::Missing("no such file".into()))
+    });
+    let mut response =
+        ([(header::CONTENT_TYPE, HeaderValue::from_static(kind))], bytes.await?).into_response();
+    if let Some(name) = name.and_then(|name| HeaderValue::from_str(&name).ok()) {
+        response.headers_mut().insert(header::CONTENT_DISPOSITION, name);
+    }
+    Ok(response)
+}
+
+async fn told<T: serde::de::DeserializeOwned>(body: Body) -> Result<T, Refusal> {
+    let body = axum::body::to_bytes(body, MOST).await;
+    let body = body.map_err(|_| Refusal::TooLarge(format!("allowed: {MOST} bytes")))?;
+    serde_json::from_slice(&body).map_err(|error| Refusal::Request(format!("the body: {error}")))
+}
+
+/// `POST /v1/studio/{project}/job`
+pub(crate) async fn start(
+    State(app): State<Arc<App>>,
+    name: Named<String>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let wanted: Wanted = told(request.into_body()).await?;
+    let (studio, project) = found(&app, &named(name)?)?;
+    wanted.validate().map_err(Refusal::Request)?;
+    let progress = blocking(move || {
+        let job = studio.start(&project, wanted).map_err(Refusal::Conflict)?;
+        Ok(job.progress())
+    });
+    json(&progress.await?)
+}
+
+/// `DELETE /v1/studio/{project}/job`
+pub(crate) async fn cancel(
+    State(app): State<Arc<App>>,
+    name: Named<String>,
+) -> Result<Response, Refusal> {
+    let (studio, project) = found(&app, &named(name)?)?;
+    let job = studio.job_of(&project.name).filter(|job| job.is_running());
+    let job = job.ok_or_else(|| Refusal::Conflict("no work goes on".into()))?;
+    job.cancel();
+    json(&job.progress())
+}
+
+/// `POST /v1/studio/{project}/compare`
+pub(crate) async fn compare(
+    State(app): State<Arc<App>>,
+    name: Named<String>,
+) -> Result<Response, Refusal> {
+    let (_, project) = found(&app, &named(name)?)?;
+    let open = move |threads| {
+        let mut models = Vec::new();
+        for (name, path) in project.models() {
+            for (form, path, precision) in forms(&path) {
+                let name = format!("{name}.{form}");
+                let told = ModelConfig { name, path, precision: precision.to_string() };
+                models.push(Arc::new(Served::open(&told, threads).map_err(failed)?));
+            }
+        }
+        Ok(models)
+    };
+    let rows = measured(&app, None, open).await?;
+    json(&json!({"threads": app.engine.threads(), "rows": rows}))
+}
+
+/// Which form of a model is served.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Form {
+    form: String,
+}
+
+/// `POST /v1/studio/{project}/models/{model}`
+pub(crate) async fn serve(
+    State(app): State<Arc<App>>,
+    names: Named<(String, String)>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let Form { form } = told(request.into_body()).await?;
+    let (name, model) = named(names)?;
+    let (studio, project) = found(&app, &name)?;
+    let path = project.model(&model);
+    let path = path.ok_or_else(|| Refusal::Missing(format!("no model `{model}`")))?;
+    let all = forms(&path);
+    let known: Vec<&str> = all.iter().map(|(form, ..)| *form).collect();
+    let known = known.join(", ");
+    let place = all.into_iter().find(|(known, ..)| *known == form);
+    let (_, path, precision) =
+        place.ok_or_else(|| Refusal::Request(format!("form is `{form}`; allowed: {known}")))?;
+    let mut served = name.clone();
+    if model != "whole" {
+        served = format!("{served}-{model}");
+    }
+    if form != "f32" {
+        served = format!("{served}-{form}");
+    }
+    let told = ModelConfig { name: served.clone(), path, precision: precision.to_string() };
+    let own = studio.served().iter().any(|known| known.name == served);
+    if !own && app.model(&served).is_ok() {
+        return Err(Refusal::Conflict(format!("another model is named `{served}`")));
+    }
+    let answer = add(&app, told.clone()).await?;
+    blocking(move || studio.serve(told).map_err(failed)).await?;
+    Ok(answer)
+}
+
+/// `GET /v1/studio/{project}/models/{model}/{file}`
+pub(crate) async fn download(
+    State(app): State<Arc<App>>,
+    names: Named<(String, String, String)>,
+) -> Result<Response, Refusal> {
+    let (name, model, wanted) = named(names)?;
+    let (_, project) = found(&app, &name)?;
+    let path = project.model(&model);
+    let path = path.ok_or_else(|| Refusal::Missing(format!("no model `{model}`")))?;
+    let known = FILES.into_iter().find(|known| *known == wanted);
+    let known = known.ok_or_else(|| {
+        Refusal::Missing(format!("no file of this name; there are: {}", FILES.join(", ")))
+    })?;
+    let shown = format!("attachment; filename=\"{name}-{model}.{known}\"");
+    file(path.join(known), "application/octet-stream", Some(shown)).await
+}
