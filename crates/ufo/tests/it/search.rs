@@ -83,6 +83,7 @@ fn a_search_measures_once_chooses_within_limits_and_its_choice_is_extracted() {
         assert_eq!(result["name"], format!("digits-{point}"));
         assert_eq!(result["value"], found["points"][point]["measured"]["accuracy"]);
     }
+    kept(&chip, &both, (&found, &judged));
     let several = chip.folder.path().join("several");
     let [run, whole] =
         [&chip.run, &chip.folder.path().join("whole")].map(|p| p.display().to_string());
@@ -94,6 +95,21 @@ fn a_search_measures_once_chooses_within_limits_and_its_choice_is_extracted() {
         manifest["tasks"].as_array().unwrap().iter().map(|t| t["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["digits-0", "digits-1", "emoji"]);
     refused(&chip, &out);
+}
+
+/// What a model brings along for the server: the front, and what it scored in every form.
+fn kept(chip: &Chip, model: &Path, (found, judged): (&Value, &Value)) {
+    let fronts = json(&model.join("fronts.json"));
+    let points = found["points"].as_array().unwrap();
+    assert_eq!(fronts[0]["points"].as_array().unwrap().len(), points.len());
+    assert_eq!(fronts[0]["points"][1]["accuracy"], points[1]["measured"]["accuracy"]);
+    succeeds(&chip.command("eval", &["--model", model.to_str().unwrap(), "--keep"]));
+    let results = json(&model.join("results.json"));
+    let rows = results.as_array().unwrap();
+    let forms: Vec<&str> = rows.iter().map(|row| row["as"].as_str().unwrap()).collect();
+    assert_eq!(forms, ["f32", "f32", "int8", "int8", "model.onnx", "model.onnx"]);
+    assert_eq!(rows[1]["value"], judged[1]["result"]["value"]);
+    assert_eq!(rows[1]["task"], "digits-1");
 }
 
 /// Limits that nothing keeps, points that are not, files of other runs; nothing is changed by them.
