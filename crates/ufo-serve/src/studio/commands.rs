@@ -79,15 +79,23 @@ pub(super) fn plan(
         }
         Kind::Student => {
             trained()?;
-            let mut words = words!["distill", "--teacher", &run, "--task", name, "--out", &student];
-            words.extend(words!["--student", &wanted.network, "--budget", budget]);
-            words.extend(words!["--set", "train.log_every=5"]);
-            let eval = words!["eval", "--run", &run, "--model", student.join("model"), "--keep"];
-            let steps =
-                vec![step("training a student", words, training), step("judging it", eval, None)];
-            Ok((steps, if wanted.resume { vec![] } else { vec![student] }))
+            let anew = if wanted.resume { vec![] } else { vec![student.clone()] };
+            Ok((student_steps(&run, name, wanted, &student), anew))
         }
     }
+}
+
+/// Teaches a student and judges it.
+fn student_steps(run: &Path, task: &str, wanted: &Wanted, out: &Path) -> Vec<Step> {
+    let mut words = words!["distill", "--teacher", run, "--task", task, "--out", out];
+    let budget = format!("{}s", wanted.seconds);
+    words.extend(words!["--student", &wanted.network, "--budget", budget]);
+    words.extend(words!["--set", "train.log_every=5"]);
+    let eval = words!["eval", "--run", run, "--model", out.join("model"), "--keep"];
+    vec![
+        Step { what: "training a student", words, budget: Some(wanted.seconds) },
+        Step { what: "judging it", words: eval, budget: None },
+    ]
 }
 
 /// Extracts a model and judges it.

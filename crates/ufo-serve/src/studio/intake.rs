@@ -128,7 +128,7 @@ pub(super) fn unpack(
     Ok(checks)
 }
 
-fn disk(error: std::io::Error) -> Refused {
+fn disk(error: impl std::fmt::Display) -> Refused {
     Refused::Disk(error.to_string())
 }
 

@@ -4,7 +4,7 @@ use super::commands::{Step, plan};
 use super::{Project, StudioConfig};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -192,7 +192,7 @@ impl Job {
         }
     }
 
-    fn run(&self, program: &Path, folder: &PathBuf, steps: &[Step]) {
+    fn run(&self, program: &Path, folder: &Path, steps: &[Step]) {
         for (index, step) in steps.iter().enumerate() {
             {
                 let mut progress = lock(&self.progress);

@@ -96,7 +96,7 @@ function ticks(low, high, many = 4) {
 
 /** A picture of curves: `series` of `{name, points, kind}`, where kind is a class and points are pairs. */
 function chart({ series, x, y, label, dots = false }) {
-  const [width, height, left, bottom, top, right] = [440, 220, 52, 36, 12, 14];
+  const [width, height, left, bottom, top, right] = [440, 230, 52, 36, 26, 14];
   const all = series.flatMap((one) => one.points);
   const picture = shape("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label, class: "chart" });
   if (!all.length) return picture;
@@ -119,7 +119,7 @@ function chart({ series, x, y, label, dots = false }) {
     picture.append(shape("text", { x: across(tick), y: height - bottom + 16, "text-anchor": "middle" }, x.format(tick)));
   }
   picture.append(shape("text", { x: width - right, y: height - 4, "text-anchor": "end", class: "axis" }, x.name));
-  picture.append(shape("text", { x: left + 4, y: top + 8, class: "axis" }, y.name));
+  picture.append(shape("text", { x: left, y: top - 12, class: "axis" }, y.name));
   for (const { name, points, kind } of series) {
     const line = points.map(([a, b]) => `${across(a).toFixed(1)},${up(b).toFixed(1)}`).join(" ");
     if (points.length > 1) picture.append(shape("polyline", { points: line, class: `line ${kind}` }));

@@ -96,11 +96,11 @@ function showModels({ models, served }) {
       button.setAttribute("aria-label", `Serve ${modelName(model.name)}, ${NAMES[form]}`);
       button.disabled = Boolean(own);
       button.addEventListener("click", () => serve(model.name, form));
-      const cells = [NAMES[form], size(papers.bytes), scored ? `${percent(scored.value)} ${scored.metric}` : "–"];
+      const cells = [NAMES[form], scored ? `${percent(scored.value)} ${scored.metric}` : "–"];
       const last = own ? element("td", "", element("code", own.name)) : element("td", "", button);
-      return element("tr", "", ...cells.map((text) => element("td", text)), last);
+      return element("tr", "", ...cells.map((text) => element("td", text)), last, element("td", size(papers.bytes)));
     });
-    const head = element("tr", "", ...["runs as", "weights", "test images", "served as"].map((text) => element("th", text)));
+    const head = element("tr", "", ...["runs as", "test images", "served as", "weights"].map((text) => element("th", text)));
     const table = element("table", "", element("thead", "", head), element("tbody", "", ...rows));
     const downloads = model.files.filter((file) => file.startsWith("model.")).map((file) => {
       const button = element("button", file);
@@ -181,6 +181,8 @@ const tryImage = (file) =>
     const shown = get("shown");
     if (shown.src) URL.revokeObjectURL(shown.src);
     Object.assign(shown, { src: URL.createObjectURL(file), alt: file.name, hidden: false });
+    get("answers").replaceChildren();
+    say(get("said"), "asking …");
     const { served } = await ask(at());
     const answers = [];
     for (const one of served.filter(Boolean)) {
