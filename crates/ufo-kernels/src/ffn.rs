@@ -22,7 +22,7 @@ use crate::{
 const EPS: f32 = 1e-6;
 /// Rows that pass through all layers at a time.
 const BLOCK_ROWS: usize = 96;
-/// Rows after which the backward pass adds to the weight gradients.
+/// About the rows after which the backward pass adds to the weight gradients.
 const GROUP_ROWS: usize = 768;
 
 /// The parameters, of widths `d` (in and out) and `f` (between the layers).

@@ -18,7 +18,7 @@ use ufo_nas::{Arch, Stem};
 
 /// Bytes of a value.
 const VALUE: u64 = 4;
-/// Rows that the FFN's backward pass takes at a time.
+/// About the rows that the FFN's backward pass takes at a time.
 const GROUP_ROWS: usize = 768;
 
 /// Sizes of a task's share of a step.
@@ -98,7 +98,8 @@ fn working(arch: &Arch, recompute: bool) -> usize {
 /// Working memory of the FFN's backward pass, which goes through some of the rows at a time.
 fn group(arch: &Arch, rows: usize) -> usize {
     let [d, f] = [arch.dim, arch.ffn];
-    if rows == 0 { 0 } else { rows.min(GROUP_ROWS) * (d + 2 * f) + 2 * d * f }
+    let groups = ((rows + GROUP_ROWS / 2) / GROUP_ROWS).max(1);
+    if rows == 0 { 0 } else { rows.div_ceil(groups) * (d + 2 * f) + 2 * d * f }
 }
 
 /// Values of the first map of a convolutional stem.

@@ -91,8 +91,9 @@ impl Net<'_> {
 /// Adds gradients, with all threads of the pool.
 fn add(sum: &mut Grads, mut grads: Grads) {
     sum.par_iter_mut().for_each(|(name, total)| {
-        let part = grads.get(name).into_iter().flatten();
-        total.iter_mut().zip(part).for_each(|(total, part)| *total += part);
+        if let Some(part) = grads.get(name) {
+            total.iter_mut().zip(part).for_each(|(total, part)| *total += part);
+        }
     });
     grads.retain(|name, _| !sum.contains_key(name));
     sum.append(&mut grads);
