@@ -16,6 +16,7 @@ use crate::{
     linear::{self, LinearWeights},
     mat::{Mat, MatMut},
     scratch::Scratch,
+    split::FORK_WORK,
 };
 
 /// Added to the variance.
@@ -209,7 +210,7 @@ fn through(level: Level, weights: &FfnWeights<'_>, rows: Rows<'_>, scratch: &mut
 
 /// Parts to work in at the same time, for so many multiply-adds.
 fn threads(work: usize) -> usize {
-    if work < 1 << 18 { 1 } else { rayon::current_num_threads() }
+    if work < FORK_WORK { 1 } else { rayon::current_num_threads() }
 }
 
 impl Forward<'_> {
