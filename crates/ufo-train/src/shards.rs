@@ -5,8 +5,8 @@
 //! The head and its loss see the whole batch (statistics of a neck, pairs of a triplet loss). The number of shards follows
 //! from the sizes alone and their gradients are added in order: the same bits for any number of threads.
 
-use crate::optimizer::Grads;
 use crate::TaskConfig;
+use crate::optimizer::Grads;
 use crate::step::{Scored, TaskStep, take_grads, task_loss};
 use burn_tensor::Tensor;
 use rayon::iter::{
@@ -68,9 +68,14 @@ pub(crate) fn in_shards(
     TaskStep { loss: value, grads, neck }
 }
 
+/// Shards of a batch.
+pub(crate) fn count(images: usize, tokens: usize) -> usize {
+    (images * tokens / SHARD_ROWS).clamp(1, MOST.min(images))
+}
+
 /// Images of each shard.
 fn parts(images: usize, tokens: usize) -> Vec<Range<usize>> {
-    let count = (images * tokens / SHARD_ROWS).clamp(1, MOST.min(images));
+    let count = count(images, tokens);
     (0..count).map(|part| images * part / count..images * (part + 1) / count).collect()
 }
 

@@ -142,14 +142,10 @@ impl<E: Extension> Simd for Extended<E> {
             }
             for c in 0..4 {
                 let [g0, g1, g2, g3] = [0, 1, 2, 3].map(|g| quads[4 * g + c]);
-                let even = [
-                    _mm512_shuffle_f32x4::<0x88>(g0, g1),
-                    _mm512_shuffle_f32x4::<0x88>(g2, g3),
-                ];
-                let odd = [
-                    _mm512_shuffle_f32x4::<0xDD>(g0, g1),
-                    _mm512_shuffle_f32x4::<0xDD>(g2, g3),
-                ];
+                let even =
+                    [_mm512_shuffle_f32x4::<0x88>(g0, g1), _mm512_shuffle_f32x4::<0x88>(g2, g3)];
+                let odd =
+                    [_mm512_shuffle_f32x4::<0xDD>(g0, g1), _mm512_shuffle_f32x4::<0xDD>(g2, g3)];
                 let columns = [
                     _mm512_shuffle_f32x4::<0x88>(even[0], even[1]),
                     _mm512_shuffle_f32x4::<0x88>(odd[0], odd[1]),
