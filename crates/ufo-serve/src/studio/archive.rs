@@ -54,7 +54,7 @@ pub(super) fn placed(names: &[&str]) -> Result<(Vec<Placed>, Vec<usize>), String
             left_out.push(index);
             continue;
         }
-        let class = parts[0].trim();
+        let class = parts[0].trim_matches(' ');
         check_class(class)?;
         placed.push(Placed { index, class: class.to_string(), test });
     }

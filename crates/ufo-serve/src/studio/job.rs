@@ -264,7 +264,7 @@ impl Job {
 fn interrupt(child: &mut Child) {
     use nix::sys::signal::{Signal, kill};
     let id = nix::unistd::Pid::from_raw(child.id() as i32);
-    if let Err(error) = kill(id, Signal::SIGINT) {
+    if let Err(error) = kill(id, Signal::SIGTERM) {
         tracing::warn!(%error, "asking a command to stop");
     }
 }

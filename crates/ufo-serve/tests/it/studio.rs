@@ -11,7 +11,7 @@ use ufo_serve::StudioConfig;
 
 /// Trains until it is told to stop, but with `--update all`, which fails.
 const PROGRAM: &str = "#!/bin/sh
-trap 'echo saved >&2; exit 130' INT
+trap 'echo saved >&2; exit 130' TERM
 case \"$*\" in
 *' all '*) echo 'error: nothing to learn from' >&2; exit 1;;
 esac
