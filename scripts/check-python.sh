@@ -57,7 +57,7 @@ check_studio() {
   cargo build --release --quiet --locked
   debian /usr/bin/chromium chromium
   target/release/ufo demo --budget 10s --out "$work/demo" >/dev/null
-  "$python" "$reference/check_studio.py" target/release/ufo "$work/demo" "$work" ${SCREENSHOTS:+"$SCREENSHOTS"}
+  timeout -k 60 900 "$python" "$reference/check_studio.py" target/release/ufo "$work/demo" "$work" ${SCREENSHOTS:+"$SCREENSHOTS"}
 }
 
 # Two replicas behind nginx, killed and ended under load: no request is lost.
@@ -66,14 +66,14 @@ check_replicas() {
   debian /usr/sbin/nginx nginx-light
   target/release/ufo demo --budget 10s --out "$work/demo" >/dev/null
   "$python" -c 'import sys; from PIL import Image; Image.new("RGB", (28, 28), (200, 90, 20)).save(sys.argv[1])' "$work/image.png"
-  "$python" "$reference/check_replicas.py" target/release/ufo "$work/demo/models/fashion" "$work/image.png" 8
+  timeout -k 60 300 "$python" "$reference/check_replicas.py" target/release/ufo "$work/demo/models/fashion" "$work/image.png" 8
 }
 
 # A program of Debian that is installed where it is missing.
 debian() { # place, package
   [[ -x $1 ]] && return
   apt-get update -q
-  apt-get install -qy --no-install-recommends "$2"
+  DEBIAN_FRONTEND=noninteractive timeout 600 apt-get install -qy --no-install-recommends "$2"
 }
 
 # timm's weights in our supernet and our extracted folder in timm: equal features and logits.

@@ -120,7 +120,7 @@ def upload_and_train(look, zip):
     work_done(page, "judging the model")
     expect(page.locator("#result")).to_contain_text("of 48 test images right")
     right = float(page.locator("#result strong").inner_text().removesuffix(" %"))
-    assert right > 80, f"{right} % of three classes"
+    assert right > 60, f"{right} % of three classes"
     look.picture("4-trained")
     return right
 
@@ -136,7 +136,7 @@ def serve_and_try(look, images):
         expect(page.locator("#shown")).to_have_attribute("alt", name)
         expect(page.locator("#said")).to_contain_text(", says things")
         said.append(page.locator("#said").inner_text().split(",")[0] == name.split("/")[0])
-    assert sum(said) >= len(said) - 1, said
+    assert sum(said) >= len(said) * 2 / 3, said
     look.picture("5-tried")
     return sum(said), len(said)
 
@@ -195,7 +195,7 @@ def by_keyboard(look, run, work):
     expect(page.locator("#counts")).to_contain_text("3 classes, 27 images")
     look.picture("7-phone-images")
     tab_to("train-seconds")
-    page.keyboard.press("Home")
+    page.keyboard.press("End")
     tab_to("Train")
     page.keyboard.press("Enter")
     expect(page.locator("#job-said")).to_contain_text("training")

@@ -61,13 +61,11 @@ mod tests {
     fn curves_are_read_while_they_are_written() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(curves(folder.path(), "a"), None);
-        let mut text = String::new();
-        for step in 0..500 {
-            text += &format!(
-                "{{\"step\":{step},\"loss\":{{\"a\":{}}},\"images_per_s\":7}}\n",
-                step * 2
-            );
-        }
+        let line = |step: u64| {
+            let loss = step * 2;
+            format!("{{\"step\":{step},\"loss\":{{\"a\":{loss}}},\"images_per_s\":7}}\n")
+        };
+        let mut text: String = (0..500).map(line).collect();
         text +=
             "{\"step\":499,\"kind\":\"eval\",\"task\":\"a\",\"metric\":\"top1\",\"value\":0.5}\n";
         text +=

@@ -102,7 +102,9 @@ pub(super) fn unpack(
     }
     let mut checks =
         Checks { own_test: found.iter().any(|one| one.test.is_some()), ..Checks::default() };
-    left_out.iter().for_each(|index| checks.unlabeled.add(|| names[*index].clone()));
+    for index in left_out {
+        checks.unlabeled.add(|| names[index].clone());
+    }
     let staged = to.join("staged");
     fs::create_dir_all(&staged).map_err(disk)?;
     let mut all = Vec::new();
