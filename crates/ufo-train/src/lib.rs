@@ -16,6 +16,7 @@ mod log;
 pub mod memory;
 mod onnx;
 mod optimizer;
+mod shards;
 mod step;
 mod student;
 mod task;
