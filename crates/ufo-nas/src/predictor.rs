@@ -122,9 +122,11 @@ impl Predictor {
             data(&file.encoding, &file.tasks)?.into_iter().unzip();
         let processes = Processes::open(&file.encoding.groups(), &data, &file.hyper)?;
         let steps = file.encoding.steps(&[])?.columns();
-        let open = |hyper: &TaskHyper| match hyper.boosted.is_empty() {
-            true => Ok(None),
-            false => Boosted::open(steps, hyper.boosted.clone()).map(Some),
+        let open = |hyper: &TaskHyper| {
+            if hyper.boosted.is_empty() {
+                return Ok(None);
+            }
+            Boosted::open(steps, hyper.boosted.clone()).map(Some)
         };
         let boosted = file.hyper.iter().map(open).collect::<Result<_, _>>()?;
         Ok(Self { file, targets, processes, boosted })
