@@ -23,7 +23,7 @@ mod tile;
 mod word;
 
 use crate::{
-    level::{Kernel, Level, Precision},
+    level::{Factors as Held, Kernel, Level},
     mat::{Mat, MatMut},
     scratch::Scratch,
     simd::Simd,
@@ -35,7 +35,7 @@ pub(crate) use pack::{Integers, Lines, Panels, panels_len, words_len};
 pub use pack::{Packed, Right};
 pub(crate) use product::Product;
 pub(crate) use tile::{Destination, Factors, Strided, tile};
-pub(crate) use word::{Bf16, F32, INT8_STEPS, Int8, Word, quantize};
+pub(crate) use word::{Bf16, F32, INT8_STEPS, Int8, Rounded, Word, quantize};
 
 /// Multiply-adds below which a fork costs more than it saves.
 const FORK_WORK: usize = 1 << 18;
@@ -104,9 +104,10 @@ pub(crate) fn compute(level: Level, product: Product<'_>, scratch: &mut Scratch)
         let word = Int8 { rows, cols, offsets };
         return Int8::run(level, Compute { product, word, scratch: &mut inner[0] });
     }
-    match level.precision() {
-        Precision::F32 => F32::run(level, Compute { product, word: F32, scratch }),
-        Precision::Bf16 => Bf16::run(level, Compute { product, word: Bf16, scratch }),
+    match level.factors() {
+        Held::F32 => F32::run(level, Compute { product, word: F32, scratch }),
+        Held::Pairs => Bf16::run(level, Compute { product, word: Bf16, scratch }),
+        Held::Rounded => Rounded::run(level, Compute { product, word: Rounded, scratch }),
     }
 }
 

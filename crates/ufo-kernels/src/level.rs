@@ -18,7 +18,7 @@ use crate::simd::{Portable, Simd};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Level {
     vectors: Vectors,
-    precision: Precision,
+    factors: Factors,
 }
 
 /// A set of vector instructions.
@@ -42,6 +42,17 @@ pub enum Precision {
     F32,
     /// To bf16, the nearest one, of two the even one; NaN stays NaN.
     Bf16,
+}
+
+/// What holds the factors of a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Factors {
+    /// A float each.
+    F32,
+    /// Two bf16 each.
+    Pairs,
+    /// A float each, rounded to bf16.
+    Rounded,
 }
 
 /// A computation generic over the vector type, run by [`Level::run`].
@@ -79,18 +90,26 @@ impl Level {
     /// convolutions and attention's projections, forward and backward. Attention's products of
     /// queries, keys and values and depthwise convolutions stay in f32.
     ///
-    /// On AVX-512-BF16 the sums are those of `vdpbf16ps`, which takes subnormal numbers for zero
-    /// (including subnormal sums); elsewhere products are exact and each is added with one rounding.
-    /// Results differ in the last bits between the two.
+    /// On AMD's AVX-512-BF16 the sums are those of `vdpbf16ps`, which takes subnormal numbers for zero
+    /// (including subnormal sums), as does the rounding there. Elsewhere factors stay in f32 after they are rounded:
+    /// products are exact and each is added with one rounding, as fast as in f32. Results differ in the last
+    /// bits between the two.
     #[must_use]
     pub fn bf16(self) -> Self {
-        Self { precision: Precision::Bf16, ..self }
+        let factors = if self.has_fast_bf16() { Factors::Pairs } else { Factors::Rounded };
+        Self { factors, ..self }
+    }
+
+    /// [`Self::bf16`] with factors in pairs, fast or not.
+    #[cfg(test)]
+    pub(crate) fn pairs(self) -> Self {
+        Self { factors: Factors::Pairs, ..self }
     }
 
     /// The same vectors with products in f32.
     #[must_use]
     pub fn f32(self) -> Self {
-        Self { precision: Precision::F32, ..self }
+        Self { factors: Factors::F32, ..self }
     }
 
     /// The vectors.
@@ -100,14 +119,33 @@ impl Level {
 
     /// The precision of products.
     pub fn precision(self) -> Precision {
-        self.precision
+        match self.factors {
+            Factors::F32 => Precision::F32,
+            Factors::Pairs | Factors::Rounded => Precision::Bf16,
+        }
     }
 
-    /// Whether the level's machine multiplies bf16 in one instruction; otherwise [`Self::bf16`] is no
-    /// faster than f32.
+    /// What holds the factors of products.
+    pub(crate) fn factors(self) -> Factors {
+        self.factors
+    }
+
+    /// Whether the level's machine multiplies pairs of bf16 faster than floats; otherwise [`Self::bf16`] is no
+    /// faster than f32. Intel's processors need four times as long for `vdpbf16ps` (it is the matrix
+    /// extension AMX that multiplies bf16 there).
     pub fn has_fast_bf16(self) -> bool {
         #[cfg(target_arch = "x86_64")]
-        return self.vectors == Vectors::Avx512 && is_x86_feature_detected!("avx512bf16");
+        return self.has_pairs() && !is_intel();
+        #[cfg(not(target_arch = "x86_64"))]
+        false
+    }
+
+    /// Whether the level's machine multiplies pairs of bf16 in one instruction.
+    fn has_pairs(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return self.vectors == Vectors::Avx512
+            && is_x86_feature_detected!("avx512bf16")
+            && is_x86_feature_detected!("avx512bw");
         #[cfg(not(target_arch = "x86_64"))]
         false
     }
@@ -145,7 +183,7 @@ impl Level {
     #[inline]
     pub(crate) fn run_bf16<K: Kernel>(self, kernel: K) -> K::Output {
         #[cfg(target_arch = "x86_64")]
-        if self.has_fast_bf16() {
+        if self.has_pairs() {
             assert!(self.vectors.is_available(), "level: this machine has no {:?}", self.vectors);
             // SAFETY: the features were found.
             return noted::<K, _>(|| unsafe { enter_avx512_bf16(kernel) });
@@ -174,7 +212,7 @@ impl Level {
 impl From<Vectors> for Level {
     /// The vectors with products in f32.
     fn from(vectors: Vectors) -> Self {
-        Self { vectors, precision: Precision::F32 }
+        Self { vectors, factors: Factors::F32 }
     }
 }
 
@@ -195,6 +233,13 @@ impl Vectors {
     }
 }
 
+/// Whether the processor says that Intel made it.
+#[cfg(target_arch = "x86_64")]
+fn is_intel() -> bool {
+    let id = std::arch::x86_64::__cpuid(0);
+    [id.ebx, id.edx, id.ecx] == [*b"Genu", *b"ineI", *b"ntel"].map(u32::from_le_bytes)
+}
+
 /// Functions into which a kernel is inlined, for the features of a vector type.
 #[cfg(target_arch = "x86_64")]
 macro_rules! doors {
@@ -211,7 +256,7 @@ macro_rules! doors {
 doors! {
     enter_avx2: Avx2, "avx2,fma";
     enter_avx512: Avx512, "avx512f";
-    enter_avx512_bf16: Avx512Bf16, "avx512f,avx512bf16";
+    enter_avx512_bf16: Avx512Bf16, "avx512f,avx512bw,avx512bf16";
     enter_avx512_vnni: Avx512Vnni, "avx512f,avx512vnni";
 }
 

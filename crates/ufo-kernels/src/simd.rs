@@ -122,6 +122,22 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn halves(self, v: Self::V) -> [Self::V; 2];
     /// Two values rounded to bf16 in each lane, `low` in its lower 16 bits.
     fn pair(self, low: Self::V, high: Self::V) -> Self::V;
+    /// The values of `first` and then of `second` rounded to bf16, one after the other: two of them a lane.
+    #[inline(always)]
+    fn round_in_order(self, first: Self::V, second: Self::V) -> Self::V {
+        let mut values = [0.0; 64];
+        // SAFETY: two vectors of at most 32 values.
+        unsafe {
+            self.store(values.as_mut_ptr(), first);
+            self.store(values.as_mut_ptr().add(Self::LANES), second);
+        }
+        let mut words = [0.0; 32];
+        for (word, pair) in words.iter_mut().zip(values.chunks_exact(2)) {
+            *word = bf16::pair(pair[0], pair[1]);
+        }
+        // SAFETY: as many words as the widest vector has.
+        unsafe { self.load(words.as_ptr()) }
+    }
     /// Adds to the 32-bit integers `sum`, wrapping, the products of the [`Self::INT8_DEPTH`] integers
     /// that a lane of `a` and of `b` holds.
     fn dot_int8(self, a: Self::V, b: Self::V, sum: Self::V) -> Self::V;

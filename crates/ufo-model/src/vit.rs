@@ -10,6 +10,7 @@ use crate::param::{Visit, Visitor};
 use crate::{Attention, Ffn, LayerNorm, Mode, Result, Stem};
 use burn_tensor::{Device, Tensor};
 use rand::{Rng, RngExt};
+use std::ops::Range;
 use ufo_nas::{Arch, BlockSlice, Keys, Names, Slice};
 use ufo_onnx::{Attribute, Graph, Value};
 
@@ -65,6 +66,12 @@ impl DropPath {
             (0..batch).map(|_| factor(rng.random::<f32>() < keep)).collect()
         };
         Some(Self { factors: (0..2 * depth).map(&mut draw).collect() })
+    }
+
+    /// The factors of some of the images.
+    #[must_use]
+    pub fn of(&self, images: Range<usize>) -> Self {
+        Self { factors: self.factors.iter().map(|branch| branch[images.clone()].into()).collect() }
     }
 }
 

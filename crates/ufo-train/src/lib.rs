@@ -17,6 +17,7 @@ pub mod memory;
 mod onnx;
 mod optimizer;
 pub mod segment;
+mod shards;
 mod step;
 mod student;
 mod task;

@@ -4,7 +4,8 @@
 use crate::chip::chip_step;
 use crate::expand::expand_step;
 use crate::optimizer::Grads;
-use crate::{RunConfig, Task, TaskConfig, Workers, segment};
+use crate::shards::{Net, in_shards};
+use crate::{Compute, RunConfig, Task, TaskConfig, Workers, segment};
 use anyhow::{Context, Result};
 use burn_tensor::{Gradients, Tensor};
 use ufo_data::{Batch, Loader, Purpose, stream};
@@ -110,30 +111,59 @@ pub fn task_step(
     batch: &Batch,
     at: (u64, f64),
 ) -> TaskStep {
-    routed_step(config, supernet.leaves(index), (index, &[]), batch, at)
+    let [n, ..] = batch.size;
+    let drop = drop_path(config, supernet, (index, n), at.0);
+    let vit = |leaves: &Supernet| routed(config, leaves, (index, &[]), n, at);
+    let task = &config.tasks[index];
+    // Draws an image belong to a whole batch, and a card is filled by whole batches.
+    if config.router.per_image || config.train.device != Compute::Cpu {
+        let leaves = supernet.leaves(index);
+        let vit = vit(&leaves);
+        return learn(leaves, &vit, (index, task), batch, drop.as_ref());
+    }
+    in_shards(&Net { supernet, index, vit: &vit }, task, batch, drop.as_ref())
 }
 
-/// The same on `leaves`, with given experts at some sites.
+/// The same on `leaves` in one piece, with given experts at some sites.
 pub(crate) fn routed_step(
     config: &RunConfig,
     leaves: Supernet,
     (index, experts): (usize, &[(usize, Expert)]),
     batch: &Batch,
-    (step, progress): (u64, f64),
+    at: (u64, f64),
 ) -> TaskStep {
-    let task = &config.tasks[index];
     let [n, ..] = batch.size;
-    let (seed, key) = (config.seed_of(index), [index as u64, step]);
-    let mut rng = stream(seed, Purpose::Router, &key);
+    let drop = drop_path(config, &leaves, (index, n), at.0);
+    let vit = routed(config, &leaves, (index, experts), n, at);
+    learn(leaves, &vit, (index, &config.tasks[index]), batch, drop.as_ref())
+}
+
+/// The network of task `index` as its router draws it for `n` images, with given experts at some sites.
+fn routed(
+    config: &RunConfig,
+    leaves: &Supernet,
+    (index, experts): (usize, &[(usize, Expert)]),
+    n: usize,
+    (step, progress): (u64, f64),
+) -> Vit {
+    let mut rng = stream(config.seed_of(index), Purpose::Router, &[index as u64, step]);
     let tau = config.router.tau(progress);
     let draw = Draw::new(&leaves.tasks[index].router, &config.router, tau, n, &mut rng);
     let draw = draw.with_fixed(experts.iter().copied());
-    let mut rng = stream(seed, Purpose::DropPath, &key);
-    let depth = leaves.arch.depth;
-    let drop = DropPath::draw(config.train.drop_path, depth, n, &mut rng);
     let mut vit = leaves.routed(index, &draw);
     vit.mode = config.train.mode();
-    learn(leaves, &vit, (index, task), batch, drop.as_ref())
+    vit
+}
+
+/// Stochastic depth of `n` images of task `index`.
+fn drop_path(
+    config: &RunConfig,
+    supernet: &Supernet,
+    (index, n): (usize, usize),
+    step: u64,
+) -> Option<DropPath> {
+    let mut rng = stream(config.seed_of(index), Purpose::DropPath, &[index as u64, step]);
+    DropPath::draw(config.train.drop_path, supernet.arch.depth, n, &mut rng)
 }
 
 /// Forward and backward of task `index` along a given path: a network alone, without routing.
@@ -147,13 +177,19 @@ pub fn path_step(
     path: &Path,
     batch: &Batch,
 ) -> Result<TaskStep> {
-    let leaves = supernet.leaves(index);
-    let mut vit = leaves.subnet(index, path, &Slice::full(&supernet.arch))?;
-    vit.mode = config.train.mode();
-    Ok(learn(leaves, &vit, (index, &config.tasks[index]), batch, None))
+    let slice = Slice::full(&supernet.arch);
+    supernet.subnet(index, path, &slice)?;
+    let vit = |leaves: &Supernet| {
+        let mut vit = leaves.subnet(index, path, &slice).expect("it fitted above");
+        vit.mode = config.train.mode();
+        vit
+    };
+    let net = Net { supernet, index, vit: &vit };
+    Ok(in_shards(&net, &config.tasks[index], batch, None))
 }
 
-fn learn(
+/// Forward and backward of a batch in one piece.
+pub(crate) fn learn(
     leaves: Supernet,
     vit: &Vit,
     (index, task): (usize, &TaskConfig),

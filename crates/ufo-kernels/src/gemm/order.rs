@@ -126,86 +126,114 @@ pub(super) unsafe fn pack_tiles<S: Simd, W: Word>(
     to: *mut f32,
 ) -> Left {
     let words = k.div_ceil(W::depth::<S>());
+    if from.row_stride == 1 {
+        // SAFETY: the caller's promise.
+        unsafe { pack_rows_of_tiles::<S, W>(s, from, [rows, k], to) };
+        return Left { row_stride: 1, col_stride: S::TILE_ROWS };
+    }
     for row in (0..rows).step_by(S::TILE_ROWS) {
         let (tile, to) = (from.at(row, 0), to.wrapping_add(row * words));
         // SAFETY: the caller's promise; the full tile is the usual case with a constant size.
         unsafe {
             if rows - row >= S::TILE_ROWS {
-                pack_tile::<S, W>(s, tile, [S::TILE_ROWS, k], to);
+                pack_tile::<S, W>(tile, [S::TILE_ROWS, k], to);
             } else {
-                pack_tile::<S, W>(s, tile, [rows - row, k], to);
+                pack_tile::<S, W>(tile, [rows - row, k], to);
             }
         }
     }
     Left { row_stride: 1, col_stride: S::TILE_ROWS }
 }
 
-/// # Safety
-/// As [`pack_tiles`], for a tile.
-#[inline(always)]
-unsafe fn pack_tile<S: Simd, W: Word>(s: S, from: Strided, [rows, k]: [usize; 2], to: *mut f32) {
-    let depth = W::depth::<S>();
-    for word in 0..k / depth {
-        let (from, to) = (from.at(0, word * depth), to.wrapping_add(word * S::TILE_ROWS));
-        // SAFETY: the caller's promise.
-        unsafe { pack_tile_column::<S, W>(s, from, [rows, depth], to) };
-    }
-    if !k.is_multiple_of(depth) {
-        let word = k / depth;
-        let (from, to) = (from.at(0, word * depth), to.wrapping_add(word * S::TILE_ROWS));
-        // SAFETY: the caller's promise.
-        unsafe { pack_tile_column::<S, W>(s, from, [rows, k % depth], to) };
-    }
-}
-
-/// One word of each row, of `n` elements.
-///
-/// # Safety
-/// As [`pack_tiles`], for a column of words of a tile.
-#[inline(always)]
-unsafe fn pack_tile_column<S: Simd, W: Word>(
-    s: S,
-    from: Strided,
-    [rows, n]: [usize; 2],
-    to: *mut f32,
-) {
-    let Strided { start, row_stride, col_stride } = from;
-    // SAFETY: the caller's promise; a tile has no more rows than a vector lanes.
-    unsafe {
-        if row_stride != 1 {
-            for row in 0..rows {
-                *to.add(row) = W::gather::<S>(start.add(row * row_stride), col_stride, n);
-            }
-        } else if W::IN_PLACE {
-            copy_nonoverlapping(start, to, rows);
-        } else {
-            let column = Strided { start, row_stride: col_stride, col_stride: 1 };
-            s.store_first(to, rows, W::read(s, column, n, rows));
-        }
-    }
-}
-
-/// Makes words of the contiguous rows of a left operand of `[rows, k]`, and leaves the rows as they are.
+/// A left operand whose columns are contiguous: a word of all tiles at a time, since such columns lie far apart.
 ///
 /// # Safety
 /// As [`pack_tiles`].
 #[inline(always)]
-pub(super) unsafe fn pack_rows_of_words<S: Simd, W: Word>(
+unsafe fn pack_rows_of_tiles<S: Simd, W: Word>(
+    s: S,
     from: Strided,
     [rows, k]: [usize; 2],
     to: *mut f32,
+) {
+    let depth = W::depth::<S>();
+    let words = k.div_ceil(depth);
+    for word in 0..words {
+        let column = from.at(0, word * depth);
+        let column = Strided { row_stride: column.col_stride, col_stride: 1, ..column };
+        column.at(ROWS_AHEAD, 0).prefetch(s, [depth, rows]);
+        let n = depth.min(k - word * depth);
+        for row in (0..rows).step_by(S::TILE_ROWS) {
+            let to = to.wrapping_add(row * words + word * S::TILE_ROWS);
+            let count = S::TILE_ROWS.min(rows - row);
+            // SAFETY: the caller's promise; a tile has no more rows than a vector lanes.
+            unsafe {
+                if W::IN_PLACE && count == S::TILE_ROWS {
+                    copy_nonoverlapping(column.at(0, row).start, to, S::TILE_ROWS);
+                } else {
+                    s.store_first(to, count, W::read(s, column.at(0, row), n, count));
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`pack_tiles`], for a tile.
+#[inline(always)]
+unsafe fn pack_tile<S: Simd, W: Word>(from: Strided, [rows, k]: [usize; 2], to: *mut f32) {
+    let depth = W::depth::<S>();
+    for word in 0..k.div_ceil(depth) {
+        let n = depth.min(k - word * depth);
+        let Strided { start, row_stride, col_stride } = from.at(0, word * depth);
+        for row in 0..rows {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let value = W::gather::<S>(start.add(row * row_stride), col_stride, n);
+                *to.add(word * S::TILE_ROWS + row) = value;
+            }
+        }
+    }
+}
+
+/// Makes words of bf16 of a left operand; rows that are contiguous stay as they are.
+///
+/// # Safety
+/// As [`pack_tiles`], for words of at most two elements.
+#[inline(always)]
+pub(super) unsafe fn pack_left_by_vectors<S: Simd, W: Word>(
+    s: S,
+    block: LeftBlock,
+    to: *mut f32,
 ) -> Left {
+    let LeftBlock { from, shape: [rows, k], .. } = block;
+    if from.col_stride != 1 {
+        // SAFETY: the caller's promise.
+        return unsafe { pack_tiles::<S, W>(s, from, [rows, k], to) };
+    }
     let depth = W::depth::<S>();
     let words = k.div_ceil(depth);
     for row in 0..rows {
-        let (from, to) = (from.at(row, 0).start, to.wrapping_add(row * words));
-        // SAFETY: the caller's promise.
-        unsafe {
-            for word in 0..k / depth {
-                *to.add(word) = W::gather::<S>(from.add(word * depth), 1, depth);
-            }
-            if !k.is_multiple_of(depth) {
-                *to.add(words - 1) = W::gather::<S>(from.add(k - k % depth), 1, k % depth);
+        let (from, to) = (from.at(row, 0), to.wrapping_add(row * words));
+        for word in (0..words).step_by(S::LANES) {
+            let (col, count) = (word * depth, S::LANES.min(words - word));
+            // SAFETY: the caller's promise.
+            unsafe {
+                let v = if depth == 1 {
+                    W::read(s, from.at(0, col), 1, count)
+                } else {
+                    let n = (k - col).min(2 * S::LANES);
+                    let first = n.min(S::LANES);
+                    s.round_in_order(
+                        from.read(s, [0, col, first]),
+                        from.read(s, [0, col + first, n - first]),
+                    )
+                };
+                if count == S::LANES {
+                    s.store(to.add(word), v);
+                } else {
+                    s.store_first(to.add(word), count, v);
+                }
             }
         }
     }

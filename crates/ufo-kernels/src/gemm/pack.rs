@@ -7,10 +7,10 @@ use super::{
     Tile,
     order::{pack_right, packed_len},
     tile::Strided,
-    word::{Bf16, F32, Word},
+    word::{Bf16, F32, Rounded, Word},
 };
 use crate::{
-    level::{Kernel, Level, Precision},
+    level::{Factors, Kernel, Level},
     mat::Mat,
     simd::Simd,
 };
@@ -102,9 +102,10 @@ pub(crate) struct Panels<'a> {
 impl<'a> Panels<'a> {
     /// Packs the matrix into [`panels_len`] values, split over the current pool.
     pub(crate) fn pack(level: Level, mat: Mat<'_>, values: &'a mut [f32]) -> Self {
-        match level.precision() {
-            Precision::F32 => Self::of_words::<F32>(level, mat, values),
-            Precision::Bf16 => Self::of_words::<Bf16>(level, mat, values),
+        match level.factors() {
+            Factors::F32 => Self::of_words::<F32>(level, mat, values),
+            Factors::Pairs => Self::of_words::<Bf16>(level, mat, values),
+            Factors::Rounded => Self::of_words::<Rounded>(level, mat, values),
         }
     }
 
@@ -120,9 +121,10 @@ impl<'a> Panels<'a> {
 
 /// Values of all panels of a matrix.
 pub(crate) fn panels_len(level: Level, mat: Mat<'_>) -> usize {
-    match level.precision() {
-        Precision::F32 => words_len::<F32>(level, mat),
-        Precision::Bf16 => words_len::<Bf16>(level, mat),
+    match level.factors() {
+        Factors::F32 => words_len::<F32>(level, mat),
+        Factors::Pairs => words_len::<Bf16>(level, mat),
+        Factors::Rounded => words_len::<Rounded>(level, mat),
     }
 }
 

@@ -11,7 +11,7 @@ pub(crate) use int8::{INT8_STEPS, Int8, quantize};
 
 use super::{
     finish::Finisher,
-    order::{Left, LeftBlock, pack_rows_of_words, pack_tiles},
+    order::{Left, LeftBlock, pack_left_by_vectors, pack_tiles},
     tile::{MAX_LANES, Strided},
 };
 use crate::{
@@ -69,15 +69,8 @@ pub(crate) trait Word: Copy {
     /// a row; the first block of a row is made before others.
     #[inline(always)]
     unsafe fn pack_left<S: Simd>(self, s: S, block: LeftBlock, to: *mut f32) -> Left {
-        let LeftBlock { from, shape, .. } = block;
         // SAFETY: the caller's promise.
-        unsafe {
-            if from.col_stride == 1 && !Self::IN_PLACE {
-                pack_rows_of_words::<S, Self>(from, shape, to)
-            } else {
-                pack_tiles::<S, Self>(s, from, shape, to)
-            }
-        }
+        unsafe { pack_tiles::<S, Self>(s, block.from, block.shape, to) }
     }
 
     /// See [`Self::Finisher`].
@@ -131,6 +124,59 @@ impl Word for F32 {
     }
 }
 
+/// One f32, rounded to bf16.
+#[derive(Clone, Copy)]
+pub(crate) struct Rounded;
+
+impl Word for Rounded {
+    const IN_PLACE: bool = false;
+    const SCALED: bool = false;
+    type Finisher<F: Finisher> = F;
+
+    #[inline]
+    fn run<K: Kernel>(level: Level, kernel: K) -> K::Output {
+        level.run(kernel)
+    }
+
+    #[inline(always)]
+    fn depth<S: Simd>() -> usize {
+        1
+    }
+
+    #[inline(always)]
+    fn dot<S: Simd>(s: S, a: S::V, b: S::V, sum: S::V) -> S::V {
+        s.fma(a, b, sum)
+    }
+
+    #[inline(always)]
+    fn add<S: Simd>(s: S, a: S::V, b: S::V) -> S::V {
+        s.add(a, b)
+    }
+
+    #[inline(always)]
+    unsafe fn gather<S: Simd>(start: *const f32, _: usize, _: usize) -> f32 {
+        // SAFETY: the caller's promise.
+        f32::from_bits(bf16::round(unsafe { *start }))
+    }
+
+    #[inline(always)]
+    unsafe fn read<S: Simd>(s: S, from: Strided, _: usize, width: usize) -> S::V {
+        // SAFETY: the caller's promise.
+        s.halves(s.pair(s.splat(0.0), unsafe { from.read(s, [0, 0, width]) }))[1]
+    }
+
+    #[inline(always)]
+    unsafe fn pack_left<S: Simd>(self, s: S, block: LeftBlock, to: *mut f32) -> Left {
+        // SAFETY: the caller's promise.
+        unsafe { pack_left_by_vectors::<S, Self>(s, block, to) }
+    }
+
+    #[inline(always)]
+    fn finisher<F: Finisher>(self, finisher: F) -> F {
+        finisher
+    }
+}
+
 /// Two bf16, to which elements are rounded.
 #[derive(Clone, Copy)]
 pub(crate) struct Bf16;
@@ -174,6 +220,12 @@ impl Word for Bf16 {
             let high = if n > 1 { from.read(s, [1, 0, width]) } else { s.splat(0.0) };
             s.pair(low, high)
         }
+    }
+
+    #[inline(always)]
+    unsafe fn pack_left<S: Simd>(self, s: S, block: LeftBlock, to: *mut f32) -> Left {
+        // SAFETY: the caller's promise.
+        unsafe { pack_left_by_vectors::<S, Self>(s, block, to) }
     }
 
     #[inline(always)]

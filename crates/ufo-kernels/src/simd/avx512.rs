@@ -169,12 +169,12 @@ impl<E: Extension> Simd for Extended<E> {
 
     #[inline(always)]
     fn pair(self, low: __m512, high: __m512) -> __m512 {
-        // SAFETY: the token proves AVX-512F.
-        unsafe {
-            let low = _mm512_srli_epi32::<16>(rounded(low));
-            let high = _mm512_and_si512(rounded(high), _mm512_set1_epi32(bf16::HIGH.cast_signed()));
-            _mm512_castsi512_ps(_mm512_or_si512(low, high))
-        }
+        E::pair(self, low, high)
+    }
+
+    #[inline(always)]
+    fn round_in_order(self, first: __m512, second: __m512) -> __m512 {
+        E::round_in_order(self, first, second)
     }
 
     #[inline(always)]

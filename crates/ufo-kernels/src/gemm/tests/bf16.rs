@@ -16,6 +16,12 @@ fn rounded(stored: &Stored) -> Stored {
     Stored { data, ..*stored }
 }
 
+/// All vectors with both ways to hold factors.
+fn levels() -> impl Iterator<Item = Level> {
+    let held = |level: Level| [level.pairs(), level.bf16()];
+    Level::available().into_iter().flat_map(held)
+}
+
 proptest! {
     #![proptest_config(fixed_cases(200))]
 
@@ -32,7 +38,7 @@ proptest! {
         let tolerance = 1e-6 * (10.0 + k as f64);
         let bias = values(seed, n);
         let mut scratch = Scratch::new();
-        for level in Level::available().into_iter().map(Level::bf16) {
+        for level in levels() {
             let packed = Packed::new(level, b.mat());
             for right in [Right::from(b.mat()), Right::from(&packed)] {
                 let mut c = Stored::new(seed + 2, [m, n], layout[2]);
@@ -54,7 +60,7 @@ fn the_bits_do_not_depend_on_the_number_of_threads() {
         for transposed in [false, true] {
             let (a, b) = (Stored::new(1, [m, k], transposed), Stored::new(2, [k, n], false));
             crate::testing::assert_same_for_any_threads(|level| {
-                let level = level.bf16();
+                let level = if transposed { level.bf16() } else { level.pairs() };
                 let packed = Packed::new(level, b.mat());
                 let [mut plain, mut other] = [0, 1].map(|_| Stored::new(4, [m, n], false));
                 let (epilogue, mut scratch) = (Epilogue::Store, Scratch::new());
@@ -70,7 +76,7 @@ fn the_bits_do_not_depend_on_the_number_of_threads() {
 
 #[test]
 fn nan_and_infinity_stay_what_they_are() {
-    for level in Level::available().into_iter().map(Level::bf16) {
+    for level in levels() {
         let (mut a, b) = (Stored::new(4, [9, 20], false), Stored::new(8, [20, 19], false));
         // A NaN whose upper half alone would be an infinity.
         a.data[3 * 20] = f32::from_bits(0x7F80_0001);

@@ -4,7 +4,7 @@
 
 use std::{arch::x86_64::*, mem::transmute};
 
-use super::Extended;
+use super::{Extended, rounded};
 use crate::{
     level::Kernel,
     simd::{Simd, bf16},
@@ -22,6 +22,28 @@ pub(crate) trait Extension: Copy + Send + Sync {
     #[inline(always)]
     fn dot_bf16(s: Extended<Self>, a: __m512, b: __m512, sum: __m512) -> __m512 {
         bf16::dot(s, a, b, sum)
+    }
+
+    /// [`Simd::pair`]
+    #[inline(always)]
+    fn pair(_: Extended<Self>, low: __m512, high: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512F.
+        unsafe {
+            let low = _mm512_srli_epi32::<16>(rounded(low));
+            let high = _mm512_and_si512(rounded(high), _mm512_set1_epi32(bf16::HIGH.cast_signed()));
+            _mm512_castsi512_ps(_mm512_or_si512(low, high))
+        }
+    }
+
+    /// [`Simd::round_in_order`]
+    #[inline(always)]
+    fn round_in_order(_: Extended<Self>, first: __m512, second: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512F.
+        unsafe {
+            let half = |v| _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded(v)));
+            let low = _mm512_castsi256_si512(half(first));
+            _mm512_castsi512_ps(_mm512_inserti64x4::<1>(low, half(second)))
+        }
     }
 
     /// [`Simd::dot_int8`], here of 16 bits, which AVX-512F can only multiply in 32.
@@ -42,7 +64,7 @@ pub(crate) trait Extension: Copy + Send + Sync {
 #[derive(Clone, Copy)]
 pub(crate) struct Foundation;
 
-/// AVX-512-BF16.
+/// AVX-512-BF16, and AVX-512BW, which all machines with it have.
 #[derive(Clone, Copy)]
 pub(crate) struct Bf16;
 
@@ -63,7 +85,7 @@ macro_rules! called {
 
 called! {
     foundation: Foundation, "avx512f";
-    pairs: Bf16, "avx512f,avx512bf16";
+    pairs: Bf16, "avx512f,avx512bw,avx512bf16";
     vnni: Vnni, "avx512f,avx512vnni";
 }
 
@@ -89,6 +111,27 @@ impl Extension for Bf16 {
             let (a, b) = (transmute::<__m512, __m512bh>(a), transmute::<__m512, __m512bh>(b));
             _mm512_dpbf16_ps(sum, a, b)
         }
+    }
+
+    #[inline(always)]
+    fn pair(s: Extended<Self>, low: __m512, high: __m512) -> __m512 {
+        let halves = Self::round_in_order(s, low, high);
+        // SAFETY: the token proves AVX-512BW.
+        unsafe {
+            // Of a lane's two numbers the second, in its upper bits, is 16 further on.
+            let step = _mm512_set1_epi32(0x0001_0001);
+            let start = _mm512_set1_epi32(0x0010_0000);
+            let lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+            let order = _mm512_add_epi32(start, _mm512_mullo_epi32(lane, step));
+            let ordered = _mm512_permutexvar_epi16(order, _mm512_castps_si512(halves));
+            _mm512_castsi512_ps(ordered)
+        }
+    }
+
+    #[inline(always)]
+    fn round_in_order(_: Extended<Self>, first: __m512, second: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512-BF16; the vectors are of 512 bits without meaning.
+        unsafe { transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(second, first)) }
     }
 }
 

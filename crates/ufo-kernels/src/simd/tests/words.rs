@@ -49,6 +49,9 @@ impl Kernel for Words {
         let pair = |i: usize| bf16::pair(f32::from_bits(x[i]), f32::from_bits(x[5 - i % 6]));
         let y = lanes(&|i| x[5 - i % 6]);
         assert_eq!(bits(s.pair(of(&x), of(&y))), lanes(&|i| pair(i).to_bits()));
+        let all: Vec<f32> = x.iter().chain(&y).copied().map(f32::from_bits).collect();
+        let ordered = lanes(&|i| bf16::pair(all[2 * i], all[2 * i + 1]).to_bits());
+        assert_eq!(bits(s.round_in_order(of(&x), of(&y))), ordered);
         let part =
             |word: u32, i: usize, bits: usize| i64::from(word >> (i * bits)) & ((1 << bits) - 1);
         let signed = |x: i64, bits: usize| if x >> (bits - 1) == 1 { x - (1 << bits) } else { x };
