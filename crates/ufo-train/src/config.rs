@@ -9,8 +9,9 @@ use ufo_data::{Augment, DatasetConfig, Preprocess, SamplerConfig};
 use ufo_eval::{ClassificationMetric, Distance, Protocol};
 use ufo_model::losses::Triplet;
 use ufo_model::{HeadConfig, RouterConfig};
-use ufo_nas::{Arch, Layout, Preset, Stem};
+use ufo_nas::{Arch, Layout, Preset};
 
+mod arch;
 mod chip;
 mod device;
 mod distill;
@@ -18,6 +19,7 @@ mod expand;
 mod overrides;
 mod train;
 
+pub use arch::ArchChanges;
 pub use chip::ChipConfig;
 pub use device::Compute;
 pub use distill::DistillConfig;
@@ -77,36 +79,6 @@ fn default_layout() -> Layout {
 
 fn half() -> [f32; 3] {
     [0.5; 3]
-}
-
-/// Sizes that take the place of the preset's.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ArchChanges {
-    /// How an image becomes tokens.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub stem: Option<Stem>,
-    /// Embedding width.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub dim: Option<usize>,
-    /// Blocks.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub depth: Option<usize>,
-    /// Attention heads.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub heads: Option<usize>,
-    /// Width of a head.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub head_dim: Option<usize>,
-    /// Hidden width of the FFN.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ffn: Option<usize>,
-}
-
-impl ArchChanges {
-    fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// One task.

@@ -4,7 +4,7 @@
 //! of each slice train, columns 128-255 test. 16 bits become 8 by one range for all slices, from the
 //! smallest value of the training half to that which 0.2 % of its pixels exceed.
 
-use std::io::Cursor;
+use std::{io::Cursor, path::Path};
 
 use tiff::decoder::{Decoder, DecodingResult, Limits};
 
@@ -17,7 +17,7 @@ const CLASSES: [&str; 2] = ["background", "nucleus"];
 const SIDE: usize = 256;
 const SLICES: usize = 60;
 
-pub(super) fn convert(package: &Package, out: &std::path::Path) -> Result<Summary, ImportError> {
+pub(super) fn convert(package: &Package, out: &Path) -> Result<Summary, ImportError> {
     let values = stack(package, "nuclei.tif")?;
     let numbers = stack(package, "nuclei_label.tif")?;
     let half = SIDE / 2;
