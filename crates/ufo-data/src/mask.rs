@@ -126,6 +126,14 @@ fn voc_color(id: u8) -> [u8; 3] {
 }
 
 impl Mask {
+    /// Decodes a gray or palette PNG whose values are ids of so many classes, or an RGB one in VOC's colors.
+    ///
+    /// # Errors
+    /// [`Error::Decode`] with what is wrong with the bytes, or the first id that is no class and where it is.
+    pub fn decode(bytes: &[u8], classes: usize) -> Result<Self, Error> {
+        decode_mask(bytes, Coding::Ids, classes).map_err(|reason| Error::Decode { reason })
+    }
+
     /// The id at (`x`, `y`).
     pub(crate) fn at(&self, x: usize, y: usize) -> u8 {
         self.ids[y * self.width + x]

@@ -152,9 +152,12 @@ impl Window {
     /// Writes the ids of the window, whose rows are `width` long.
     fn cut_mask(&self, mask: &Mask, width: usize, ids: &mut [u8]) {
         ids.fill(IGNORE);
+        // As the resize of the image computes the pixel under a center, to the bit.
         let nearest = |axis: usize, at: usize, side: usize| {
-            let center = (self.corner[axis] + at) as f64 + 0.5;
-            ((center * self.step[axis]) as usize).min(side - 1)
+            let [start, length] =
+                [self.corner[axis], self.size[axis]].map(|pixels| pixels as f64 * self.step[axis]);
+            let center = start + (at as f64 + 0.5) * (length / self.size[axis] as f64);
+            (center as usize).min(side - 1)
         };
         let columns: Vec<usize> = (0..self.size[0])
             .map(|x| if self.mirrored { self.size[0] - 1 - x } else { x })
