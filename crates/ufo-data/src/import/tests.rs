@@ -401,10 +401,10 @@ fn emoji_names_cannot_leave_their_folder() {
 
 /// 60 pages of 256x256, written by `value(page, x)`.
 fn put_stack(root: &Path, name: &str, pages: usize, value: impl Fn(usize, usize) -> u16) {
-    use tiff::encoder::{Compression, TiffEncoder, colortype::Gray16};
+    use tiff::encoder::{Compression, DeflateLevel, TiffEncoder, colortype::Gray16};
     let mut bytes = Cursor::new(Vec::new());
     let encoder = TiffEncoder::new(&mut bytes).unwrap();
-    let mut encoder = encoder.with_compression(Compression::Deflate(Default::default()));
+    let mut encoder = encoder.with_compression(Compression::Deflate(DeflateLevel::Fast));
     for page in 0..pages {
         let values: Vec<u16> = (0..256 * 256).map(|at| value(page, at % 256)).collect();
         encoder.write_image::<Gray16>(256, 256, &values).unwrap();

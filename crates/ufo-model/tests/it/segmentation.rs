@@ -112,13 +112,12 @@ fn training_gives_logits_of_each_pixel_and_tap_and_moves_the_statistics() {
     head.replace(&[given.moments]);
     let evaluated = values(&head.forward(&tokens, [8, 8], Mode::default()));
     let trained = values(&given.logits);
-    let of_pixel = |image: usize, class: usize, pixel: usize| {
-        let at = (image * 3 + class) * 64 + pixel;
-        (evaluated[at], trained[(image * 64 + pixel) * 3 + class])
-    };
-    for (got, want) in [of_pixel(0, 0, 0), of_pixel(1, 2, 17), of_pixel(3, 1, 63)] {
+    let largest = trained.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
+    for (row, want) in trained.iter().enumerate() {
+        let (pixel, class) = (row / 3, row % 3);
+        let got = evaluated[(pixel / 64 * 3 + class) * 64 + pixel % 64];
         // The running variance is the unbiased one.
-        assert!((got - want).abs() < 0.1 * want.abs().max(0.2), "{got} {want}");
+        assert!((got - want).abs() < 0.2 * largest, "{got} {want} {largest}");
     }
 }
 

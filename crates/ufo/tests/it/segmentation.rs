@@ -87,7 +87,7 @@ fn masks_are_learned_judged_extracted_and_predicted() {
     let said = read(&Path::new(&large).join("manifest.json"));
     assert_eq!(said["preprocess"]["size"], serde_json::json!([64, 64]), "{said}");
     result(&["--run", &run, "--model", &large]);
-    fails(&ufo(&[&sized[..], &["7", "--out", "x"]].concat()), &["--image-size", "too small"]);
+    fails(&ufo(&[&sized[..], &["7", "--out", "x"]].concat()), &["--image-size", "head.doublings"]);
     succeeds(&ufo(&["report", "--run", &run]));
     let report = fs::read_to_string(place.join("report.html")).unwrap();
     assert!(report.contains("of pixels right") && report.contains("dark #000000"));
