@@ -19,7 +19,7 @@ mod expand;
 mod overrides;
 mod train;
 
-pub use arch::ArchChanges;
+use arch::ArchChanges;
 pub use chip::ChipConfig;
 pub use device::Compute;
 pub use distill::DistillConfig;
