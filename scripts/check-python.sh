@@ -5,7 +5,8 @@
 #   onnx   every ONNX helper          onnx.checker, onnxruntime
 #   run    a short demo               onnx.checker, onnxruntime, TensorBoard
 #   resume a continued run            TensorBoard
-#   serve  the models of a short demo  tritonclient, Prometheus' parser, an OpenAPI validator
+#   serve  the models of a short demo  tritonclient, Prometheus' parser, an OpenAPI validator; the examples of docs/serving.md
+#   replicas  two servers, one killed  nginx
 #   timm   weights both ways          timm on PyTorch (`scripts/python-env.sh torch`)
 #   torchvision  students' steps      torchvision on PyTorch
 set -euo pipefail
@@ -50,6 +51,22 @@ check_serve() {
   "$python" "$reference/check_serve.py" target/release/ufo "$work/demo"
 }
 
+# Two replicas behind nginx, killed and ended under load: no request is lost.
+check_replicas() {
+  cargo build --release --quiet --locked
+  debian /usr/sbin/nginx nginx-light
+  target/release/ufo demo --budget 10s --out "$work/demo" >/dev/null
+  "$python" -c 'import sys; from PIL import Image; Image.new("RGB", (28, 28), (200, 90, 20)).save(sys.argv[1])' "$work/image.png"
+  "$python" "$reference/check_replicas.py" target/release/ufo "$work/demo/models/fashion" "$work/image.png" 8
+}
+
+# A program of Debian that is installed where it is missing.
+debian() { # place, package
+  [[ -x $1 ]] && return
+  apt-get update -q
+  apt-get install -qy --no-install-recommends "$2"
+}
+
 # timm's weights in our supernet and our extracted folder in timm: equal features and logits.
 check_timm() {
   scripts/python-env.sh torch
@@ -64,7 +81,7 @@ check_torchvision() {
   "$python" "$reference/torchvision_interop.py" target/release/examples/cnn_step "$work"
 }
 
-all=(onnx run resume serve timm torchvision)
+all=(onnx run resume serve replicas timm torchvision)
 for name in "${@:-${all[@]}}"; do
   work=$root/$name
   mkdir -p "$work"

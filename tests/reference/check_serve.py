@@ -1,4 +1,5 @@
-"""pip's tritonclient, unchanged, against `ufo serve`; numbers beside those of `ufo predict`.
+"""pip's tritonclient, unchanged, against `ufo serve`; numbers beside those of `ufo predict`. Then the examples of
+docs/serving.md, word for word.
 
     check_serve.py UFO RUN
 
@@ -11,6 +12,7 @@ import gzip
 import io
 import json
 import pathlib
+import re
 import struct
 import subprocess
 import sys
@@ -113,6 +115,51 @@ def check_refusals(client):
     refused(lambda: client.get_model_metadata("digits", "2"), "has version 1")
 
 
+def examples(ufo, run):
+    """Runs the examples: `curl` and Python blocks in one folder, beside servers that are started as they say."""
+    text = pathlib.Path(__file__).parents[2].joinpath("docs/serving.md").read_text()
+    folder = run / "examples"
+    folder.mkdir()
+    (folder / "runs").mkdir()
+    (folder / "runs/demo").symlink_to(run.resolve())
+    for name, pixels in zip(["shoe", "smile", "grin"], images(run, 3)):
+        (folder / f"{name}.png").write_bytes(png(pixels))
+    (folder / "keys.txt").write_text("0123456789abcdef\n")
+    blocks = re.findall(r"^<!-- ci:(\w+) -->\n```\w*\n(.*?)^```$", text, re.M | re.S)
+    assert {kind for kind, _ in blocks} == {"serve", "ask", "python"}, blocks
+    port = "8080"
+    server, ran = None, 0
+    try:
+        for kind, block in blocks:
+            block = block.replace(f"127.0.0.1:{port}", "127.0.0.1:18080")
+            if kind == "serve":
+                if server:
+                    server.terminate()
+                    assert server.wait(timeout=30) == 0
+                line = block.strip().removeprefix("$ ").removeprefix("ufo ")
+                line = f"exec {ufo} {line} --set listen=127.0.0.1:18080 --log warn"
+                server = subprocess.Popen(["bash", "-c", line], cwd=folder, stdout=subprocess.PIPE, text=True)
+                assert "listening" in server.stdout.readline(), block
+            elif kind == "python":
+                run_in(folder, [sys.executable, "-c", block])
+            else:
+                for line in re.sub(r"\\\n\s*", "", block).splitlines():
+                    if line.startswith(("$ curl", "curl")):
+                        line = line.removeprefix("$ ").replace("curl ", "curl --silent --show-error --fail-with-body ", 1)
+                        run_in(folder, ["bash", "-c", line])
+            ran += 1
+    finally:
+        if server:
+            server.terminate()
+            server.wait(timeout=30)
+    return ran
+
+
+def run_in(folder, command):
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, (command, done.stdout, done.stderr)
+
+
 def main(ufo, run):
     run = pathlib.Path(run)
     models = sorted(path for path in (run / "models").iterdir())
@@ -139,6 +186,8 @@ def main(ufo, run):
     finally:
         server.terminate()
         assert server.wait(timeout=30) == 0, "SIGTERM ends the server with 0"
+    ran = examples(pathlib.Path(ufo).resolve(), run)
+    print(f"{ran} examples of docs/serving.md work")
     print(f"tritonclient agrees on {len(models)} models; metrics and OpenAPI are sound")
 
 

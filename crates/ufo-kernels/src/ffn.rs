@@ -16,13 +16,14 @@ use crate::{
     linear::{self, LinearWeights},
     mat::{Mat, MatMut},
     scratch::Scratch,
+    split::FORK_WORK,
 };
 
 /// Added to the variance.
 const EPS: f32 = 1e-6;
 /// Rows that pass through all layers at a time.
 const BLOCK_ROWS: usize = 96;
-/// Rows after which the backward pass adds to the weight gradients.
+/// About the rows after which the backward pass adds to the weight gradients.
 const GROUP_ROWS: usize = 768;
 
 /// The parameters, of widths `d` (in and out) and `f` (between the layers).
@@ -209,7 +210,7 @@ fn through(level: Level, weights: &FfnWeights<'_>, rows: Rows<'_>, scratch: &mut
 
 /// Parts to work in at the same time, for so many multiply-adds.
 fn threads(work: usize) -> usize {
-    if work < 1 << 18 { 1 } else { rayon::current_num_threads() }
+    if work < FORK_WORK { 1 } else { rayon::current_num_threads() }
 }
 
 impl Forward<'_> {

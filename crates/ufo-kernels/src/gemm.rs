@@ -27,6 +27,7 @@ use crate::{
     mat::{Mat, MatMut},
     scratch::Scratch,
     simd::Simd,
+    split::FORK_WORK,
 };
 
 pub use epilogue::Epilogue;
@@ -37,8 +38,6 @@ pub(crate) use product::Product;
 pub(crate) use tile::{Destination, Factors, Strided, tile};
 pub(crate) use word::{Bf16, F32, INT8_STEPS, Int8, Rounded, Word, quantize};
 
-/// Multiply-adds below which a fork costs more than it saves.
-const FORK_WORK: usize = 1 << 18;
 /// Values of the largest right operand that is packed as a whole.
 const SHARED_LEN: usize = 1 << 20;
 

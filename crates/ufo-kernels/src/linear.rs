@@ -107,17 +107,29 @@ impl Kernel for SumRows<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { mat, sums } = self;
-        for row in 0..mat.rows() {
-            if mat.col_stride() == 1 {
-                let row = &mat.data()[row * mat.row_stride()..][..sums.len()];
-                for (sums, row) in sums.chunks_mut(S::LANES).zip(row.chunks(S::LANES)) {
-                    let sum = s.add(s.read(sums), s.read(row));
-                    s.write(sums, sum);
-                }
-            } else {
+        if mat.col_stride() != 1 {
+            for row in 0..mat.rows() {
                 for (col, sum) in sums.iter_mut().enumerate() {
                     *sum += mat.at(row, col);
                 }
+            }
+            return;
+        }
+        // Sums stay in registers while all rows pass.
+        for (chunk, sums) in sums.chunks_mut(4 * S::LANES).enumerate() {
+            let mut parts = [s.splat(0.0); 4];
+            for (part, sums) in parts.iter_mut().zip(sums.chunks(S::LANES)) {
+                *part = s.read(sums);
+            }
+            for row in 0..mat.rows() {
+                let start = row * mat.row_stride() + chunk * 4 * S::LANES;
+                let row = &mat.data()[start..start + sums.len()];
+                for (part, row) in parts.iter_mut().zip(row.chunks(S::LANES)) {
+                    *part = s.add(*part, s.read(row));
+                }
+            }
+            for (part, sums) in parts.into_iter().zip(sums.chunks_mut(S::LANES)) {
+                s.write(sums, part);
             }
         }
     }

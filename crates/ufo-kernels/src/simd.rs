@@ -71,6 +71,20 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// The `n` values can be written, and `n <= LANES`.
     unsafe fn store_first(self, p: *mut f32, n: usize, v: Self::V);
 
+    /// Writes the first `rows` columns of a square of `LANES` rows of `LANES` values as rows, `stride` apart.
+    ///
+    /// # Safety
+    /// The square can be read and the rows be written, `LANES` values each, and `rows <= LANES`.
+    #[inline(always)]
+    unsafe fn transpose(self, square: *const f32, to: *mut f32, [rows, stride]: [usize; 2]) {
+        for row in 0..rows {
+            for col in 0..Self::LANES {
+                // SAFETY: the caller's promise.
+                unsafe { *to.add(row * stride + col) = *square.add(col * Self::LANES + row) }
+            }
+        }
+    }
+
     /// Asks for the cache line at `p`, which may be any address.
     #[inline(always)]
     fn prefetch(self, p: *const f32) {
@@ -94,6 +108,11 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a b + c`, rounded once where the machine has fused multiply-add.
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `1 / v` to a few units in the last place, for `v` of magnitudes from 1 to 1e30.
+    #[inline(always)]
+    fn reciprocal(self, v: Self::V) -> Self::V {
+        self.div(self.splat(1.0), v)
+    }
     /// The larger one; `b` if one is NaN.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// The smaller one; `b` if one is NaN.
@@ -108,6 +127,13 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn round(self, v: Self::V) -> Self::V;
     /// `2^n` for integers `-126 <= n <= 127`; anything for others.
     fn pow2(self, n: Self::V) -> Self::V;
+    /// `v 2^n` for integers `-252 <= n <= 254`.
+    #[inline(always)]
+    fn scale(self, v: Self::V, n: Self::V) -> Self::V {
+        // In two steps: 2^n alone may be too large or too small for a float.
+        let half = self.round(self.mul(n, self.splat(0.5)));
+        self.mul(self.mul(v, self.pow2(half)), self.pow2(self.sub(n, half)))
+    }
     /// The sum of all lanes, in a fixed order.
     fn reduce_sum(self, v: Self::V) -> f32;
     /// The largest lane; unspecified if one is NaN.

@@ -6,8 +6,9 @@
 
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
-/// Below this many operations a fork costs more than it saves.
-const FORK_WORK: usize = 1 << 17;
+/// Below this many operations a fork costs more than it saves: a thread that sleeps takes tens of microseconds to
+/// wake. Tests fork early.
+pub(crate) const FORK_WORK: usize = if cfg!(test) { 1 << 17 } else { 1 << 21 };
 
 /// Calls `piece` with 0 to `pieces - 1`, in the current pool if there are threads to share with and
 /// the `work`, in rough operations, is worth it.

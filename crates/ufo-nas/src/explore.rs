@@ -120,7 +120,10 @@ impl Believed {
     ) -> Result<Self, Error> {
         let (slices, values): (Vec<Slice>, Vec<f64>) = rows.iter().cloned().unzip();
         match values.first() {
-            Some(&first) if first.is_finite() && values.iter().all(|value| *value == first) => {
+            Some(&first)
+                if first.is_finite()
+                    && values.iter().all(|value| value.total_cmp(&first).is_eq()) =>
+            {
                 Ok(Self::Same(first))
             }
             _ => {

@@ -66,6 +66,15 @@ pub(crate) struct Block {
     pub(crate) ffn: Arc<Ffn>,
 }
 
+impl Block {
+    /// Weights of its linear layers.
+    pub(crate) fn weights(&self) -> usize {
+        let Attention { qkv, proj, .. } = &*self.attention;
+        let Ffn { fc1, fc2, .. } = &*self.ffn;
+        [qkv, proj, fc1, fc2].map(|layer| layer.sizes().into_iter().product::<usize>()).iter().sum()
+    }
+}
+
 /// What is done to rows between the heads of one block and those of the next.
 #[derive(Clone, Copy)]
 pub(crate) struct Between<'a> {

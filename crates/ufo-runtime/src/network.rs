@@ -12,6 +12,9 @@ use ufo_kernels::{Level, Scratch};
 /// two layers should stay in the cache.
 const GROUP_ROWS: usize = 256;
 
+/// Multiply-adds of a block below which one thread is as fast as several that must meet twice in it.
+const SHARED_BLOCK: usize = 1 << 25;
+
 /// A network with its head.
 #[derive(Debug)]
 pub(crate) struct Network {
@@ -56,7 +59,10 @@ impl Network {
         let len: usize = self.stem.image.iter().product();
         let (count, threads) = (images.len() / len, rayon::current_num_threads());
         let group = (GROUP_ROWS / self.tokens()).clamp(1, count.div_ceil(threads).max(1));
-        let parts = if count > group { 1 } else { threads };
+        let rows = count * self.tokens();
+        let work = self.blocks.iter().map(|block| rows * block.weights()).max();
+        let alone = count > group || work.is_none_or(|work| work < SHARED_BLOCK);
+        let parts = if alone { 1 } else { threads };
         let width = self.kept() * self.dim();
         let mut features = vec![0.0; count * width];
         let groups = images.par_chunks(group * len);

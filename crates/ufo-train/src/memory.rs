@@ -12,13 +12,13 @@
 //! (masks, losses, indices) is small, but for the buffers of a convolutional stem, up to 4 MB whatever
 //! the batch. Within 15 % of what the allocator sees (`tests/memory.rs`).
 
-use crate::Update;
+use crate::{Update, shards};
 use ufo_model::Mode;
 use ufo_nas::{Arch, Stem};
 
 /// Bytes of a value.
 const VALUE: u64 = 4;
-/// Rows that the FFN's backward pass takes at a time.
+/// About the rows that the FFN's backward pass takes at a time.
 const GROUP_ROWS: usize = 768;
 
 /// Sizes of a task's share of a step.
@@ -33,13 +33,15 @@ pub struct Share {
 }
 
 /// Bytes that the forward and backward pass of one task take at most, besides weights and gradients:
-/// those of the tasks that are computed at the same time add up.
+/// those of the tasks that are computed at the same time add up, as does the working memory of shards of a batch
+/// that are. Each shard has gradients of its own until they are added.
 pub fn task_bytes(arch: &Arch, share: Share) -> u64 {
     let fraction = [share.other_fraction; 2];
-    let values = blocks(arch, arch.depth, fraction, share.recompute)
-        + stem(arch)
-        + working(arch, share.recompute);
-    VALUE * (share.batch * values + group(arch, share.batch * arch.tokens())) as u64
+    let kept = blocks(arch, arch.depth, fraction, share.recompute) + stem(arch);
+    // One shard after the other on its way back.
+    let shard = share.batch.div_ceil(shards::count(share.batch, arch.tokens()));
+    let passing = shard * working(arch, share.recompute) + group(arch, shard * arch.tokens());
+    VALUE * (share.batch * kept + passing) as u64
 }
 
 /// The same of a step of an added task, with the gradients and the optimizer's state of its `trained`
@@ -98,6 +100,7 @@ fn working(arch: &Arch, recompute: bool) -> usize {
 /// Working memory of the FFN's backward pass, which goes through some of the rows at a time.
 fn group(arch: &Arch, rows: usize) -> usize {
     let [d, f] = [arch.dim, arch.ffn];
+    // Groups may be half as large again, but when they are needed the last block's buffers are free.
     if rows == 0 { 0 } else { rows.min(GROUP_ROWS) * (d + 2 * f) + 2 * d * f }
 }
 

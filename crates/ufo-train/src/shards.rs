@@ -75,9 +75,14 @@ pub(crate) fn in_shards(
     TaskStep { loss: value, grads, measured }
 }
 
+/// Shards of a batch.
+pub(crate) fn count(images: usize, tokens: usize) -> usize {
+    (images * tokens / SHARD_ROWS).clamp(1, MOST.min(images))
+}
+
 /// Images of each shard.
 fn parts(images: usize, tokens: usize) -> Vec<Range<usize>> {
-    let count = (images * tokens / SHARD_ROWS).clamp(1, MOST.min(images));
+    let count = count(images, tokens);
     (0..count).map(|part| images * part / count..images * (part + 1) / count).collect()
 }
 
@@ -98,8 +103,9 @@ impl Net<'_> {
 /// Adds gradients, with all threads of the pool.
 fn add(sum: &mut Grads, mut grads: Grads) {
     sum.par_iter_mut().for_each(|(name, total)| {
-        let part = grads.get(name).into_iter().flatten();
-        total.iter_mut().zip(part).for_each(|(total, part)| *total += part);
+        if let Some(part) = grads.get(name) {
+            total.iter_mut().zip(part).for_each(|(total, part)| *total += part);
+        }
     });
     grads.retain(|name, _| !sum.contains_key(name));
     sum.append(&mut grads);

@@ -25,7 +25,7 @@ pub fn backward(
     let [w1, w2] = [weights.fc1.weight.transposed(), weights.fc2.weight.transposed()];
     let [d, f] = [w1.cols(), w1.rows()];
     let parts = threads(m * d * f);
-    let group = GROUP_ROWS.min(m);
+    let group = group_rows(m);
     let lens = [panels_len(level, w1), panels_len(level, w2), m * d];
     let ([panels_1, panels_2, dnormed], children) = scratch.lend(lens, 2);
     let (w1, w2) = (Panels::pack(level, w1, panels_1), Panels::pack(level, w2, panels_2));
@@ -41,7 +41,7 @@ pub fn backward(
     };
     let (buffers, others) = children.split_at_mut(1);
     let (workers, others) = (&mut buffers[0], &mut others[0]);
-    for start in (0..m).step_by(GROUP_ROWS) {
+    for start in (0..m).step_by(group) {
         let rows = start..m.min(start + group);
         let count = rows.len();
         let lens = [count * d, count * f, count * f];
@@ -74,6 +74,13 @@ pub fn backward(
     let FfnGrads { dx, norm_weight, norm_bias, .. } = grads;
     let grads = layer_norm::Grads { dx, dweight: norm_weight, dbias: norm_bias };
     layer_norm::backward(level, &given, grads, others);
+}
+
+/// Rows of each but the last group of `m`, all of about the same size: a small one would pass over the weight
+/// gradients for little.
+fn group_rows(m: usize) -> usize {
+    let groups = ((m + GROUP_ROWS / 2) / GROUP_ROWS).max(1);
+    m.div_ceil(groups).max(1)
 }
 
 /// Number of rows; panics unless all lengths fit.

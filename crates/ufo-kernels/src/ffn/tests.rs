@@ -144,7 +144,7 @@ fn output_and_gradients_are_those_of_the_formula() {
 #[test]
 fn rows_beyond_a_block_and_a_group_are_as_the_others() {
     // The gradients of many rows are the sums of the gradients of each.
-    let [m, d, f] = [GROUP_ROWS + BLOCK_ROWS + 5, 9, 20];
+    let [m, d, f] = [2 * GROUP_ROWS + BLOCK_ROWS + 5, 9, 20];
     let case = case([m, d, f]);
     let dy = values(99, m * d);
     for level in Level::available() {

@@ -6,6 +6,8 @@ use std::ptr::copy_nonoverlapping;
 use super::{tile::Strided, word::Word};
 use crate::simd::Simd;
 
+/// Lanes of the widest vector.
+const SQUARE: usize = 16;
 /// Rows that are asked for ahead, since rows far apart come as a surprise to the machine.
 const ROWS_AHEAD: usize = 16;
 
@@ -35,7 +37,7 @@ pub(crate) unsafe fn pack_right<S: Simd, W: Word>(
             if from.col_stride == 1 {
                 pack_rows::<S, W>(s, from.at(0, col), [rows, width], panel);
             } else {
-                pack_columns::<S, W>(from.at(0, col), [rows, width], panel);
+                pack_columns::<S, W>(s, from.at(0, col), [rows, width], panel);
             }
         }
     }
@@ -67,28 +69,38 @@ unsafe fn pack_rows<S: Simd, W: Word>(
     }
 }
 
-/// A panel of other rows: in squares, so that both sides stay in the cache.
+/// A panel of other rows, in squares so that both sides stay in the cache.
 ///
 /// # Safety
 /// As [`pack_right`], for a panel.
 #[inline(always)]
-unsafe fn pack_columns<S: Simd, W: Word>(from: Strided, [rows, width]: [usize; 2], to: *mut f32) {
-    const SQUARE: usize = 16;
+unsafe fn pack_columns<S: Simd, W: Word>(
+    s: S,
+    from: Strided,
+    [rows, width]: [usize; 2],
+    to: *mut f32,
+) {
     let (padded, depth) = (width.next_multiple_of(S::LANES), W::depth::<S>());
     let words = rows.div_ceil(depth);
-    for top in (0..words).step_by(SQUARE) {
-        for word in top..words.min(top + SQUARE) {
-            let (row, stride) = (word * depth, from.row_stride);
-            let count = depth.min(rows - row);
-            for col in 0..padded {
-                // SAFETY: the caller's promise.
-                unsafe {
-                    *to.add(word * padded + col) = if col < width {
-                        W::gather::<S>(from.at(row, col).start, stride, count)
+    let mut square = [0.0_f32; SQUARE * SQUARE];
+    for top in (0..words).step_by(S::LANES) {
+        let (row, count) = (top * depth, S::LANES.min(words - top));
+        let elements = (rows - row).min(S::LANES * depth);
+        for col in (0..padded).step_by(S::LANES) {
+            // SAFETY: the caller's promise; a square has at most `SQUARE` rows.
+            unsafe {
+                for i in 0..S::LANES {
+                    let v = if col + i < width {
+                        let column = from.at(row, col + i);
+                        let column = Strided { col_stride: column.row_stride, ..column };
+                        W::along(s, column, elements)
                     } else {
-                        0.0
+                        s.splat(0.0)
                     };
+                    s.store(square.as_mut_ptr().add(i * S::LANES), v);
                 }
+                let to = to.add(top * padded + col);
+                s.transpose(square.as_ptr(), to, [count, padded]);
             }
         }
     }
@@ -199,7 +211,7 @@ unsafe fn pack_tile<S: Simd, W: Word>(from: Strided, [rows, k]: [usize; 2], to: 
 /// Makes words of bf16 of a left operand; rows that are contiguous stay as they are.
 ///
 /// # Safety
-/// As [`pack_tiles`], for words of at most two elements.
+/// As [`pack_tiles`].
 #[inline(always)]
 pub(super) unsafe fn pack_left_by_vectors<S: Simd, W: Word>(
     s: S,
@@ -219,16 +231,7 @@ pub(super) unsafe fn pack_left_by_vectors<S: Simd, W: Word>(
             let (col, count) = (word * depth, S::LANES.min(words - word));
             // SAFETY: the caller's promise.
             unsafe {
-                let v = if depth == 1 {
-                    W::read(s, from.at(0, col), 1, count)
-                } else {
-                    let n = (k - col).min(2 * S::LANES);
-                    let first = n.min(S::LANES);
-                    s.round_in_order(
-                        from.read(s, [0, col, first]),
-                        from.read(s, [0, col + first, n - first]),
-                    )
-                };
+                let v = W::along(s, from.at(0, col), (k - col).min(depth * S::LANES));
                 if count == S::LANES {
                     s.store(to.add(word), v);
                 } else {

@@ -62,6 +62,22 @@ pub(crate) trait Word: Copy {
         unsafe { s.load(lanes.as_ptr()) }
     }
 
+    /// Words of `n` elements of the first row, and zeros.
+    ///
+    /// # Safety
+    /// `from` has such a row, and `1 <= n <= depth * LANES`.
+    #[inline(always)]
+    unsafe fn along<S: Simd>(s: S, from: Strided, n: usize) -> S::V {
+        let (mut lanes, depth) = ([0.0; MAX_LANES], Self::depth::<S>());
+        for (lane, at) in lanes.iter_mut().zip((0..n).step_by(depth)) {
+            let start = from.at(0, at).start;
+            // SAFETY: the caller's promise.
+            *lane = unsafe { Self::gather::<S>(start, from.col_stride, depth.min(n - at)) };
+        }
+        // SAFETY: as many values as the widest vector has.
+        unsafe { s.load(lanes.as_ptr()) }
+    }
+
     /// Makes the words of some rows of A.
     ///
     /// # Safety
@@ -119,6 +135,12 @@ impl Word for F32 {
     }
 
     #[inline(always)]
+    unsafe fn along<S: Simd>(s: S, from: Strided, n: usize) -> S::V {
+        // SAFETY: the caller's promise.
+        unsafe { from.read(s, [0, 0, n]) }
+    }
+
+    #[inline(always)]
     fn finisher<F: Finisher>(self, finisher: F) -> F {
         finisher
     }
@@ -163,6 +185,12 @@ impl Word for Rounded {
     unsafe fn read<S: Simd>(s: S, from: Strided, _: usize, width: usize) -> S::V {
         // SAFETY: the caller's promise.
         s.halves(s.pair(s.splat(0.0), unsafe { from.read(s, [0, 0, width]) }))[1]
+    }
+
+    #[inline(always)]
+    unsafe fn along<S: Simd>(s: S, from: Strided, n: usize) -> S::V {
+        // SAFETY: the caller's promise.
+        unsafe { Self::read(s, from, 1, n) }
     }
 
     #[inline(always)]
@@ -219,6 +247,15 @@ impl Word for Bf16 {
             let low = from.read(s, [0, 0, width]);
             let high = if n > 1 { from.read(s, [1, 0, width]) } else { s.splat(0.0) };
             s.pair(low, high)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn along<S: Simd>(s: S, from: Strided, n: usize) -> S::V {
+        let first = n.min(S::LANES);
+        // SAFETY: the caller's promise.
+        unsafe {
+            s.round_in_order(from.read(s, [0, 0, first]), from.read(s, [0, first, n - first]))
         }
     }
 

@@ -128,6 +128,37 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn transpose(self, square: *const f32, to: *mut f32, [rows, stride]: [usize; 2]) {
+        // SAFETY: the token proves AVX2; the caller promised the square and the rows.
+        unsafe {
+            let row = |i: usize| _mm256_loadu_ps(square.add(8 * i));
+            // Of rows 4 g to 4 g + 3, in each half h, column 4 h + c.
+            let mut quads = [_mm256_setzero_ps(); 8];
+            for (g, quads) in quads.chunks_exact_mut(4).enumerate() {
+                let [r0, r1, r2, r3] = [0, 1, 2, 3].map(|i| row(4 * g + i));
+                let pairs = |a, b| (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+                let ((a, b), (c, d)) = (pairs(r0, r1), pairs(r2, r3));
+                quads[0] = _mm256_shuffle_ps::<0x44>(a, c);
+                quads[1] = _mm256_shuffle_ps::<0xEE>(a, c);
+                quads[2] = _mm256_shuffle_ps::<0x44>(b, d);
+                quads[3] = _mm256_shuffle_ps::<0xEE>(b, d);
+            }
+            for c in 0..4 {
+                let (low, high) = (quads[c], quads[4 + c]);
+                let columns = [
+                    _mm256_permute2f128_ps::<0x20>(low, high),
+                    _mm256_permute2f128_ps::<0x31>(low, high),
+                ];
+                for (h, column) in columns.into_iter().enumerate() {
+                    if 4 * h + c < rows {
+                        _mm256_storeu_ps(to.add((4 * h + c) * stride), column);
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
     fn copysign(self, magnitude: __m256, sign: __m256) -> __m256 {
         // SAFETY: the token proves AVX2.
         unsafe { _mm256_or_ps(magnitude, _mm256_and_ps(_mm256_set1_ps(-0.0), sign)) }

@@ -86,6 +86,7 @@ impl<E: Extension> Simd for Extended<E> {
         max(a, b) = _mm512_max_ps;
         min(a, b) = _mm512_min_ps;
         abs(v) = _mm512_abs_ps;
+        scale(v, n) = _mm512_scalef_ps;
     }
 
     #[inline(always)]
@@ -116,6 +117,59 @@ impl<E: Extension> Simd for Extended<E> {
     unsafe fn store_first(self, p: *mut f32, n: usize, v: __m512) {
         // SAFETY: the token proves AVX-512F; only the first n lanes are written.
         unsafe { _mm512_mask_storeu_ps(p, first(n), v) }
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(self, square: *const f32, to: *mut f32, [rows, stride]: [usize; 2]) {
+        // SAFETY: the token proves AVX-512F; the caller promised the square and the rows.
+        unsafe {
+            let row = |i: usize| _mm512_loadu_ps(square.add(16 * i));
+            // Of rows 4 g to 4 g + 3, in each quarter q, column 4 q + c.
+            let mut quads = [_mm512_setzero_ps(); 16];
+            for (g, quads) in quads.chunks_exact_mut(4).enumerate() {
+                let [r0, r1, r2, r3] = [0, 1, 2, 3].map(|i| row(4 * g + i));
+                let pairs = |a, b| {
+                    (
+                        _mm512_castps_pd(_mm512_unpacklo_ps(a, b)),
+                        _mm512_castps_pd(_mm512_unpackhi_ps(a, b)),
+                    )
+                };
+                let ((a, b), (c, d)) = (pairs(r0, r1), pairs(r2, r3));
+                quads[0] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
+                quads[1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
+                quads[2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
+                quads[3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
+            }
+            for c in 0..4 {
+                let [g0, g1, g2, g3] = [0, 1, 2, 3].map(|g| quads[4 * g + c]);
+                let even =
+                    [_mm512_shuffle_f32x4::<0x88>(g0, g1), _mm512_shuffle_f32x4::<0x88>(g2, g3)];
+                let odd =
+                    [_mm512_shuffle_f32x4::<0xDD>(g0, g1), _mm512_shuffle_f32x4::<0xDD>(g2, g3)];
+                let columns = [
+                    _mm512_shuffle_f32x4::<0x88>(even[0], even[1]),
+                    _mm512_shuffle_f32x4::<0x88>(odd[0], odd[1]),
+                    _mm512_shuffle_f32x4::<0xDD>(even[0], even[1]),
+                    _mm512_shuffle_f32x4::<0xDD>(odd[0], odd[1]),
+                ];
+                for (q, column) in columns.into_iter().enumerate() {
+                    if 4 * q + c < rows {
+                        _mm512_storeu_ps(to.add((4 * q + c) * stride), column);
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn reciprocal(self, v: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512F.
+        unsafe {
+            // Right to 14 bits, and a step of Newton's.
+            let near = _mm512_rcp14_ps(v);
+            let gap = _mm512_fnmadd_ps(v, near, _mm512_set1_ps(1.0));
+            _mm512_fmadd_ps(near, gap, near)
+        }
     }
 
     #[inline(always)]

@@ -21,9 +21,7 @@ const INV_SQRT_2_PI: f32 = 0.398_942_3;
 pub(crate) fn exp<S: Simd>(s: S, v: S::V) -> S::V {
     let v = s.max(s.splat(-104.0), s.min(s.splat(89.0), v));
     let (mantissa, n) = reduced_exp(s, v);
-    // In two steps: 2^n alone may be too large or too small for a float.
-    let half = s.round(s.mul(n, s.splat(0.5)));
-    s.mul(s.mul(mantissa, s.pow2(half)), s.pow2(s.sub(n, half)))
+    s.scale(mantissa, n)
 }
 
 /// `(m, n)` with `exp(v) = m 2^n`, `n` an integer (Cephes' `expf`).
@@ -46,7 +44,7 @@ fn normal_tail<S: Simd>(s: S, x: S::V) -> (S::V, S::V, S::V) {
     let (mantissa, n) = reduced_exp(s, s.mul(s.mul(a, a), s.splat(-0.5)));
     let e = s.mul(mantissa, s.pow2(n));
     let one = s.splat(1.0);
-    let t = s.div(one, s.fma(a, s.splat(0.327_591_1 * FRAC_1_SQRT_2), one));
+    let t = s.reciprocal(s.fma(a, s.splat(0.327_591_1 * FRAC_1_SQRT_2), one));
     // Half the published coefficients, since q is half of erfc.
     let mut p = s.splat(0.5 * 1.061_405_4);
     for c in [-1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6] {

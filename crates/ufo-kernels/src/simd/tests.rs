@@ -293,3 +293,39 @@ fn gelu_at_the_ends() {
 }
 
 mod words;
+
+/// Squares transposed in whole and in part, and reciprocals.
+struct Squares;
+
+impl Kernel for Squares {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (n, stride) = (S::LANES, S::LANES + 3);
+        let square: Vec<f32> = (0..n * n).map(|i| i as f32).collect();
+        for rows in [1, n - 1, n] {
+            let mut to = vec![-1.0; n * stride];
+            // SAFETY: a square, and rows inside of `to`.
+            unsafe { s.transpose(square.as_ptr(), to.as_mut_ptr(), [rows, stride]) };
+            for (at, value) in to.into_iter().enumerate() {
+                let (row, col) = (at / stride, at % stride);
+                let inside = row < rows && col < n;
+                let want = if inside { square[col * n + row] } else { -1.0 };
+                assert!((value - want).abs() < 0.5, "{at}: {value}, not {want}");
+            }
+        }
+        for x in [1.0_f32, 1.5, 3.1, 1e7, 1e30] {
+            let mut got = vec![0.0; n];
+            s.write(&mut got, s.reciprocal(s.splat(x)));
+            assert!((f64::from(got[0]) * f64::from(x) - 1.0).abs() < 3e-7, "{x}: {}", got[0]);
+        }
+    }
+}
+
+#[test]
+fn squares_are_transposed_and_reciprocals_are_close() {
+    for level in Level::available() {
+        level.run(Squares);
+    }
+}

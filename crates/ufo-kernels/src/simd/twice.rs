@@ -32,6 +32,8 @@ impl<S: Simd> Simd for Twice<S> {
         sub(a, b);
         mul(a, b);
         div(a, b);
+        reciprocal(v);
+        scale(v, n);
         fma(a, b, c);
         max(a, b);
         min(a, b);
