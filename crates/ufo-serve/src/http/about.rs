@@ -68,6 +68,7 @@ pub(crate) async fn models(State(app): State<Arc<App>>) -> Result<Response, Refu
                     let kind = told.map_or("output", |told| match told.head {
                         HeadShape::Linear { .. } => "classes",
                         HeadShape::Embedding { .. } => "embedding",
+                        HeadShape::Segmentation { .. } => "mask",
                     });
                     json!({
                         "name": task.name,
