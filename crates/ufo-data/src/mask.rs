@@ -244,8 +244,8 @@ fn known(mut mask: Mask, coding: Coding, classes: usize) -> Result<Mask, String>
     table[usize::from(IGNORE)] = Some(IGNORE);
     match coding {
         Coding::Ids => {
-            for id in 0..classes.min(255) {
-                table[id] = Some(id as u8);
+            for (id, known) in table.iter_mut().enumerate().take(classes.min(255)) {
+                *known = Some(id as u8);
             }
         }
         Coding::Cityscapes => {
@@ -256,16 +256,14 @@ fn known(mut mask: Mask, coding: Coding, classes: usize) -> Result<Mask, String>
         }
     }
     for (at, id) in mask.ids.iter_mut().enumerate() {
-        match table[usize::from(*id)] {
-            Some(class) => *id = class,
-            None => {
-                let (x, y, most) = (at % mask.width, at / mask.width, classes.saturating_sub(1));
-                let most = if coding == Coding::Ids { most } else { LAST_CITYSCAPES.into() };
-                return Err(format!(
-                    "class {id} at x {x}, y {y}; allowed: 0 to {most}, and {IGNORE} for pixels that do not count"
-                ));
-            }
-        }
+        let Some(class) = table[usize::from(*id)] else {
+            let (x, y, most) = (at % mask.width, at / mask.width, classes.saturating_sub(1));
+            let most = if coding == Coding::Ids { most } else { LAST_CITYSCAPES.into() };
+            return Err(format!(
+                "class {id} at x {x}, y {y}; allowed: 0 to {most}, and {IGNORE} for pixels that do not count"
+            ));
+        };
+        *id = class;
     }
     Ok(mask)
 }

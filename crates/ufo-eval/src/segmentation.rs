@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(got.iou, [Some(2.0 / 3.0), Some(1.0 / 3.0), Some(0.0), None]);
         assert!((got.mean_iou - 1.0 / 3.0).abs() < 1e-12);
         assert!((got.mean_dice - (0.8 + 0.5) / 3.0).abs() < 1e-12);
-        assert!((got.mean_accuracy - (2.0 / 3.0 + 0.5) / 2.0).abs() < 1e-12);
+        assert!((got.mean_accuracy - 7.0 / 12.0).abs() < 1e-12);
         assert!((got.pixel_accuracy - 0.6).abs() < 1e-12);
     }
 

@@ -125,7 +125,9 @@ impl SegmentationHead {
             stage.norm.update(moments);
         }
         if let Some(head) = &mut self.auxiliary {
-            auxiliary.iter().for_each(|moments| head.conv.norm.update(moments));
+            for moments in auxiliary {
+                head.conv.norm.update(moments);
+            }
         }
     }
 

@@ -116,7 +116,7 @@ impl Vit {
     /// `[b, channels, height, width]` to features `[b, d]`.
     pub fn forward(&self, images_bchw: Tensor<4>, drop_path: Option<&DropPath>) -> Tensor<2> {
         let [b, ..] = images_bchw.dims();
-        let x = self.through_blocks(images_bchw, drop_path, (first_token, &mut |_, _| {}));
+        let x = self.through_blocks(images_bchw, drop_path, first_token, |_, _| {});
         let [_, _, d] = x.dims();
         self.norm.forward(x, None, self.mode).reshape([b, d])
     }
@@ -133,12 +133,12 @@ impl Vit {
     ) -> Tokens {
         let [_, _, height, width] = images_bchw.dims();
         let mut found = Vec::new();
-        let mut tap = |block: usize, x: &Tensor<3>| {
+        let tap = |block: usize, x: &Tensor<3>| {
             if taps.contains(&block) {
                 found.push(x.clone());
             }
         };
-        let x = self.through_blocks(images_bchw, drop_path, (|x| x, &mut tap));
+        let x = self.through_blocks(images_bchw, drop_path, |x| x, tap);
         let last = self.norm.forward(x, None, self.mode);
         Tokens { last, taps: found, grid: self.stem.grid([height, width]) }
     }
@@ -149,7 +149,8 @@ impl Vit {
         &self,
         images_bchw: Tensor<4>,
         drop_path: Option<&DropPath>,
-        (kept, behind): (fn(Tensor<3>) -> Tensor<3>, &mut dyn FnMut(usize, &Tensor<3>)),
+        kept: fn(Tensor<3>) -> Tensor<3>,
+        mut behind: impl FnMut(usize, &Tensor<3>),
     ) -> Tensor<3> {
         let mut x = self.stem.forward(images_bchw, self.mode);
         let factors = |branch: usize| drop_path.map(|drop| &drop.factors[branch]);

@@ -6,7 +6,7 @@ use ufo_kernels::batch_norm::{self, BatchNorm};
 use ufo_kernels::conv::{self, Activation, Conv, Groups, Layout};
 use ufo_kernels::{Level, Scratch, upsample};
 
-/// A 3x3 convolution without bias, batch norm by running statistics, ReLU.
+/// A 3x3 convolution without bias, batch norm by running statistics, `ReLU`.
 #[derive(Debug)]
 pub(crate) struct Stage {
     /// `[outputs, inputs, 3, 3]`
