@@ -1,17 +1,24 @@
 #!/usr/bin/env bash
 # The figures of docs/experiments.md on chip supernets, from the fetched packages on; about 1 hour on 2 cores.
 #
-#   scripts/experiment-chip.sh [FOLDER]     default runs/experiment-chip
+#   scripts/experiment-chip.sh [FOLDER [narrow|wide [TASK...]]]   default runs/experiment-chip narrow fashion animals
 #
 # Fashion-MNIST (60,000 + 10,000) and Animal-MNIST (7,775 + 1,941) in one supernet; a chip supernet of each; a
 # search of each with 100 samples, judged on 200 random slices that it never saw, with the slices of its front beside
 # the same slices of the supernet that was not trained to be cut; the smallest slice's network trained alone
-# with as many steps. What is there already is not done again.
+# with as many steps. `wide` has slices of one block, too, judges on a quarter of the training images and multiplies
+# in bf16. What is there already is not done again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-runs/experiment-chip}
+case ${2:-narrow} in
+  narrow) steps=3000 held_out=0.08 precision=f32 depths=2,3,4,5,6 smallest=2 animal_steps=1500 ;;
+  wide) steps=2500 held_out=0.25 precision=bf16 depths=1,2,3,4,5,6 smallest=1 animal_steps=2500 ;;
+  *) echo "experiment-chip: $2: must be narrow or wide" >&2 && exit 2 ;;
+esac
+tasks=("${@:3}")
+[ ${#tasks[@]} -gt 0 ] || tasks=(fashion animals)
 ufo=target/release/ufo
-steps=3000
 
 cargo build --release --quiet --locked
 scripts/fetch-data.sh fashion-mnist animal
@@ -26,13 +33,13 @@ task() { # NAME DATASET BATCH
 name = "$1"
 head = { kind = "linear" }
 batch = $3
-data = { format = "idx", train = "datasets/$2/train", test = "datasets/$2/test", validation = 0.08 }
+data = { format = "idx", train = "datasets/$2/train", test = "datasets/$2/test", validation = $held_out }
 augment = { flip = 0.5, pad_crop = 2 }
 TOML
 }
 
 {
-  printf 'preset = "demo"\n[train]\nsteps = %d\n[router]\nother_fraction = 0.25\n' "$steps"
+  printf 'preset = "demo"\n[train]\nsteps = %d\nprecision = "%s"\n[router]\nother_fraction = 0.25\n' "$steps" "$precision"
   task fashion fashion-mnist 64
   task animals animal 32
 } >"$out/both.toml"
@@ -42,12 +49,12 @@ TOML
   mv "$out/both.json.new" "$out/both.json"
 }
 
-# Smallest slice: 2 blocks of 1 head and 48 hidden units.
-space=(--set "chip.space.depths=[2,3,4,5,6]")
-for name in fashion animals; do
+# The smallest slice's blocks have 1 head and 48 hidden units.
+space=(--set "chip.space.depths=[$depths]")
+for name in "${tasks[@]}"; do
   case $name in
     fashion) data=fashion-mnist batch=64 chip_steps=3000 ;;
-    animals) data=animal batch=32 chip_steps=1500 ;;
+    animals) data=animal batch=32 chip_steps=$animal_steps ;;
   esac
   chip=$out/chip-$name
   "$ufo" chip --run "$out/both" --task "$name" --out "$chip" "${space[@]}" --set "train.steps=$chip_steps"
@@ -55,8 +62,8 @@ for name in fashion animals; do
   "$ufo" search --run "$chip" --samples 100 --max-latency-ms "${MAX_MS:-0.4}"
   alone=$out/alone-$name
   {
-    printf 'preset = "demo"\narch = { depth = 2, heads = 1, ffn = 48 }\n[train]\nsteps = %d\n' \
-      "$((steps + chip_steps))"
+    printf 'preset = "demo"\narch = { depth = %d, heads = 1, ffn = 48 }\n[train]\nsteps = %d\nprecision = "%s"\n' \
+      "$smallest" "$((steps + chip_steps))" "$precision"
     task "$name" "$data" "$batch"
   } >"$alone.toml"
   [ -e "$alone.json" ] || {

@@ -3,7 +3,7 @@
 Usage: python eval_reference.py ../../crates/ufo-eval/tests/fixtures/reference.json
 
 scikit-learn: top-k, confusion, balanced accuracy, quadratic kappa, ROC, average precision of each
-query, the ten folds. numpy: the rest, each written from its definition. All inputs are drawn without
+query, the ten folds, intersection over union, logistic regression. numpy: the rest, each written from its definition. All inputs are drawn without
 ties where the order of ties would count, and are exact in single precision.
 """
 
@@ -12,6 +12,7 @@ import sys
 
 import numpy as np
 from sklearn import metrics
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
 
 
@@ -189,8 +190,38 @@ def nearest(rng):
             "accuracy": float(right.mean())}
 
 
+def segmentation(rng):
+    classes, ignore = 5, 255
+    truth = rng.integers(0, classes - 1, (3, 60))
+    predicted = np.where(rng.random(truth.shape) < 0.6, truth, rng.integers(0, classes - 1, truth.shape))
+    truth[rng.random(truth.shape) < 0.1] = ignore
+    kept = truth != ignore
+    true, said = truth[kept], predicted[kept]
+    present = list(range(classes - 1))
+    return {
+        "classes": classes,
+        "truth": truth.tolist(),
+        "predicted": predicted.tolist(),
+        "mean_iou": metrics.jaccard_score(true, said, labels=present, average="macro"),
+        "iou": metrics.jaccard_score(true, said, labels=present, average=None).tolist(),
+        "mean_dice": metrics.f1_score(true, said, labels=present, average="macro"),
+        "mean_accuracy": metrics.recall_score(true, said, labels=present, average="macro"),
+        "pixel_accuracy": metrics.accuracy_score(true, said),
+        "confusion": metrics.confusion_matrix(true, said, labels=list(range(classes))).tolist(),
+    }
+
+
+def logistic(rng):
+    inputs, classes = 3, 4
+    labels = np.arange(120) % classes
+    rows = (draw(rng, 120, inputs) + draw(rng, classes, inputs)[labels]).astype(np.float32)
+    model = LogisticRegression(tol=1e-10, max_iter=10_000).fit(rows.astype(np.float64), labels)
+    return {"inputs": inputs, "classes": classes, "rows": rows.ravel().tolist(),
+            "labels": labels.tolist(), "predicted": model.predict(rows).tolist()}
+
+
 def main():
-    protocols = [classification, roc, verification, reid, retrieval, nearest]
+    protocols = [classification, roc, verification, reid, retrieval, nearest, segmentation, logistic]
     fixture = {
         protocol.__name__: protocol(np.random.default_rng(seed))
         for seed, protocol in enumerate(protocols)

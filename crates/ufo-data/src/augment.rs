@@ -1,7 +1,8 @@
 //! Random changes of training images.
 //!
 //! Order: AutoAugment on the 8-bit image, resize (or a random resized crop), pad and crop, flip,
-//! normalize, erase; then MixUp or CutMix over the batch. A probability `p` means `p`.
+//! normalize, erase; then MixUp or CutMix over the batch. A probability `p` means `p`. Images with masks:
+//! scale, crop a window, flip, colors, normalize.
 
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
@@ -16,8 +17,10 @@ mod auto_augment;
 mod color;
 mod erase;
 mod mix;
+mod scene;
 
 pub use auto_augment::Operation;
+pub use scene::RandomScale;
 
 /// What training does to images; the default is nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -40,6 +43,17 @@ pub struct Augment {
     pub cutmix: f32,
     /// Probability that a batch is mixed, 0 to 1; default 1.
     pub mix_probability: f32,
+    /// Images with masks are scaled by a random factor; default off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub random_scale: Option<RandomScale>,
+    /// How far brightness, contrast and saturation of images with masks change, 0 to below 1; default 0.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub color: f32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_zero(value: &f32) -> bool {
+    *value == 0.0
 }
 
 /// The part of the image that a random resized crop takes.
@@ -69,6 +83,8 @@ impl Default for Augment {
             mixup: 0.0,
             cutmix: 0.0,
             mix_probability: 1.0,
+            random_scale: None,
+            color: 0.0,
         }
     }
 }
@@ -98,6 +114,10 @@ impl Augment {
         if self.pad_crop > 4096 {
             return Err(Error::config("augment.pad_crop", self.pad_crop, "0 to 4096"));
         }
+        if !(0.0..1.0).contains(&self.color) {
+            return Err(Error::config("augment.color", self.color, "0 to below 1"));
+        }
+        self.random_scale.map_or(Ok(()), |scale| scale.validate())?;
         let Some(ResizedCrop { scale, ratio }) = self.random_resized_crop else { return Ok(()) };
         if !(scale[0] > 0.0 && scale[0] <= scale[1] && scale[1] <= 1.0) {
             let value = format!("{scale:?}");

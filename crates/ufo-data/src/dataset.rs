@@ -5,8 +5,12 @@
 //! | `image-folder` | `path/CLASS/**/*.png`; classes sorted by name |
 //! | `idx` | `PREFIXimages*`, `PREFIXlabels*`, optional `PREFIXcameras*` and `classes.txt` |
 //! | `csv` | a file with columns `path,label` and optional `camera`; paths relative to the file |
+//! | `masks` | `path/images/**/NAME.jpg`, `path/masks/**/NAME.png`, `classes.txt` in or beside `path` |
+//! | `voc` | a list `ROOT/ImageSets/Segmentation/NAME.txt` of PASCAL VOC |
+//! | `cityscapes` | `ROOT/leftImg8bit/SPLIT` of Cityscapes, with `ROOT/gtFine/SPLIT` |
 //!
-//! A label is the position of its class in [`Dataset::classes`].
+//! A label is the position of its class in [`Dataset::classes`]. Images with masks have the classes of
+//! pixels; their own label is 0.
 
 use std::{
     collections::HashMap,
@@ -22,9 +26,12 @@ mod csv_list;
 mod idx;
 mod image_folder;
 mod labels;
+mod masks;
+mod scene;
 
 pub use config::{DatasetConfig, HoldOut};
 pub use labels::Labels;
+pub use scene::{Scene, check_masks};
 
 use crate::{Error, Image, decode};
 
@@ -41,12 +48,26 @@ pub enum Format {
     Idx,
     /// A list of paths.
     Csv,
+    /// Folders of images and of masks.
+    Masks,
+    /// PASCAL VOC's segmentation.
+    Voc,
+    /// Cityscapes' fine annotations.
+    Cityscapes,
+}
+
+impl Format {
+    /// Whether its images have masks.
+    pub fn has_masks(self) -> bool {
+        matches!(self, Self::Masks | Self::Voc | Self::Cityscapes)
+    }
 }
 
 /// A list of labeled images; cheap to clone and to [`select`](Self::select) from.
 #[derive(Debug, Clone)]
 pub struct Dataset {
     source: Arc<Source>,
+    masks: Option<Arc<masks::Masks>>,
     /// Positions in the source.
     rows: Arc<[usize]>,
     labels: Arc<[u32]>,
@@ -69,6 +90,7 @@ struct Listing {
     classes: Vec<String>,
     /// For each class, where it was found first.
     places: Vec<String>,
+    masks: Option<masks::Masks>,
 }
 
 impl Dataset {
@@ -91,6 +113,10 @@ impl Dataset {
         classes: &[String],
     ) -> Result<Self, Error> {
         let listing = listing(format, path)?;
+        if listing.masks.is_some() && listing.classes != classes {
+            let reason = format!("other classes than {}, in this order", shortened(classes));
+            return Err(Error::layout(listing.places[0].clone(), reason));
+        }
         let positions: HashMap<&str, u32> =
             classes.iter().zip(0..).map(|(class, position)| (class.as_str(), position)).collect();
         let mut used = vec![false; listing.classes.len()];
@@ -117,6 +143,7 @@ impl Dataset {
         Self {
             rows: (0..listing.labels.len()).collect(),
             source: Arc::new(listing.source),
+            masks: listing.masks.map(Arc::new),
             labels: listing.labels.into(),
             cameras: listing.cameras.map(Arc::from),
             classes: listing.classes.into(),
@@ -172,7 +199,7 @@ impl Dataset {
     }
 
     /// The images and their classes as the CSV layout has them; an image that is no file of its own is
-    /// named `FILE#ROW`.
+    /// named `FILE#ROW`. Images with masks are listed with their masks.
     pub fn list(&self) -> String {
         let quoted = |text: &str| {
             let plain = !text.contains([',', '"', '\n', '\r']) && text.trim() == text;
@@ -180,9 +207,12 @@ impl Dataset {
         };
         let row = |index: usize| {
             let class = &self.classes[self.label(index) as usize];
-            format!("{},{}\n", quoted(&self.name(index)), quoted(class))
+            let mask = self.mask_file(index).map(|file| file.display().to_string());
+            let second = mask.as_ref().unwrap_or(class);
+            format!("{},{}\n", quoted(&self.name(index)), quoted(second))
         };
-        std::iter::once("path,label\n".to_string()).chain((0..self.len()).map(row)).collect()
+        let head = if self.masks.is_some() { "path,mask\n" } else { "path,label\n" };
+        std::iter::once(head.to_string()).chain((0..self.len()).map(row)).collect()
     }
 
     /// Reads image `index`.
@@ -206,6 +236,7 @@ impl Dataset {
         let cameras = self.cameras.as_ref();
         Self {
             source: Arc::clone(&self.source),
+            masks: self.masks.clone(),
             rows: indices.iter().map(|&index| self.rows[index]).collect(),
             labels: indices.iter().map(|&index| self.labels[index]).collect(),
             cameras: cameras.map(|all| indices.iter().map(|&index| all[index]).collect()),
@@ -232,6 +263,9 @@ fn listing(format: Format, path: &Path) -> Result<Listing, Error> {
         Format::ImageFolder => image_folder::read(path),
         Format::Idx => idx::read(path),
         Format::Csv => csv_list::read(path),
+        Format::Masks => masks::read_folders(path),
+        Format::Voc => masks::read_voc(path),
+        Format::Cityscapes => masks::read_cityscapes(path),
     }?;
     if listing.labels.is_empty() {
         return Err(Error::layout(path, "no image"));
@@ -240,12 +274,15 @@ fn listing(format: Format, path: &Path) -> Result<Listing, Error> {
 }
 
 fn read_image(path: &Path) -> Result<Image, String> {
+    decode(&read_file(path)?).map_err(|error| error.to_string())
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let length = fs::metadata(path).map_err(|error| error.to_string())?.len();
     if length > MAX_FILE_BYTES {
         return Err(format!("{length} bytes; allowed: up to {MAX_FILE_BYTES}"));
     }
-    let bytes = fs::read(path).map_err(|error| error.to_string())?;
-    decode(&bytes).map_err(|error| error.to_string())
+    fs::read(path).map_err(|error| error.to_string())
 }
 
 /// Labels whose values are integers: the distinct ones, in numeric order, become the classes.

@@ -41,6 +41,14 @@ pub enum Error {
         /// Why it cannot be decoded.
         reason: String,
     },
+    /// A mask that does not fit its image or its classes: no damaged file, so that training does not skip it.
+    #[error("{}: {reason}", path.display())]
+    Mask {
+        /// The mask's file.
+        path: PathBuf,
+        /// What is wrong and what is allowed.
+        reason: String,
+    },
     /// A dataset file whose layout is wrong as a whole.
     #[error("{}: {reason}", path.display())]
     Layout {

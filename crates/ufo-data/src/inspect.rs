@@ -45,7 +45,7 @@ pub struct SplitReport {
     pub duplicates: Duplicates,
 }
 
-/// A class and how many images it has.
+/// A class and how many images it has, or in how many masks it occurs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ClassCount {
     /// The class.
@@ -85,8 +85,17 @@ pub struct Duplicates {
     pub groups: Vec<Vec<String>>,
 }
 
-/// What is known of one image: its width, height and a hash of its pixels.
-type Seen = Result<([usize; 2], [u8; 32]), String>;
+/// What is known of one image, or why it cannot be read.
+type Seen = Result<SeenImage, String>;
+
+struct SeenImage {
+    /// Width and height.
+    size: [usize; 2],
+    /// Of the pixels.
+    hash: [u8; 32],
+    /// Which classes its mask has, where it has a mask.
+    present: Vec<bool>,
+}
 
 /// Reads every image of the splits, on all processors.
 pub fn inspect(train: &Dataset, test: Option<&Dataset>) -> Report {
@@ -120,23 +129,38 @@ fn see(dataset: &Dataset) -> Vec<Seen> {
 }
 
 fn see_one(dataset: &Dataset, index: usize) -> Seen {
-    let image = dataset.image(index).map_err(|error| match error {
+    let reason = |error| match error {
         Error::Image { reason, .. } => reason,
         other => other.to_string(),
-    })?;
+    };
+    let mut present = Vec::new();
+    let image = if dataset.has_masks() {
+        let scene = dataset.scene(index).map_err(reason)?;
+        present.resize(256, false);
+        scene.mask.ids.iter().for_each(|id| present[usize::from(*id)] = true);
+        scene.image
+    } else {
+        dataset.image(index).map_err(reason)?
+    };
     let mut hasher = blake3::Hasher::new();
     hasher.update(&(image.width as u64).to_le_bytes());
     hasher.update(&image.rgb);
-    Ok(([image.width, image.height], *hasher.finalize().as_bytes()))
+    let (size, hash) = ([image.width, image.height], *hasher.finalize().as_bytes());
+    Ok(SeenImage { size, hash, present })
 }
 
 fn split_report(dataset: &Dataset, seen: &[Seen]) -> SplitReport {
     let mut counts = vec![0; dataset.classes().len()];
-    for &label in dataset.labels() {
-        counts[label as usize] += 1;
+    if dataset.has_masks() {
+        for image in seen.iter().flatten() {
+            let present = counts.iter_mut().zip(&image.present);
+            present.for_each(|(count, present)| *count += usize::from(*present));
+        }
+    } else {
+        dataset.labels().iter().for_each(|label| counts[*label as usize] += 1);
     }
     let classes = dataset.classes().iter().zip(counts);
-    let side = |at: usize| sizes(seen.iter().flatten().map(|(size, _)| size[at]).collect());
+    let side = |at: usize| sizes(seen.iter().flatten().map(|image| image.size[at]).collect());
     let broken = seen.iter().enumerate().filter_map(|(index, seen)| {
         let reason = seen.as_ref().err()?.clone();
         Some(Broken { name: dataset.name(index), reason })
@@ -165,7 +189,7 @@ fn groups(seen: &[Seen]) -> BTreeMap<usize, Vec<usize>> {
     let mut first = HashMap::new();
     let mut groups = BTreeMap::<usize, Vec<usize>>::new();
     for (index, seen) in seen.iter().enumerate() {
-        if let Ok((_, hash)) = seen {
+        if let Ok(SeenImage { hash, .. }) = seen {
             groups.entry(*first.entry(hash).or_insert(index)).or_default().push(index);
         }
     }
@@ -176,11 +200,11 @@ fn across(train: (&Dataset, &[Seen]), test: (&Dataset, &[Seen])) -> Duplicates {
     let groups_train = groups(train.1);
     let by_hash: HashMap<_, _> = groups_train
         .iter()
-        .filter_map(|(&first, group)| Some((train.1[first].as_ref().ok()?.1, group)))
+        .filter_map(|(&first, group)| Some((train.1[first].as_ref().ok()?.hash, group)))
         .collect();
     let mut duplicates = Duplicates::default();
     for (&first, group) in &groups(test.1) {
-        let Ok((_, hash)) = &test.1[first] else { continue };
+        let Ok(SeenImage { hash, .. }) = &test.1[first] else { continue };
         let Some(twins) = by_hash.get(hash) else { continue };
         let class =
             |dataset: &Dataset, index| dataset.classes()[dataset.label(index) as usize].clone();

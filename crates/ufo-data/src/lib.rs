@@ -12,22 +12,26 @@ mod error;
 pub mod import;
 mod inspect;
 mod loader;
+mod mask;
 mod random;
 #[cfg(test)]
 mod reference;
 mod sampler;
 mod transform;
+mod windows;
 mod zip;
 
-pub use augment::{Augment, Operation, ResizedCrop};
-pub use dataset::{Dataset, DatasetConfig, Format, HoldOut, Labels};
+pub use augment::{Augment, Operation, RandomScale, ResizedCrop};
+pub use dataset::{Dataset, DatasetConfig, Format, HoldOut, Labels, Scene, check_masks};
 pub use decode::{Image, MAX_PIXELS, MAX_SIDE, decode, decode_within, encode_png};
 pub use error::Error;
 pub use inspect::{
     Broken, ClassCount, Duplicates, Report, Sizes, SplitReport, contact_sheet, fitted, inspect,
 };
 pub use loader::{Batch, Loader, LoaderConfig, eval_batches};
+pub use mask::{IGNORE, Mask, Palette};
 pub use random::{Purpose, stream};
 pub use sampler::{Sampler, SamplerConfig};
 pub use transform::{Interpolation, Preprocess, ResizeMode};
+pub use windows::segment;
 pub use zip::{Zip, ZipEntry, ZipError};

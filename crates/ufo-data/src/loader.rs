@@ -19,9 +19,7 @@ mod pipeline;
 use memory::zeros;
 use pipeline::{Delivery, Pipeline};
 
-use crate::{
-    Augment, Dataset, Error, Image, Preprocess, Purpose, Sampler, stream, transform::Scratch,
-};
+use crate::{Augment, Dataset, Error, Preprocess, Purpose, Sampler, stream, transform::Scratch};
 
 /// How many following samples are tried in the place of a broken one.
 const TRIES: usize = 10;
@@ -37,6 +35,8 @@ pub struct Batch {
     pub images: Vec<f32>,
     /// The label of each sample.
     pub labels: Vec<u32>,
+    /// The class of each pixel, samples x height x width, of images with masks in training.
+    pub masks: Option<Vec<u8>>,
     /// Targets of MixUp or CutMix, samples x classes; none when the batch is not mixed.
     pub soft: Option<Vec<f32>>,
     /// The dataset's index of each sample.
@@ -233,17 +233,27 @@ impl Recipe {
         let [height, width] = self.preprocess.size;
         let mut images = zeros(indices.len() * 3 * height * width);
         let (mut skipped, mut scratch) = (0, Scratch::default());
+        let with_masks = self.dataset.has_masks();
+        let mut masks = with_masks.then(|| vec![0; indices.len() * height * width]);
         let outs = images.chunks_exact_mut(3 * height * width);
         for ((position, index), out) in indices.iter_mut().enumerate().zip(outs) {
             if closed.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            let (used, image) = self.readable(*index, broken)?;
-            skipped += usize::from(used != *index);
-            *index = used;
             let counters = [self.task, step, position as u64];
             let mut rng = stream(self.seed, Purpose::Augment, &counters);
-            self.augment.apply_with(&image, &self.preprocess, &mut rng, (&mut scratch, out));
+            let used = if let Some(masks) = &mut masks {
+                let (used, scene) = self.readable(*index, broken, Dataset::scene)?;
+                let ids = &mut masks[position * height * width..][..height * width];
+                self.augment.window(&scene, &self.preprocess, &mut rng, (out, ids));
+                used
+            } else {
+                let (used, image) = self.readable(*index, broken, Dataset::image)?;
+                self.augment.apply_with(&image, &self.preprocess, &mut rng, (&mut scratch, out));
+                used
+            };
+            skipped += usize::from(used != *index);
+            *index = used;
         }
         let labels: Vec<u32> = indices.iter().map(|&index| self.dataset.label(index)).collect();
         let mut rng = stream(self.seed, Purpose::Mix, &[self.task, step]);
@@ -251,20 +261,22 @@ impl Recipe {
         let soft = self.augment.mix(&mut images, [height, width], targets, &mut rng);
         let size = [labels.len(), 3, height, width];
         let indices = std::mem::take(indices);
-        Ok(Some(Batch { step, size, images, labels, soft, indices, skipped }))
+        Ok(Some(Batch { step, size, images, labels, masks, soft, indices, skipped }))
     }
 
-    /// The image at `index`, or the first readable one of those that follow.
-    fn readable(
+    /// What is at `index`, or the first readable one of those that follow.
+    fn readable<T>(
         &self,
         index: usize,
         broken: &mut Vec<(usize, String)>,
-    ) -> Result<(usize, Image), Error> {
+        read: impl Fn(&Dataset, usize) -> Result<T, Error>,
+    ) -> Result<(usize, T), Error> {
         let mut first = None;
         for ahead in 0..=TRIES {
             let at = (index + ahead) % self.dataset.len();
-            match self.dataset.image(at) {
-                Ok(image) => return Ok((at, image)),
+            match read(&self.dataset, at) {
+                Ok(found) => return Ok((at, found)),
+                Err(error @ Error::Mask { .. }) => return Err(error),
                 Err(error) => {
                     broken.push((at, error.to_string()));
                     first.get_or_insert(error);
@@ -302,7 +314,8 @@ fn build_eval(
     }
     let labels: Vec<u32> = indices.iter().map(|&index| dataset.label(index)).collect();
     let size = [labels.len(), 3, height, width];
-    let batch = Batch { step, size, images, labels, soft: None, indices, skipped: 0 };
+    let (masks, soft) = (None, None);
+    let batch = Batch { step, size, images, labels, masks, soft, indices, skipped: 0 };
     Some(Built { batch: Ok(batch), broken: Vec::new() })
 }
 

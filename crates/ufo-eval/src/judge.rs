@@ -35,7 +35,8 @@ impl Protocol {
     /// verification are drawn, the same for the same labels.
     ///
     /// # Errors
-    /// Outputs that are not finite, lengths that do not fit, a split that the protocol cannot judge.
+    /// Outputs that are not finite, lengths that do not fit, a split that the protocol cannot judge; the
+    /// protocol of segmentation, which judges masks (see [`crate::segmentation()`]).
     pub fn judge(&self, outputs: &Outputs<'_>) -> Result<Judgment, Error> {
         let Outputs { rows, dim, labels, cameras } = *outputs;
         let metrics = match self {
@@ -54,6 +55,10 @@ impl Protocol {
                 reid(&all, &all, dim, *distance, *most_rank)?.metrics()
             }
             Self::Verification { fars } => verify(outputs, fars)?,
+            Self::Segmentation { .. } => {
+                let rule = "masks are judged by `segmentation`, not rows of outputs";
+                return Err(Error::value("eval.kind", "segmentation", rule));
+            }
         };
         Ok(Judgment { metrics, confusion: None })
     }

@@ -66,6 +66,13 @@ pub enum Protocol {
         #[serde(default)]
         fars: Vec<f64>,
     },
+    /// [`crate::segmentation`] of the classes of pixels.
+    Segmentation {
+        /// Part of their side that neighboring windows share where an image is larger than the network's
+        /// input, 0 to 0.95; 0.5 by default.
+        #[serde(default = "default_overlap")]
+        overlap: f32,
+    },
 }
 
 impl Protocol {
@@ -82,12 +89,13 @@ impl Protocol {
             Self::Retrieval { ks } => format!("recall@{}", ks.first().unwrap_or(&1)),
             Self::ReId { .. } => "rank1".to_owned(),
             Self::Verification { .. } => "accuracy".to_owned(),
+            Self::Segmentation { .. } => "miou".to_owned(),
         }
     }
 
     /// Whether the protocol judges features rather than logits.
     pub fn judges_features(&self) -> bool {
-        !matches!(self, Self::Classification { .. })
+        !matches!(self, Self::Classification { .. } | Self::Segmentation { .. })
     }
 
     /// Checks every field; the error names the key, its value and what is allowed.
@@ -97,7 +105,10 @@ impl Protocol {
             Self::ReId { most_rank: 0, .. } => {
                 Err(Error::value("most_rank", 0, "must be at least 1"))
             }
-            Self::Classification { .. } | Self::ReId { .. } => Ok(()),
+            Self::Segmentation { overlap } if !(0.0..=0.95).contains(overlap) => {
+                Err(Error::value("overlap", overlap, "must be 0 to 0.95"))
+            }
+            Self::Classification { .. } | Self::ReId { .. } | Self::Segmentation { .. } => Ok(()),
             Self::Verification { fars } => {
                 match fars.iter().find(|far| !(**far > 0.0 && **far <= 1.0)) {
                     Some(far) => Err(Error::value("fars", far, "must be above 0 and at most 1")),
@@ -110,6 +121,10 @@ impl Protocol {
 
 fn default_ks() -> Vec<usize> {
     vec![1, 10, 100, 1000]
+}
+
+fn default_overlap() -> f32 {
+    0.5
 }
 
 fn default_most_rank() -> usize {
@@ -134,6 +149,7 @@ mod tests {
             (r#"{"kind":"retrieval","ks":[10,20]}"#, "recall@10", true),
             (r#"{"kind":"reid"}"#, "rank1", true),
             (r#"{"kind":"verification"}"#, "accuracy", true),
+            (r#"{"kind":"segmentation"}"#, "miou", false),
         ];
         for (json, headline, features) in cases {
             let protocol = read(json);
@@ -155,6 +171,8 @@ mod tests {
         assert_eq!(rank, "most_rank = 0: must be at least 1");
         let fars = message(r#"{"kind":"verification","fars":[0.1,0.0]}"#);
         assert_eq!(fars, "fars = 0: must be above 0 and at most 1");
+        let overlap = message(r#"{"kind":"segmentation","overlap":1.0}"#);
+        assert_eq!(overlap, "overlap = 1: must be 0 to 0.95");
         let unknown = serde_json::from_str::<Protocol>(r#"{"kind":"reid","rank":3}"#);
         assert!(unknown.unwrap_err().to_string().contains("unknown field `rank`"));
     }

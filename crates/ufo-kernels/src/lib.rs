@@ -27,6 +27,7 @@ mod split;
 pub mod squeeze_excite;
 #[cfg(test)]
 mod testing;
+pub mod upsample;
 
 pub use level::{Level, Precision, Vectors};
 pub use mat::{Mat, MatMut};

@@ -17,6 +17,7 @@ use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 use ufo_kernels::Level;
 
+pub(crate) use batch_norm::NormSettings;
 pub use batch_norm::{BatchNorm, Moments};
 pub use conv_norm::ConvNorm;
 pub use mobilenet::{InvertedResidual, MobileNetV3};

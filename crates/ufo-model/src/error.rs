@@ -21,6 +21,14 @@ pub enum Error {
     /// A weights file does not fit.
     #[error(transparent)]
     Weights(#[from] ufo_weights::Error),
+    /// A position embedding cannot take another size.
+    #[error("position embedding of task `{task}`: {reason}")]
+    Positions {
+        /// The task.
+        task: String,
+        /// Why.
+        reason: String,
+    },
     /// Only a fixed path can be exported.
     #[error("{site}: the expert is still routed; fix the path before export")]
     RoutedExport {

@@ -29,6 +29,7 @@ mod residual;
 mod routed;
 mod squeeze_excite;
 mod tokens;
+mod upsample;
 
 pub(crate) use attention::SelfAttention;
 pub(crate) use batch_norm::Normalization;
@@ -42,6 +43,7 @@ pub use residual::Factors;
 pub(crate) use routed::StraightThrough;
 pub(crate) use squeeze_excite::Excitation;
 pub(crate) use tokens::{FirstToken, Sequence};
+pub(crate) use upsample::Upsample;
 
 type Graph = Autodiff<Flex>;
 

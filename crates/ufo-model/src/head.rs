@@ -1,12 +1,13 @@
-//! A task's head: what turns a feature into logits or an embedding (spec 1.5).
+//! A task's head: what turns a feature into logits or an embedding (spec 1.5), or tokens into a class a pixel.
 
+use crate::cnn::Moments;
 use crate::fused::{self, Input, Unit};
 use crate::param::{Visit, Visitor, from_values, key, truncated_normal};
-use crate::{BnNeck, Linear, NeckStatistics};
+use crate::{BnNeck, Linear, NeckStatistics, SegmentationHead, Vit};
 use burn_tensor::{Device, Tensor};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
-use ufo_nas::HeadShape;
+use ufo_nas::{HeadShape, Keys};
 use ufo_onnx::{Graph, Value};
 
 /// What a head predicts and how it is trained.
@@ -27,6 +28,26 @@ pub enum HeadConfig {
         #[serde(default = "default_margin")]
         margin: f32,
     },
+    /// A class a pixel, by convolutions on the patch tokens (SETR-PUP).
+    Segmentation {
+        /// Channels of the convolutions, 1 to 4096; default 256.
+        #[serde(default = "default_channels")]
+        channels: usize,
+        /// How often the map of patches is doubled in size between convolutions, 0 to 6; default 3, which is
+        /// to half the image with patches of 16 pixels.
+        #[serde(default = "default_doublings")]
+        doublings: usize,
+        /// Weight of the loss of each auxiliary head, at least 0; 0 is without; default 0.4.
+        #[serde(default = "default_auxiliary")]
+        auxiliary: f32,
+        /// Blocks, counted from 0 and ascending, behind which auxiliary heads read; default four, a sixth of
+        /// the depth apart, the last block among them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        taps: Option<[usize; 4]>,
+        /// Factor of the learning rate of the head, above 0; default 1.
+        #[serde(default = "default_lr_scale")]
+        lr_scale: f32,
+    },
 }
 
 impl HeadConfig {
@@ -35,8 +56,45 @@ impl HeadConfig {
         match *self {
             Self::Linear => HeadShape::Linear { classes },
             Self::Embedding { dim, .. } => HeadShape::Embedding { dim, classes },
+            Self::Segmentation { channels, doublings, auxiliary, .. } => {
+                HeadShape::Segmentation { channels, doublings, classes, auxiliary: auxiliary > 0.0 }
+            }
         }
     }
+
+    /// Whether it gives a class for each pixel.
+    pub fn segments(&self) -> bool {
+        matches!(self, Self::Segmentation { .. })
+    }
+
+    /// The blocks of `depth` behind which auxiliary heads read.
+    pub fn taps(&self, depth: usize) -> Vec<usize> {
+        let Self::Segmentation { auxiliary, taps, .. } = *self else { return Vec::new() };
+        if auxiliary == 0.0 {
+            return Vec::new();
+        }
+        let step = depth.div_ceil(6);
+        let even = || [3, 2, 1, 0].map(|before| (depth - 1).saturating_sub(before * step));
+        let mut taps = taps.unwrap_or_else(even).to_vec();
+        taps.dedup();
+        taps
+    }
+}
+
+fn default_channels() -> usize {
+    256
+}
+
+fn default_doublings() -> usize {
+    3
+}
+
+fn default_auxiliary() -> f32 {
+    0.4
+}
+
+fn default_lr_scale() -> f32 {
+    1.0
 }
 
 fn default_scale() -> f32 {
@@ -55,6 +113,17 @@ pub enum Head {
     Linear(Linear),
     /// Projection, neck and CosFace weights.
     Embedding(EmbeddingHead),
+    /// Convolutions on the map of tokens.
+    Segmentation(SegmentationHead),
+}
+
+/// What the batch norms of a head measured of a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub enum HeadStatistics {
+    /// An embedding's neck.
+    Neck(NeckStatistics),
+    /// A segmentation head's convolutions.
+    Maps(Vec<Moments>),
 }
 
 /// Embedding head: optional projection, BN neck, CosFace class weights.
@@ -105,28 +174,95 @@ impl Head {
                     },
                 })
             }
+            HeadConfig::Segmentation { channels, doublings, auxiliary, .. } => {
+                let sizes = [dim, channels, doublings, classes];
+                Self::Segmentation(SegmentationHead::init(sizes, auxiliary > 0.0, rng, device))
+            }
         }
     }
 
-    /// Evaluation output: logits `[b, classes]`, or the embedding after the neck `[b, dim]`.
+    /// Evaluation output of images: logits `[b, classes]`, the embedding after the neck `[b, dim]`, or the
+    /// logits of each pixel `[b, classes * height * width]`.
+    pub fn run(&self, vit: &Vit, images_bchw: Tensor<4>) -> Tensor<2> {
+        match self {
+            Self::Segmentation(head) => {
+                let [_, _, height, width] = images_bchw.dims();
+                let tokens = vit.tokens(images_bchw, None, &[]);
+                head.forward(&tokens, [height, width], vit.mode)
+            }
+            _ => self.forward(vit.forward(images_bchw, None)),
+        }
+    }
+
+    /// Evaluation output of features: logits `[b, classes]`, or the embedding after the neck `[b, dim]`.
+    ///
+    /// # Panics
+    /// For a segmentation head, which reads tokens: see [`Head::run`].
     pub fn forward(&self, features_bd: Tensor<2>) -> Tensor<2> {
         match self {
             Self::Linear(linear) => linear.forward(features_bd),
             Self::Embedding(head) => head.neck.forward(head.project(features_bd)),
+            Self::Segmentation(_) => unreachable!("a segmentation head reads tokens, not features"),
         }
     }
 
-    /// Width of the evaluation output.
-    pub fn outputs(&self) -> usize {
+    /// Sizes of the evaluation output of an image of height and width `size`.
+    pub fn output_sizes(&self, size: [usize; 2]) -> Vec<usize> {
         match self {
-            Self::Linear(linear) => linear.weight_io.dims()[1],
-            Self::Embedding(head) => head.neck.weight.dims()[0],
+            Self::Linear(linear) => vec![linear.weight_io.dims()[1]],
+            Self::Embedding(head) => vec![head.neck.weight.dims()[0]],
+            Self::Segmentation(head) => vec![head.classes.weight_io.dims()[1], size[0], size[1]],
         }
     }
 
-    /// Adds the evaluation output to an ONNX graph.
+    /// The head as models have it that are extracted, without what only training needs.
+    #[must_use]
+    pub fn extracted(&self) -> Self {
+        match self {
+            Self::Segmentation(head) => {
+                Self::Segmentation(SegmentationHead { auxiliary: None, ..head.clone() })
+            }
+            head => head.clone(),
+        }
+    }
+
+    /// Takes up what the batch norms measured of a batch.
+    pub fn absorb(&mut self, measured: &HeadStatistics) {
+        match (self, measured) {
+            (Self::Embedding(head), HeadStatistics::Neck(batch)) => head.neck.update(batch),
+            (Self::Segmentation(head), HeadStatistics::Maps(moments)) => head.update(moments),
+            _ => {}
+        }
+    }
+
+    /// Adds the network `vit`, with the names `keys`, and the evaluation output to an ONNX graph.
+    ///
+    /// # Errors
+    /// When a name is taken, or the network is still routed.
+    pub fn run_onnx(
+        &self,
+        graph: &mut Graph,
+        (vit, keys, name): (&Vit, &Keys, &str),
+        (images, size): (&Value, [usize; 2]),
+    ) -> crate::Result<Value> {
+        let Self::Segmentation(head) = self else {
+            let features = vit.to_onnx(graph, keys, images)?;
+            return self.to_onnx(graph, name, &features);
+        };
+        let tokens = vit.onnx_tokens(graph, (keys, images), false)?;
+        head.to_onnx(graph, name, &tokens, [vit.stem.grid(size), size])
+    }
+
+    /// Adds the evaluation output of features to an ONNX graph.
+    ///
+    /// # Errors
+    /// When a name is taken.
+    ///
+    /// # Panics
+    /// As [`Head::forward`].
     pub fn to_onnx(&self, graph: &mut Graph, name: &str, features: &Value) -> crate::Result<Value> {
         match self {
+            Self::Segmentation(_) => unreachable!("a segmentation head reads tokens, not features"),
             Self::Linear(linear) => linear.to_onnx(graph, name, features),
             Self::Embedding(head) => {
                 let projected = match &head.projection {
@@ -182,6 +318,7 @@ impl Visit for Head {
                 head.neck.visit(&key(prefix, "neck"), visitor);
                 head.classes.visit(&key(prefix, "classes"), visitor);
             }
+            Self::Segmentation(head) => head.visit(prefix, visitor),
         }
     }
 }

@@ -18,6 +18,7 @@ mod neck;
 mod norm;
 mod param;
 pub mod router;
+mod segmentation;
 mod stem;
 mod student;
 mod supernet;
@@ -30,7 +31,7 @@ pub use branch::{Branch, PerImage, Routed, Site};
 pub use error::{Error, Result};
 pub use ffn::Ffn;
 pub use fused::{Factors, Mode};
-pub use head::{Embedded, EmbeddingHead, Head, HeadConfig};
+pub use head::{Embedded, EmbeddingHead, Head, HeadConfig, HeadStatistics};
 pub use linear::Linear;
 pub use neck::{BnNeck, NeckStatistics};
 pub use norm::LayerNorm;
@@ -38,7 +39,8 @@ pub use param::{
     Visit, Visitor, from_values, require_grad, require_grad_where, state_of, take_values, values,
 };
 pub use router::{Draw, RouterConfig};
+pub use segmentation::{AuxiliaryHead, SegmentationHead, Segmented};
 pub use stem::{Conv, Stem, resize_positions};
 pub use student::{Body, Student, StudentKind, StudentShape, Trained};
 pub use supernet::{BlockExperts, SharedModules, Supernet, TaskModules, TaskSpec};
-pub use vit::{Block, DropPath, Named, Vit};
+pub use vit::{Block, DropPath, Named, Tokens, Vit};

@@ -114,6 +114,14 @@ impl Stem {
         }
     }
 
+    /// Rows and columns of the patches of an image of height and width `size`.
+    pub fn grid(&self, size: [usize; 2]) -> [usize; 2] {
+        self.convs.iter().chain([&self.proj]).fold(size, |size, conv| {
+            let kernel = conv.weight.dims()[2];
+            size.map(|side| (side + 2 * conv.padding - kernel) / conv.stride + 1)
+        })
+    }
+
     /// # Shapes
     /// `[b, channels, height, width]` to `[b, 1 + rows * columns, d]`, patches row by row.
     pub fn forward(&self, images_bchw: Tensor<4>, mode: Mode) -> Tensor<3> {

@@ -251,7 +251,10 @@ impl Student {
             Body::Vit(vit, keys) => vit.to_onnx(graph, keys, images)?,
         };
         match (&self.head, &self.body) {
-            (Some(head), _) => Ok((head.to_onnx(graph, "head", &features)?, head.outputs())),
+            (Some(head), _) => {
+                let width = head.output_sizes([0; 2]).iter().product();
+                Ok((head.to_onnx(graph, "head", &features)?, width))
+            }
             (None, Body::Cnn(net)) => Ok((net.classify_onnx(graph, &features)?, net.classes())),
             (None, Body::Vit(..)) => unreachable!("a transformer has a head"),
         }

@@ -4,8 +4,9 @@
 //! training runs that, extraction writes it to a file, export turns it into ONNX.
 
 use crate::branch::{Branch, Site};
-use crate::param::{Visit, Visitor, key, require_grad, require_grad_where};
+use crate::param::{Visit, Visitor, from_values, key, require_grad, require_grad_where, values};
 use crate::router::{self, Draw};
+use crate::stem::resize_positions;
 use crate::vit::Block;
 use crate::{Attention, Error, Ffn, Head, HeadConfig, LayerNorm, Mode, Result, Stem, Vit};
 use burn_tensor::{Device, Tensor};
@@ -138,6 +139,26 @@ impl Supernet {
         let prefix = task_key(&task.spec.name);
         require_grad_where(task, &prefix, wanted);
         copy
+    }
+
+    /// The same weights for images of another height and width: every task's position embedding is resized to
+    /// their patches.
+    ///
+    /// # Errors
+    /// When the size does not fit the stem, or the patches that there are form no square.
+    pub fn resized(&self, image_size: [usize; 2]) -> Result<Self> {
+        let arch = Arch { image_size, ..self.arch.clone() };
+        arch.validate()?;
+        let mut copy = self.clone();
+        for task in &mut copy.tasks {
+            let positions = values(&task.stem.pos_embed);
+            let resized = resize_positions(&positions, arch.dim, arch.grid());
+            let named = |reason| Error::Positions { task: task.spec.name.clone(), reason };
+            let shape = [1, arch.tokens(), arch.dim];
+            task.stem.pos_embed =
+                from_values(resized.map_err(named)?, shape, &task.stem.pos_embed.device().inner());
+        }
+        Ok(Self { arch, ..copy })
     }
 
     /// Calls `visitor` for the shared modules and those of task `index`.

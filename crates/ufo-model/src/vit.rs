@@ -36,6 +36,17 @@ pub struct Vit {
     pub mode: Mode,
 }
 
+/// What a segmentation head reads.
+#[derive(Debug)]
+pub struct Tokens {
+    /// All tokens behind the final norm, `[b, 1 + rows * columns, d]`, the class token first.
+    pub last: Tensor<3>,
+    /// The same behind some blocks, before any other norm.
+    pub taps: Vec<Tensor<3>>,
+    /// Rows and columns of the patches.
+    pub grid: [usize; 2],
+}
+
 /// Stochastic depth of one pass (arXiv 1603.09382): a factor an image for each residual branch.
 #[derive(Debug, Clone)]
 pub struct DropPath {
@@ -104,34 +115,82 @@ impl Vit {
     /// # Shapes
     /// `[b, channels, height, width]` to features `[b, d]`.
     pub fn forward(&self, images_bchw: Tensor<4>, drop_path: Option<&DropPath>) -> Tensor<2> {
+        let [b, ..] = images_bchw.dims();
+        let x = self.through_blocks(images_bchw, drop_path, first_token, |_, _| {});
+        let [_, _, d] = x.dims();
+        self.norm.forward(x, None, self.mode).reshape([b, d])
+    }
+
+    /// All tokens, and those behind the blocks `taps`.
+    ///
+    /// # Shapes
+    /// Of images `[b, channels, height, width]`.
+    pub fn tokens(
+        &self,
+        images_bchw: Tensor<4>,
+        drop_path: Option<&DropPath>,
+        taps: &[usize],
+    ) -> Tokens {
+        let [_, _, height, width] = images_bchw.dims();
+        let mut found = Vec::new();
+        let tap = |block: usize, x: &Tensor<3>| {
+            if taps.contains(&block) {
+                found.push(x.clone());
+            }
+        };
+        let x = self.through_blocks(images_bchw, drop_path, |x| x, tap);
+        let last = self.norm.forward(x, None, self.mode);
+        Tokens { last, taps: found, grid: self.stem.grid([height, width]) }
+    }
+
+    /// The tokens behind the last block: those that are `kept` of the ones behind its attention. `behind` sees
+    /// the tokens behind each block.
+    fn through_blocks(
+        &self,
+        images_bchw: Tensor<4>,
+        drop_path: Option<&DropPath>,
+        kept: fn(Tensor<3>) -> Tensor<3>,
+        mut behind: impl FnMut(usize, &Tensor<3>),
+    ) -> Tensor<3> {
         let mut x = self.stem.forward(images_bchw, self.mode);
-        let [b, _, d] = x.dims();
         let factors = |branch: usize| drop_path.map(|drop| &drop.factors[branch]);
         for (index, block) in self.blocks.iter().enumerate() {
             x = block.attn.forward(x, factors(2 * index), self.mode);
             if index + 1 == self.blocks.len() {
-                x = first_token(x);
+                x = kept(x);
             }
             x = block.ffn.forward(x, factors(2 * index + 1), self.mode);
+            behind(index, &x);
         }
-        self.norm.forward(x, None, self.mode).reshape([b, d])
+        x
     }
 
     /// Adds the network to an ONNX graph and returns its features, `[batch, d]`.
     pub fn to_onnx(&self, graph: &mut Graph, keys: &Keys, images: &Value) -> Result<Value> {
+        let features = self.onnx_tokens(graph, (keys, images), true)?;
+        Ok(graph.reshape(&features, &[0, -1])?)
+    }
+
+    /// Adds the network to an ONNX graph and returns its tokens behind the final norm, `[batch, t, d]`: all of
+    /// them or, `first`, the class token.
+    pub(crate) fn onnx_tokens(
+        &self,
+        graph: &mut Graph,
+        (keys, images): (&Keys, &Value),
+        first: bool,
+    ) -> Result<Value> {
         let mut x = graph.scope("stem", |graph| self.stem.to_onnx(graph, &keys.stem, images))?;
         for (index, (block, [attn, ffn])) in self.blocks.iter().zip(&keys.blocks).enumerate() {
             x = graph.scope(&format!("blocks.{index}"), |graph| -> Result<Value> {
                 let mut x = block.attn.to_onnx(graph, attn, &x)?;
-                if index + 1 == self.blocks.len() {
+                if first && index + 1 == self.blocks.len() {
                     let first = graph.ints("index.first", &[1], &[0])?;
                     x = graph.node("Gather", &[&x, &first], &[("axis", Attribute::Int(1))]);
                 }
                 block.ffn.to_onnx(graph, ffn, &x)
             })?;
         }
-        let features = self.norm.to_onnx(graph, &Names::both(&keys.norm), &x)?;
-        Ok(graph.reshape(&features, &[0, -1])?)
+        self.norm.to_onnx(graph, &Names::both(&keys.norm), &x)
     }
 
     /// Calls `visitor` for each parameter under the names of `keys`.

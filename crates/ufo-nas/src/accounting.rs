@@ -95,7 +95,7 @@ pub fn accounting(spec: &SupernetSpec) -> Accounting {
             name: shape.name.clone(),
             own_params: task.total(),
             head_params,
-            activated_params: path.total() + head_params,
+            activated_params: path.total() + shape.head.extracted().params(arch.dim),
         }
     });
     Accounting {
@@ -140,7 +140,7 @@ pub fn extracted(
     let shared = routed.used_by(|users| u64::from(users.shared > 0));
     let own = embedding + routed.used_by(|users| users.task);
     let head_params =
-        chosen.iter().map(|(row, _)| spec.tasks[*row].head.params(spec.arch.dim)).sum();
+        chosen.iter().map(|(row, _)| spec.tasks[*row].head.extracted().params(spec.arch.dim)).sum();
     let total_params = shared.total() + own.total() + head_params;
     Ok(Extracted { tasks: chosen.len(), shared, own, head_params, total_params })
 }

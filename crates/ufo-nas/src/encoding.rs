@@ -144,6 +144,41 @@ impl Encoding {
         Ok(bits)
     }
 
+    /// Whether a slice has at least each choice of heads and of FFN width in each block: 0 or 1, none for
+    /// what every slice has, so a block that some depth cuts has one more, which says that it is kept.
+    ///
+    /// # Shapes
+    /// n slices -> `(n, steps)`.
+    ///
+    /// # Errors
+    /// As [`Encoding::matrix`].
+    pub(crate) fn steps(&self, slices: &[Slice]) -> Result<Matrix, Error> {
+        let steps = |slice: &Slice| -> Result<Vec<f64>, Error> {
+            self.bits(slice)?;
+            let mut steps = Vec::new();
+            for block in 0..self.blocks {
+                let kept = slice.blocks.iter().find(|kept| kept.block == block);
+                let has = |choice: usize, value: Option<usize>| {
+                    f64::from(u8::from(value.is_some_and(|value| value >= choice)))
+                };
+                if self.is_optional(block) {
+                    steps.push(has(0, kept.map(|kept| kept.heads)));
+                }
+                for (choices, value) in [
+                    (&self.space.heads, kept.map(|kept| kept.heads)),
+                    (&self.space.ffn, kept.map(|kept| kept.ffn)),
+                ] {
+                    steps.extend(choices[1..].iter().map(|&choice| has(choice, value)));
+                }
+            }
+            Ok(steps)
+        };
+        let rows: Result<Vec<Vec<f64>>, Error> = slices.iter().map(steps).collect();
+        let choices = self.space.heads.len() + self.space.ffn.len() - 2;
+        let optional = (0..self.blocks).filter(|&block| self.is_optional(block)).count();
+        Ok(Matrix::from_rows(self.blocks * choices + optional, &rows?))
+    }
+
     /// A group for the bits of all blocks' heads, one for those of their FFN, one for the costs; a level for
     /// each bit, whatever the block: few hyperparameters, since one a block is too many to learn from
     /// hundreds of samples.

@@ -10,6 +10,7 @@ mod acquisition;
 mod arch;
 mod arch_code;
 mod benchmark;
+mod boosting;
 mod cholesky;
 mod cost;
 mod count;

@@ -19,6 +19,17 @@ pub enum HeadShape {
         /// Number of identities.
         classes: usize,
     },
+    /// Convolutions on the map of patch tokens, doubled in size between them, to a class a pixel (SETR-PUP).
+    Segmentation {
+        /// Channels of the convolutions.
+        channels: usize,
+        /// How often the map is doubled; there is one convolution more.
+        doublings: usize,
+        /// Number of classes.
+        classes: usize,
+        /// Whether there is an auxiliary head, which only training needs.
+        auxiliary: bool,
+    },
 }
 
 impl HeadShape {
@@ -33,15 +44,36 @@ impl HeadShape {
                 let projection = if width == features { 0 } else { width * features };
                 projection + width * (2 + classes as u64)
             }
+            Self::Segmentation { channels, doublings, classes, auxiliary } => {
+                let [channels, classes] = [channels as u64, classes as u64];
+                // A convolution without bias, the weight and bias of its batch norm.
+                let convolution = |inputs: u64| channels * (9 * inputs + 2);
+                let classifier = classes * (channels + 1);
+                let main = convolution(features) + doublings as u64 * convolution(channels);
+                let auxiliary =
+                    if auxiliary { 2 * features + convolution(features) + classifier } else { 0 };
+                main + classifier + auxiliary
+            }
         }
     }
 
     /// Parameters that are stored but never trained: the bias of the batch-norm neck (spec 1.5).
     pub fn frozen_params(&self, features: usize) -> u64 {
         match *self {
-            Self::Linear { .. } => 0,
+            Self::Linear { .. } | Self::Segmentation { .. } => 0,
             Self::Embedding { dim: 0, .. } => features as u64,
             Self::Embedding { dim, .. } => dim as u64,
+        }
+    }
+
+    /// The head as models have it that are extracted, without what only training needs.
+    #[must_use]
+    pub fn extracted(self) -> Self {
+        match self {
+            Self::Segmentation { channels, doublings, classes, .. } => {
+                Self::Segmentation { channels, doublings, classes, auxiliary: false }
+            }
+            head => head,
         }
     }
 
@@ -54,6 +86,15 @@ impl HeadShape {
             Self::Embedding { dim, .. } if dim > 65_536 => {
                 Err(Error::value(format!("{key}.dim"), dim, "must be 0 to 65536"))
             }
+            Self::Segmentation { channels, .. } if !(1..=4096).contains(&channels) => {
+                Err(Error::value(format!("{key}.channels"), channels, "must be 1 to 4096"))
+            }
+            Self::Segmentation { doublings, .. } if doublings > 6 => {
+                Err(Error::value(format!("{key}.doublings"), doublings, "must be 0 to 6"))
+            }
+            Self::Segmentation { classes, .. } if classes > 255 => {
+                Err(Error::value(format!("{key}.classes"), classes, "must be 1 to 255"))
+            }
             _ => Ok(()),
         }
     }
@@ -61,7 +102,9 @@ impl HeadShape {
     /// Number of classes.
     pub fn classes(&self) -> usize {
         match *self {
-            Self::Linear { classes } | Self::Embedding { classes, .. } => classes,
+            Self::Linear { classes }
+            | Self::Embedding { classes, .. }
+            | Self::Segmentation { classes, .. } => classes,
         }
     }
 }
@@ -176,6 +219,11 @@ mod tests {
         assert_eq!(HeadShape::Linear { classes: 3 }.params(4), 4 * 3 + 3);
         assert_eq!(HeadShape::Embedding { dim: 0, classes: 3 }.params(4), 4 + 4 + 4 * 3);
         assert_eq!(HeadShape::Embedding { dim: 2, classes: 3 }.params(4), 4 * 2 + 2 + 2 + 2 * 3);
+        let head =
+            HeadShape::Segmentation { channels: 5, doublings: 2, classes: 3, auxiliary: true };
+        let main = 5 * 4 * 9 + 10 + 2 * (5 * 5 * 9 + 10) + 3 * 5 + 3;
+        assert_eq!(head.extracted().params(4), main);
+        assert_eq!(head.params(4), main + 8 + 5 * 4 * 9 + 10 + 3 * 5 + 3);
     }
 
     #[test]

@@ -100,6 +100,7 @@ impl Processes {
         let hyper = |(own, borrowing): (&GaussianProcess, &Option<Borrowing>)| TaskHyper {
             own: own.hyper().to_vec(),
             borrowing: borrowing.as_ref().map_or(Vec::new(), |b| b.process.hyper().to_vec()),
+            boosted: Vec::new(),
         };
         self.own.iter().zip(&self.borrowing).map(hyper).collect()
     }

@@ -160,6 +160,23 @@ impl Graph {
         self.node("Conv", &inputs, &attributes)
     }
 
+    /// Bilinear resizing by the factors `[vertical, horizontal]`, at least 1, corners not aligned.
+    ///
+    /// # Shapes
+    /// `[b, c, h, w]` to `[b, c, floor(h * vertical), floor(w * horizontal)]`.
+    ///
+    /// # Errors
+    /// See the module's note on constants.
+    pub fn upsample(&mut self, x: &Value, [down, along]: [f32; 2]) -> Result<Value, Error> {
+        let region = self.weight("resize.region", &[0], &[])?;
+        let name = format!("resize.{down:?}.{along:?}");
+        let factors = self.weight(&name, &[4], &[1.0, 1.0, down, along])?;
+        let text = |text: &str| Attribute::Text(text.to_string());
+        let attributes =
+            [("mode", text("linear")), ("coordinate_transformation_mode", text("half_pixel"))];
+        Ok(self.node("Resize", &[x, &region, &factors], &attributes))
+    }
+
     /// Divides by the Euclidean length over the last dimension, at least 1e-12 as PyTorch's
     /// `normalize` has it: a vector of zeros stays one.
     ///

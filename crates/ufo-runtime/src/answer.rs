@@ -1,10 +1,11 @@
-//! What a row of outputs says: the likeliest classes, or an embedding.
+//! What a row of outputs says: the likeliest classes, an embedding, or the classes of pixels.
 
 use crate::DescribedTask;
 use serde::Serialize;
 use ufo_nas::HeadShape;
 
-/// What a task says of one image; in JSON `{"top": […], "logits": […]}` or `{"embedding": […]}`.
+/// What a task says of one image; in JSON `{"top": […], "logits": […]}`, `{"embedding": […]}` or
+/// `{"shares": […], "mask": […]}`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Answer {
@@ -20,6 +21,22 @@ pub enum Answer {
         /// The outputs.
         embedding: Vec<f32>,
     },
+    /// Of a segmentation, at the size of the network's input.
+    Mask {
+        /// The classes that some pixel is of, the most frequent first.
+        shares: Vec<ClassShare>,
+        /// The class of each pixel, row by row, as its number among the task's classes.
+        mask: Vec<u8>,
+    },
+}
+
+/// A class and the share of pixels that are of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ClassShare {
+    /// Its name.
+    pub class: String,
+    /// Above 0 to 1; over all classes the sum is 1.
+    pub share: f32,
 }
 
 /// A class and how likely it is.
@@ -40,6 +57,10 @@ impl DescribedTask {
         if let HeadShape::Embedding { .. } = self.head {
             return Answer::Embedding { embedding: outputs.to_vec() };
         }
+        if let HeadShape::Segmentation { classes, .. } = self.head {
+            let mask = classes_of_pixels(outputs, classes);
+            return Answer::Mask { shares: self.shares(&mask), mask };
+        }
         let probabilities = softmax(outputs);
         let mut order: Vec<usize> = (0..outputs.len()).collect();
         order.sort_by(|a, b| outputs[*b].total_cmp(&outputs[*a]));
@@ -49,6 +70,42 @@ impl DescribedTask {
         });
         Answer::Classes { top: best.collect(), logits: outputs.to_vec() }
     }
+}
+
+impl DescribedTask {
+    /// The share of pixels of each class that occurs in a mask, the most frequent first; ids that are no
+    /// classes do not count.
+    pub fn shares(&self, mask: &[u8]) -> Vec<ClassShare> {
+        let mut counts = vec![0_usize; self.classes.len()];
+        for id in mask {
+            if let Some(count) = counts.get_mut(usize::from(*id)) {
+                *count += 1;
+            }
+        }
+        let mut shares: Vec<ClassShare> = self
+            .classes
+            .iter()
+            .zip(counts)
+            .filter(|(_, count)| *count > 0)
+            .map(|(class, count)| ClassShare {
+                class: class.clone(),
+                share: count as f32 / mask.len() as f32,
+            })
+            .collect();
+        shares.sort_by(|a, b| b.share.total_cmp(&a.share));
+        shares
+    }
+}
+
+/// The class of the largest logit of each pixel, of equal ones the first; `logits` is `[classes, pixels]`.
+fn classes_of_pixels(logits: &[f32], classes: usize) -> Vec<u8> {
+    let pixels = logits.len() / classes;
+    let best = |pixel: usize| {
+        let logit = |class: usize| logits[class * pixels + pixel];
+        (1..classes).fold(0, |best, class| if logit(class) > logit(best) { class } else { best })
+            as u8
+    };
+    (0..pixels).map(best).collect()
 }
 
 /// `exp(x) / sum(exp(x))`, with the largest logit subtracted first.
@@ -84,5 +141,16 @@ mod tests {
         assert_eq!(kept, logits);
         // Large ones do not overflow.
         assert_eq!(softmax(&[1e4, 1e4]), [0.5, 0.5]);
+        let head =
+            HeadShape::Segmentation { channels: 1, doublings: 0, classes: 3, auxiliary: false };
+        let masks = DescribedTask { head, ..task };
+        // Four pixels, class by class.
+        let logits = [0.0, 1.0, 5.0, 0.0, -1.0, 1.0, 6.0, 2.0, -2.0, 0.0, 7.0, 2.0];
+        let Answer::Mask { shares, mask } = masks.answer(&logits, 1) else {
+            panic!("it has a mask");
+        };
+        assert_eq!(mask, [0, 0, 2, 1]);
+        let said: Vec<_> = shares.iter().map(|share| (share.class.as_str(), share.share)).collect();
+        assert_eq!(said, [("a", 0.5), ("b", 0.25), ("c", 0.25)]);
     }
 }

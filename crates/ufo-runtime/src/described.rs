@@ -100,11 +100,21 @@ impl Described {
                 return Err("tasks: one slice for all of them where `apart` is false".into());
             }
             let (named, classes) = (task.classes.len(), task.head.classes());
-            if matches!(task.head, HeadShape::Linear { .. }) && named != classes {
+            let embeds = matches!(task.head, HeadShape::Embedding { .. });
+            if !embeds && named != classes {
                 let name = &task.name;
                 return Err(format!(
                     "task `{name}`: head.classes is {classes}, but {named} classes are named"
                 ));
+            }
+            if let HeadShape::Segmentation { doublings, auxiliary, .. } = task.head {
+                let larger = self.arch.grid().map(|side| side << doublings);
+                if auxiliary || (0..2).any(|axis| larger[axis] > self.arch.image_size[axis]) {
+                    let name = &task.name;
+                    return Err(format!(
+                        "task `{name}`: head.auxiliary must be false, and head.doublings not make the patches more than the image"
+                    ));
+                }
             }
         }
         Ok(())

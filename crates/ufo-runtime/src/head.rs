@@ -1,6 +1,8 @@
-//! A task's head: logits, or the embedding behind its BN neck (running statistics, epsilon 1e-5).
+//! A task's head: logits, the embedding behind its BN neck (running statistics, epsilon 1e-5), or the
+//! logits of each pixel.
 
 use crate::dense::{Dense, Then};
+use crate::segmentation::Segmentation;
 use ufo_kernels::Scratch;
 
 /// What turns features into a task's output.
@@ -10,6 +12,8 @@ pub(crate) enum Head {
     Linear(Dense),
     /// An embedding.
     Embedding { projection: Option<Dense>, neck: Neck },
+    /// The logits of each pixel, of all tokens.
+    Segmentation(Segmentation),
 }
 
 /// `(x - mean) / sqrt(var + 1e-5) * weight + bias`
@@ -39,7 +43,12 @@ impl Neck {
 }
 
 impl Head {
-    /// The outputs of `features` `[n, d]`, row-major.
+    /// Whether it reads all tokens behind the final norm, and not the class token alone.
+    pub(crate) fn reads_tokens(&self) -> bool {
+        matches!(self, Self::Segmentation(_))
+    }
+
+    /// The outputs of `features` `[n, d]`, or of tokens `[n, t, d]`, row-major.
     pub(crate) fn run(&self, features: Vec<f32>, scratch: &mut Scratch) -> Vec<f32> {
         let dense = |dense: &Dense, x: &[f32], scratch: &mut Scratch| {
             let [inputs, outputs] = dense.sizes();
@@ -57,6 +66,7 @@ impl Head {
                 neck.run(&mut rows);
                 rows
             }
+            Self::Segmentation(head) => head.run(&features, scratch),
         }
     }
 }

@@ -14,9 +14,10 @@ mod head;
 mod model;
 mod network;
 mod parts;
+mod segmentation;
 mod stem;
 
-pub use answer::{Answer, ClassProbability, softmax};
+pub use answer::{Answer, ClassProbability, ClassShare, softmax};
 pub use dense::Precision;
 pub use described::{CONFIG, Described, DescribedTask, ONNX, ONNX_INT8, WEIGHTS};
 pub use error::{Error, Result};

@@ -55,7 +55,7 @@ impl Model {
     }
 
     /// Features of `task` before its head, `[n, d]` row-major, of images `[n, channels, height,
-    /// width]` that [`ufo_data::Preprocess`] made.
+    /// width]` that [`ufo_data::Preprocess`] made; of a segmentation the tokens `[n, t, d]`.
     ///
     /// # Errors
     /// Images of another size.

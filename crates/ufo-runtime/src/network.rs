@@ -48,8 +48,13 @@ impl Network {
         self.stem.pos_embed.len() / self.dim()
     }
 
-    /// The features `[n, d]` of `images` `[n, channels, height, width]`, in the current pool: groups
-    /// of images at the same time, or the rows of one.
+    /// Tokens of an image that the head reads.
+    fn kept(&self) -> usize {
+        if self.head.reads_tokens() { self.tokens() } else { 1 }
+    }
+
+    /// The features `[n, d]` of `images` `[n, channels, height, width]`, or the tokens `[n, t, d]` where the
+    /// head reads them, in the current pool: groups of images at the same time, or the rows of one.
     pub(crate) fn features(&self, images: &[f32], scratches: &Scratches) -> Vec<f32> {
         let len: usize = self.stem.image.iter().product();
         let (count, threads) = (images.len() / len, rayon::current_num_threads());
@@ -58,9 +63,10 @@ impl Network {
         let work = self.blocks.iter().map(|block| rows * block.weights()).max();
         let alone = count > group || work.is_none_or(|work| work < SHARED_BLOCK);
         let parts = if alone { 1 } else { threads };
-        let mut features = vec![0.0; count * self.dim()];
+        let width = self.kept() * self.dim();
+        let mut features = vec![0.0; count * width];
         let groups = images.par_chunks(group * len);
-        groups.zip(features.par_chunks_mut(group * self.dim())).for_each(|(images, features)| {
+        groups.zip(features.par_chunks_mut(group * width)).for_each(|(images, features)| {
             scratches.with(|scratch| self.group(images, features, parts, scratch));
         });
         features
@@ -82,8 +88,8 @@ impl Network {
     /// The features of a few images, in `parts` at the same time.
     fn group(&self, images: &[f32], features: &mut [f32], parts: usize, scratch: &mut Scratch) {
         let (level, d, tokens) = (self.level, self.dim(), self.tokens());
-        let count = features.len() / d;
-        let rows = count * tokens;
+        let count = features.len() / (self.kept() * d);
+        let (rows, whole) = (count * tokens, self.head.reads_tokens());
         let widest = self.blocks.iter().map(|block| block.attention.proj.sizes()[0]).max();
         let e = widest.unwrap_or(0);
         let lens = [rows * d, rows * 3 * e, rows * e, count * d];
@@ -98,7 +104,7 @@ impl Network {
             let attention = &*block.attention;
             let next = self.blocks.get(index + 1).map(|block| &*block.attention);
             // After the last heads no token looks at another: only the class tokens go on.
-            let (x, queries) = if next.is_some() {
+            let (x, queries) = if next.is_some() || whole {
                 (&mut *x, tokens)
             } else {
                 for (to, from) in classes.chunks_exact_mut(d).zip(x.chunks_exact(tokens * d)) {
@@ -114,6 +120,6 @@ impl Network {
             Between { level, d, after: Some(block), before: next }
                 .run(Rows { x, o, qkv }, children);
         }
-        self.norm.run(level, classes, features);
+        self.norm.run(level, if whole { x } else { classes }, features);
     }
 }

@@ -4,6 +4,7 @@ use crate::block::{Attention, Block, Ffn, Norm};
 use crate::dense::Dense;
 use crate::head::{Head, Neck};
 use crate::network::Network;
+use crate::segmentation::{Segmentation, Stage};
 use crate::stem::{Convolution, Stem};
 use crate::{Described, Precision, Result};
 use std::collections::{BTreeSet, HashMap};
@@ -173,6 +174,15 @@ impl<'a> Parts<'a> {
         Ok(Convolution { weight, bias, sizes, stride, padding, activation })
     }
 
+    fn stage(&mut self, name: &str, sizes: [usize; 2]) -> Result<Stage> {
+        let [outputs, inputs] = sizes;
+        let shape = [outputs, inputs, 3, 3];
+        let weight = self.tensor(&key(name, "conv.weight"), &shape)?.to_vec();
+        let mut norm = |field| self.vector(&key(name, &format!("bn.{field}")), outputs);
+        let norm = [norm("weight")?, norm("bias")?, norm("running_mean")?, norm("running_var")?];
+        Ok(Stage { weight, sizes, norm })
+    }
+
     fn head(&mut self, name: &str, shape: HeadShape) -> Result<Head> {
         let features = self.arch().dim;
         match shape {
@@ -191,6 +201,17 @@ impl<'a> Parts<'a> {
                 let neck =
                     [neck("weight")?, neck("bias")?, neck("running_mean")?, neck("running_var")?];
                 Ok(Head::Embedding { projection, neck: Neck::new(neck) })
+            }
+            HeadShape::Segmentation { channels, doublings, classes, .. } => {
+                let stage = |index: usize| {
+                    let inputs = if index == 0 { features } else { channels };
+                    self.stage(&key(name, &format!("stages.{index}")), [channels, inputs])
+                };
+                let stages = (0..=doublings).map(stage).collect::<Result<_>>()?;
+                let named = key(name, "classes");
+                let classes = self.dense_in(Precision::F32, &named, [classes, channels], true)?;
+                let sizes = [self.arch().grid(), self.arch().image_size];
+                Ok(Head::Segmentation(Segmentation { level: self.level, stages, classes, sizes }))
             }
         }
     }

@@ -88,11 +88,12 @@ impl Served {
         let [height, width] = described.arch.image_size;
         let task = |task: &DescribedTask| ServedTask {
             name: task.name.clone(),
-            shape: vec![match task.head {
-                HeadShape::Linear { classes } => classes,
-                HeadShape::Embedding { dim: 0, .. } => described.arch.dim,
-                HeadShape::Embedding { dim, .. } => dim,
-            }],
+            shape: match task.head {
+                HeadShape::Linear { classes } => vec![classes],
+                HeadShape::Embedding { dim: 0, .. } => vec![described.arch.dim],
+                HeadShape::Embedding { dim, .. } => vec![dim],
+                HeadShape::Segmentation { classes, .. } => vec![classes, height, width],
+            },
             described: Some(task.clone()),
         };
         Self {

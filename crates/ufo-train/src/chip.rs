@@ -6,14 +6,14 @@
 
 use crate::evaluate::eval_features;
 use crate::optimizer::Grads;
-use crate::step::{Scored, Step, add, take_grads, task_loss};
-use crate::{ChipConfig, RunConfig, Task};
+use crate::step::{Scored, Step, add, score, take_grads};
+use crate::{ChipConfig, RunConfig, Task, segment};
 use anyhow::{Context, Result};
 use burn_tensor::Tensor;
 use ufo_data::{Batch, Preprocess, Purpose, stream};
 use ufo_model::losses::{distill_embeddings, distill_logits};
 use ufo_model::{
-    DropPath, Head, NeckStatistics, Supernet, Vit, from_values, state_of, values, weights::load,
+    DropPath, Head, HeadStatistics, Supernet, Vit, from_values, state_of, values, weights::load,
 };
 use ufo_nas::Slice;
 
@@ -55,7 +55,9 @@ pub fn chip_step(
             let mut loss = scored.loss * (chip.task_loss * share);
             if chip.distill > 0.0 {
                 let taught = match &pass.head() {
-                    Head::Linear(_) => distill_logits(scored.outputs, largest.outputs.clone()),
+                    Head::Linear(_) | Head::Segmentation(_) => {
+                        distill_logits(scored.outputs, largest.outputs.clone())
+                    }
                     Head::Embedding(_) => {
                         distill_embeddings(scored.outputs, largest.outputs.clone())
                     }
@@ -74,7 +76,7 @@ pub fn chip_step(
     Ok(Step {
         losses: vec![largest.loss],
         grads: largest.grads,
-        necks: largest.neck.map(|statistics| (0, statistics)).into_iter().collect(),
+        heads: largest.measured.map(|statistics| (0, statistics)).into_iter().collect(),
         gradient_cosine,
         moments: Vec::new(),
     })
@@ -106,7 +108,7 @@ struct Learned {
     loss: f32,
     outputs: Tensor<2>,
     grads: Grads,
-    neck: Option<NeckStatistics>,
+    measured: Option<HeadStatistics>,
 }
 
 impl Pass<'_> {
@@ -124,14 +126,14 @@ impl Pass<'_> {
         let leaves = self.supernet.leaves(0);
         let mut vit = leaves.subnet(0, &self.supernet.path(0), slice)?;
         vit.mode = self.config.train.mode();
-        let images = from_values(self.batch.images.clone(), self.batch.size, &vit.device());
-        let features = vit.forward(images.autodiff(), drop);
-        let task = &self.config.tasks[0];
-        let scored = task_loss(&leaves.tasks[0].head, features, task, self.batch);
-        let (value, neck) = (values(&scored.loss)[0], scored.neck.clone());
+        let (arch, task) = (&leaves.arch, &self.config.tasks[0]);
+        // Auxiliary heads read behind blocks of the whole network.
+        let taps = if slice.is_full(arch) { task.head.taps(arch.depth) } else { Vec::new() };
+        let scored = score(&leaves.tasks[0].head, &vit, (task, self.batch), (drop, &taps));
+        let (value, measured) = (values(&scored.loss)[0], scored.measured.clone());
         let outputs = scored.outputs.clone().inner();
         let gradients = (loss(scored) * task.loss_weight).backward();
-        Ok(Learned { loss: value, outputs, grads: take_grads(leaves, 0, gradients), neck })
+        Ok(Learned { loss: value, outputs, grads: take_grads(leaves, 0, gradients), measured })
     }
 }
 
@@ -163,13 +165,19 @@ fn project(a: &mut Grads, b: &Grads) {
     }
 }
 
-/// The head for a slice: its neck's statistics are measured on training images through the slice
+/// The head for a slice: the statistics of its neck, or of its maps, are measured on training images through the slice
 /// (spec 2.7), since those of the largest do not fit it.
 ///
 /// # Errors
 /// A broken image.
 pub fn calibrated(vit: &Vit, head: &Head, task: &Task, preprocess: &Preprocess) -> Result<Head> {
-    let Head::Embedding(head) = head else { return Ok(head.clone()) };
+    let head = match head {
+        Head::Linear(_) => return Ok(head.clone()),
+        Head::Segmentation(head) => {
+            return Ok(Head::Segmentation(segment::calibrated(vit, head, task, preprocess)?));
+        }
+        Head::Embedding(head) => head,
+    };
     let len = task.train.len();
     let kept = len.min(CALIBRATION);
     let some: Vec<usize> = (0..kept).map(|i| i * len / kept).collect();

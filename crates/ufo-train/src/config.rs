@@ -1,5 +1,6 @@
 //! A run's configuration: one TOML file, a task in a few lines.
 
+use crate::segment;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -8,8 +9,9 @@ use ufo_data::{Augment, DatasetConfig, Preprocess, SamplerConfig};
 use ufo_eval::{ClassificationMetric, Distance, Protocol};
 use ufo_model::losses::Triplet;
 use ufo_model::{HeadConfig, RouterConfig};
-use ufo_nas::{Arch, Layout, Preset, Stem};
+use ufo_nas::{Arch, Layout, Preset};
 
+mod arch;
 mod chip;
 mod device;
 mod distill;
@@ -17,6 +19,7 @@ mod expand;
 mod overrides;
 mod train;
 
+use arch::ArchChanges;
 pub use chip::ChipConfig;
 pub use device::Compute;
 pub use distill::DistillConfig;
@@ -78,43 +81,14 @@ fn half() -> [f32; 3] {
     [0.5; 3]
 }
 
-/// Sizes that take the place of the preset's.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ArchChanges {
-    /// How an image becomes tokens.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub stem: Option<Stem>,
-    /// Embedding width.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub dim: Option<usize>,
-    /// Blocks.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub depth: Option<usize>,
-    /// Attention heads.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub heads: Option<usize>,
-    /// Width of a head.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub head_dim: Option<usize>,
-    /// Hidden width of the FFN.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ffn: Option<usize>,
-}
-
-impl ArchChanges {
-    fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 /// One task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TaskConfig {
     /// Name: letters, digits, `-` and `_`.
     pub name: String,
-    /// Head; `linear` is classification, `embedding` is retrieval between cameras.
+    /// Head; `linear` is classification, `embedding` is retrieval between cameras, `segmentation` gives a class
+    /// a pixel.
     pub head: HeadConfig,
     /// Images a step.
     pub batch: usize,
@@ -141,7 +115,8 @@ pub struct TaskConfig {
     /// Batch-hard triplet loss added for an embedding head.
     #[serde(default)]
     pub triplet: Option<Triplet>,
-    /// How the task is judged; default top-1 for a linear head, `reid` for an embedding.
+    /// How the task is judged; default top-1 for a linear head, `reid` for an embedding, mean intersection over
+    /// union for a segmentation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eval: Option<Protocol>,
 }
@@ -270,7 +245,12 @@ impl RunConfig {
             bail!("no [[task]]: at least one is needed");
         }
         for (index, task) in self.tasks.iter().enumerate() {
-            task.validate().with_context(|| format!("task `{}`", task.name))?;
+            let named = || format!("task `{}`", task.name);
+            task.validate().with_context(named)?;
+            segment::validate_shape(self, task).with_context(named)?;
+            if self.distill.is_some() && task.head.segments() {
+                bail!("task `{}`: a student learns classes or embeddings, not masks", task.name);
+            }
             if self.tasks[..index].iter().any(|other| other.name == task.name) {
                 bail!("task `{}`: its name is used twice; names must differ", task.name);
             }
@@ -287,6 +267,7 @@ impl TaskConfig {
             HeadConfig::Embedding { .. } => {
                 Protocol::ReId { distance: Distance::Cosine, most_rank: 50 }
             }
+            HeadConfig::Segmentation { .. } => Protocol::Segmentation { overlap: 0.5 },
         })
     }
 
@@ -301,11 +282,17 @@ impl TaskConfig {
         self.augment.validate()?;
         let protocol = self.protocol();
         protocol.validate().context("eval")?;
-        if protocol.judges_features() == matches!(self.head, HeadConfig::Linear) {
+        let fits = match self.head {
+            HeadConfig::Linear => matches!(protocol, Protocol::Classification { .. }),
+            HeadConfig::Embedding { .. } => protocol.judges_features(),
+            HeadConfig::Segmentation { .. } => matches!(protocol, Protocol::Segmentation { .. }),
+        };
+        if !fits {
             bail!(
-                "eval: a linear head is judged by `classification`, an embedding by `retrieval`, `reid` or `verification`"
+                "eval: a linear head is judged by `classification`, an embedding by `retrieval`, `reid` or `verification`, a segmentation by `segmentation`"
             );
         }
+        segment::validate(self)?;
         match self.head {
             HeadConfig::Linear => {
                 if self.triplet.is_some() {
@@ -315,6 +302,7 @@ impl TaskConfig {
             HeadConfig::Embedding { scale, margin, .. } => {
                 self.validate_embedding(scale, margin)?;
             }
+            HeadConfig::Segmentation { .. } => {}
         }
         check(&[
             ("loss_weight", f64::from(self.loss_weight), ABOVE_0),

@@ -60,7 +60,7 @@ pub fn pupil(
         HeadConfig::Embedding { dim: 0, scale, margin } => {
             HeadConfig::Embedding { dim: teacher.width(), scale, margin }
         }
-        head @ HeadConfig::Embedding { .. } => head,
+        head => head,
     };
     let projected = head == HeadConfig::Linear && distill.features > 0.0;
     let [side, _] = config.preprocess().size;
@@ -131,9 +131,9 @@ impl Learner for Pupil {
 
     fn absorb(&mut self, step: &Step) {
         self.student.update(&step.moments);
-        for (_, statistics) in &step.necks {
-            if let Some(Head::Embedding(head)) = &mut self.student.head {
-                head.neck.update(statistics);
+        for (_, statistics) in &step.heads {
+            if let Some(head) = &mut self.student.head {
+                head.absorb(statistics);
             }
         }
     }
@@ -221,7 +221,7 @@ pub fn distill_step(
     let images = from_values(batch.images.clone(), batch.size, &device).autodiff();
     let mut rng = stream(config.seed_of(0), Purpose::DropPath, &[0, step]);
     let trained = leaves.train(images, &mut rng);
-    let Scored { loss, outputs, neck } = match (&leaves.head, trained.logits) {
+    let Scored { loss, outputs, measured } = match (&leaves.head, trained.logits) {
         (Some(head), _) => task_loss(head, trained.features.clone(), task, batch),
         (None, Some(logits)) => logits_loss(logits, task, batch),
         (None, None) => bail!("a student without a head classifies by itself"),
@@ -237,7 +237,7 @@ pub fn distill_step(
     Ok(Step {
         losses: vec![value],
         grads: take.found,
-        necks: neck.map(|statistics| (0, statistics)).into_iter().collect(),
+        heads: measured.map(|statistics| (0, statistics)).into_iter().collect(),
         gradient_cosine: None,
         moments: trained.moments,
     })
@@ -264,7 +264,7 @@ fn taught(
     let answers: Tensor<2> = from_values(said.outputs.clone(), [b, answers], &device);
     let mut terms = Vec::new();
     let (compared, target) = match task.head {
-        HeadConfig::Linear => {
+        HeadConfig::Linear | HeadConfig::Segmentation { .. } => {
             if distill.logits > 0.0 {
                 let form = (distill.divergence, distill.temperature);
                 terms.push(distill_soft(own.outputs, answers, form) * distill.logits);

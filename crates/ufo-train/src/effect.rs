@@ -1,7 +1,7 @@
 //! Choosing a task's path by measured effect on held-out images (spec 5.2): all shared, all
 //! specific, the router's, and the router's with flips of single sites.
 
-use crate::evaluate::{judge, outputs};
+use crate::evaluate::result;
 use crate::{Task, Workers};
 use anyhow::{Context, Result};
 use ufo_data::Preprocess;
@@ -42,8 +42,8 @@ pub fn by_effect(
     let (arch, slice) = (&supernet.arch, Slice::full(&supernet.arch));
     let measure = |origin: &str, path: Path| -> Result<Candidate> {
         let vit = supernet.subnet(index, &path, &slice)?;
-        let rows = outputs(&vit, &supernet.tasks[index].head, held_out, preprocess)?;
-        let value = judge(task, held_out, &rows)?.value;
+        let head = &supernet.tasks[index].head;
+        let value = result((&vit, head), task, held_out, preprocess)?.0.value;
         Ok(Candidate { origin: origin.to_string(), path, value })
     };
     let plain = [

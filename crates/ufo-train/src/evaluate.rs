@@ -1,6 +1,6 @@
 //! Evaluation of a task from its network, beside the raw-pixel nearest-neighbor baseline.
 
-use crate::{Task, Training};
+use crate::{Task, Training, segment};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use ufo_data::{Batch, Dataset, Preprocess, eval_batches};
@@ -17,6 +17,8 @@ const BASELINE_SIDE: usize = 32;
 
 /// Images of a task in an evaluation during training.
 const GLIMPSE: usize = 500;
+/// The same of a segmentation task, where an image is many windows.
+const GLIMPSE_SCENES: usize = 16;
 
 /// A task's result on its test split.
 #[derive(Debug, Clone, Serialize)]
@@ -29,22 +31,40 @@ pub struct TaskResult {
     pub value: f64,
     /// Every metric.
     pub metrics: Vec<(String, f64)>,
-    /// Test images by true (rows) and predicted class, for classification.
+    /// Test images, or their pixels, by true (rows) and predicted class, for classification and segmentation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confusion: Option<Vec<Vec<u64>>>,
 }
 
-/// Outputs of a network and head for every image of a split, row-major.
+/// A task's result on a split by a network and head, and the outputs for every image, row-major; none of a
+/// segmentation, whose logits of all pixels would not fit memory.
 ///
 /// # Errors
-/// A broken image; evaluation skips none.
-pub fn outputs(
-    vit: &Vit,
-    head: &Head,
-    dataset: &Dataset,
+/// A broken image, since evaluation skips none; a wrong mask; outputs that are not finite.
+pub fn result(
+    (vit, head): (&Vit, &Head),
+    task: &Task,
+    split: &Dataset,
     preprocess: &Preprocess,
-) -> Result<Vec<f32>> {
-    rows(dataset, preprocess, |batch| Ok(run(vit, head, batch.images, batch.size)))
+) -> Result<(TaskResult, Vec<f32>)> {
+    result_by(task, split, preprocess, &mut |images, size| Ok(run(vit, head, images, size)))
+}
+
+/// The same by any function from images `[n, 3, height, width]` to outputs, row-major.
+///
+/// # Errors
+/// As [`result`], and those of `run`.
+pub fn result_by(
+    task: &Task,
+    split: &Dataset,
+    preprocess: &Preprocess,
+    run: &mut dyn FnMut(Vec<f32>, [usize; 4]) -> Result<Vec<f32>>,
+) -> Result<(TaskResult, Vec<f32>)> {
+    if task.config.head.segments() {
+        return Ok((segment::judge(task, split, preprocess, run)?, Vec::new()));
+    }
+    let rows = rows(split, preprocess, |batch| run(batch.images, batch.size))?;
+    Ok((judge(task, split, &rows)?, rows))
 }
 
 /// Features of a network for every image of a split, row-major.
@@ -76,7 +96,7 @@ pub fn rows(
 
 /// Output of a network and head for one batch of images.
 pub fn run(vit: &Vit, head: &Head, images: Vec<f32>, size: [usize; 4]) -> Vec<f32> {
-    values(&head.forward(vit.forward(from_values(images, size, &vit.device()), None)))
+    values(&head.run(vit, from_values(images, size, &vit.device())))
 }
 
 /// The result of every trained task during training, on at most 500 validation images, or test images where a
@@ -94,8 +114,7 @@ pub fn glimpse(training: &Training<'_>, supernet: &Supernet) -> Result<Vec<TaskR
         let whole = task.validation.as_deref().unwrap_or(&task.test);
         let part = whole.select(&few(task, whole));
         let vit = supernet.subnet(index, &supernet.path(index), &slice)?;
-        let rows = outputs(&vit, &supernet.tasks[index].head, &part, &preprocess)?;
-        judge(task, &part, &rows)
+        Ok(result((&vit, &supernet.tasks[index].head), task, &part, &preprocess)?.0)
     });
     results.into_iter().collect()
 }
@@ -103,9 +122,12 @@ pub fn glimpse(training: &Training<'_>, supernet: &Supernet) -> Result<Vec<TaskR
 /// Which images a glimpse looks at: spread over the classes, or whole identities, as many as fit.
 pub(crate) fn few(task: &Task, split: &Dataset) -> Vec<usize> {
     let len = split.len();
-    let kept = len.min(GLIMPSE);
+    let most = if task.config.head.segments() { GLIMPSE_SCENES } else { GLIMPSE };
+    let kept = len.min(most);
     match task.config.head {
-        HeadConfig::Linear => (0..kept).map(|i| i * len / kept).collect(),
+        HeadConfig::Linear | HeadConfig::Segmentation { .. } => {
+            (0..kept).map(|i| i * len / kept).collect()
+        }
         HeadConfig::Embedding { .. } => {
             let mut order: Vec<usize> = (0..len).collect();
             order.sort_by_key(|&index| split.label(index));
@@ -142,11 +164,14 @@ pub fn judge(task: &Task, split: &Dataset, rows: &[f32]) -> Result<TaskResult> {
 }
 
 /// The same metric by raw pixels, at most 32x32 of them: the nearest training image's class, or the
-/// pixels as the embedding.
+/// pixels as the embedding. Of a segmentation: logistic regression on each pixel's color.
 ///
 /// # Errors
 /// A broken image.
 pub fn baseline(task: &Task, preprocess: &Preprocess) -> Result<f64> {
+    if task.config.head.segments() {
+        return segment::baseline(task, preprocess);
+    }
     let size = preprocess.size.map(|side| side.min(BASELINE_SIDE));
     let preprocess = &Preprocess { size, ..preprocess.clone() };
     let pixels = |dataset: &Dataset| -> Result<Vec<f32>> {

@@ -6,7 +6,7 @@
 
 use crate::evaluate::eval_features;
 use crate::step::{Step, TaskStep, routed_step};
-use crate::{ExpandConfig, RunConfig, Task};
+use crate::{ExpandConfig, RunConfig, Task, segment};
 use anyhow::{Context, Result, bail};
 use burn_tensor::Tensor;
 use serde::Serialize;
@@ -22,8 +22,8 @@ const COMPARED: usize = 1000;
 pub struct StemScore {
     /// The task that has the stem.
     pub task: String,
-    /// Share of training images whose class has the nearest mean feature, each image left out of its own;
-    /// NaN when no class has two.
+    /// Share of training images, or of a segmentation's patches, whose class has the nearest mean feature, each
+    /// left out of its own; NaN when no class has two.
     pub accuracy: f64,
 }
 
@@ -77,8 +77,14 @@ fn compare_stems(config: &RunConfig, from: &Supernet, new: &Task) -> Result<Vec<
     let (path, slice) = (Path::uniform(&from.arch, Expert::Shared), Slice::full(&from.arch));
     let score = |index: usize| -> Result<StemScore> {
         let vit = from.subnet(index, &path, &slice)?;
-        let features = eval_features(&vit, &images, &config.preprocess())?;
-        let accuracy = nearest_mean(&features, images.labels(), new.train.classes().len());
+        let classes = new.train.classes().len();
+        let accuracy = if new.config.head.segments() {
+            let patches = segment::patches(&vit, new, &config.preprocess())?;
+            nearest_mean(&patches.rows, &patches.labels, classes)
+        } else {
+            let features = eval_features(&vit, &images, &config.preprocess())?;
+            nearest_mean(&features, images.labels(), classes)
+        };
         Ok(StemScore { task: from.tasks[index].spec.name.clone(), accuracy })
     };
     let mut scores = (0..from.tasks.len()).map(score).collect::<Result<Vec<_>>>()?;
@@ -89,6 +95,9 @@ fn compare_stems(config: &RunConfig, from: &Supernet, new: &Task) -> Result<Vec<
 /// Share of the rows whose class has the nearest mean by cosine, each row left out of its own class's;
 /// rows without another of their class do not count.
 fn nearest_mean(rows: &[f32], labels: &[u32], classes: usize) -> f64 {
+    if labels.is_empty() {
+        return f64::NAN;
+    }
     let dim = rows.len() / labels.len();
     let unit = |row: &[f32]| -> Vec<f64> {
         let length = row.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
@@ -144,11 +153,12 @@ pub fn expand_step(
         .enumerate()
         .filter_map(|(site, expert)| Some((site, expert?)))
         .collect();
-    let TaskStep { loss, grads, neck } = routed_step(config, leaves, (index, &experts), batch, at);
+    let TaskStep { loss, grads, measured } =
+        routed_step(config, leaves, (index, &experts), batch, at);
     Step {
         losses: vec![loss],
         grads,
-        necks: neck.map(|statistics| (index, statistics)).into_iter().collect(),
+        heads: measured.map(|statistics| (index, statistics)).into_iter().collect(),
         ..Step::default()
     }
 }

@@ -145,7 +145,7 @@ pub(crate) fn describe(entries: &[Entry], preprocess: &Preprocess) -> Result<Des
             name: entry.name.clone(),
             task: (entry.name != spec.name).then(|| spec.name.clone()),
             slice: entry.slice.clone(),
-            head: spec.head.shape(spec.classes),
+            head: spec.head.shape(spec.classes).extracted(),
             classes: entry.classes.clone(),
             path: entry.path.clone(),
         }
@@ -193,13 +193,15 @@ pub(crate) fn build(
         let mut vit = entry.supernet.subnet(entry.task, &entry.path, &entry.slice)?;
         let (keys, head_key) = described.keys(index);
         state.extend(state_of(&mut Named { vit: &mut vit, keys: &keys }, ""));
-        state.extend(state_of(&mut entry.head.clone(), &head_key));
+        let head = entry.head.extracted();
+        state.extend(state_of(&mut head.clone(), &head_key));
         // In a scope of its own, since a task may be named like an operator.
         let output = graph.scope(&format!("task.{}", entry.name), |graph| {
-            let features = vit.to_onnx(graph, &keys, &image)?;
-            entry.head.to_onnx(graph, &head_key, &features)
+            head.run_onnx(graph, (&vit, &keys, &head_key), (&image, arch.image_size))
         })?;
-        graph.output(&entry.name, &output, &[batch.clone(), Dim::Fixed(entry.head.outputs())]);
+        let sizes = head.output_sizes(arch.image_size).into_iter().map(Dim::Fixed);
+        let dims: Vec<Dim> = std::iter::once(batch.clone()).chain(sizes).collect();
+        graph.output(&entry.name, &output, &dims);
     }
     graph.metadata("preprocess", &serde_json::to_string(&described.preprocess)?);
     graph.metadata("tasks", &serde_json::to_string(&described.tasks)?);
@@ -289,6 +291,7 @@ fn card(described: &Described, extracted: &Extracted) -> String {
         let kind = match task.head {
             HeadShape::Linear { classes } => format!("{classes} classes"),
             HeadShape::Embedding { .. } => "embedding".to_string(),
+            HeadShape::Segmentation { classes, .. } => format!("{classes} classes a pixel"),
         };
         // The bar before the final norm would end the table's cell.
         let path = task.path.to_string().replace('|', " norm ");

@@ -4,7 +4,7 @@ use crate::evaluate::{self, TaskResult};
 use crate::step::{Step, Training, one_step};
 use anyhow::Result;
 use ufo_data::Loader;
-use ufo_model::{Head, Supernet, Visit, router};
+use ufo_model::{Supernet, Visit, router};
 
 /// Weights that a run trains: a supernet, or a student.
 pub trait Learner: Visit + Clone {
@@ -45,10 +45,8 @@ impl Learner for Supernet {
     }
 
     fn absorb(&mut self, step: &Step) {
-        for (index, statistics) in &step.necks {
-            if let Head::Embedding(head) = &mut self.tasks[*index].head {
-                head.neck.update(statistics);
-            }
+        for (index, statistics) in &step.heads {
+            self.tasks[*index].head.absorb(statistics);
         }
     }
 

@@ -16,6 +16,7 @@ mod log;
 pub mod memory;
 mod onnx;
 mod optimizer;
+pub mod segment;
 mod shards;
 mod step;
 mod student;

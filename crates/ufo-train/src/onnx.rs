@@ -37,13 +37,13 @@ impl Onnx {
     /// Output `task`, row-major, of images of `size`.
     ///
     /// # Errors
-    /// There is no such output, or it is no matrix.
+    /// There is no such output, or it is not of f32.
     pub fn outputs(&self, task: &str, images: &[f32], size: [usize; 4]) -> Result<Vec<f32>> {
         let (input, output) = (self.model.node_id("image")?, self.model.node_id(task)?);
         let images = NdTensor::from_data(size, images.to_vec());
         let options = Some(self.options.clone());
         let [out] = self.model.run_n(vec![(input, images.into())], [output], options)?;
-        let out: NdTensor<f32, 2> = out.try_into().context("the output is not a matrix of f32")?;
+        let out: rten_tensor::Tensor<f32> = out.try_into().context("the output is not of f32")?;
         Ok(out.to_vec())
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! An operation that all threads share ends when the slowest of them does, dozens of times a step. Shards of
 //! the images run through all blocks without waiting for each other, and their rows stay longer in the cache.
-//! The head and its loss see the whole batch (statistics of a neck, pairs of a triplet loss). The number of shards follows
+//! The head and its loss see the whole batch (statistics of a neck, pairs of a triplet loss); a segmentation, whose head
+//! reads tokens, takes it in one piece. The number of shards follows
 //! from the sizes alone and their gradients are added in order: the same bits for any number of threads.
 
 use crate::TaskConfig;
 use crate::optimizer::Grads;
-use crate::step::{Scored, TaskStep, take_grads, task_loss};
+use crate::step::{Scored, TaskStep, learn, take_grads, task_loss};
 use burn_tensor::Tensor;
 use rayon::iter::{
     IndexedParallelIterator, IntoParallelIterator, IntoParallelRefIterator,
@@ -43,6 +44,12 @@ pub(crate) fn in_shards(
     batch: &Batch,
     drop: Option<&DropPath>,
 ) -> TaskStep {
+    if task.head.segments() {
+        // Its head reads the tokens behind several blocks.
+        let leaves = net.supernet.leaves(net.index);
+        let vit = (net.vit)(&leaves);
+        return learn(leaves, &vit, (net.index, task), batch, drop);
+    }
     let arch = &net.supernet.arch;
     let parts = parts(batch.size[0], arch.tokens());
     let forward = |images: &Range<usize>| net.forward(batch, drop, images.clone());
@@ -52,7 +59,7 @@ pub(crate) fn in_shards(
     let features = features.autodiff().require_grad();
     let leaves = net.supernet.leaves(net.index);
     let head = &leaves.tasks[net.index].head;
-    let Scored { loss, neck, .. } = task_loss(head, features.clone(), task, batch);
+    let Scored { loss, measured, .. } = task_loss(head, features.clone(), task, batch);
     let value = values(&loss)[0];
     let mut back = (loss * task.loss_weight).backward();
     let gradient = features.grad_remove(&mut back).expect("the loss depends on the features");
@@ -65,7 +72,7 @@ pub(crate) fn in_shards(
     for part in found {
         add(&mut grads, part);
     }
-    TaskStep { loss: value, grads, neck }
+    TaskStep { loss: value, grads, measured }
 }
 
 /// Shards of a batch.

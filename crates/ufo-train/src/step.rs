@@ -5,14 +5,14 @@ use crate::chip::chip_step;
 use crate::expand::expand_step;
 use crate::optimizer::Grads;
 use crate::shards::{Net, in_shards};
-use crate::{Compute, RunConfig, Task, TaskConfig, Workers};
+use crate::{Compute, RunConfig, Task, TaskConfig, Workers, segment};
 use anyhow::{Context, Result};
 use burn_tensor::{Gradients, Tensor};
 use ufo_data::{Batch, Loader, Purpose, stream};
 use ufo_model::cnn::Moments;
 use ufo_model::losses::{cosface, cross_entropy, smooth_soft_targets, smooth_targets, triplet};
 use ufo_model::{
-    Draw, DropPath, Embedded, Head, HeadConfig, NeckStatistics, Supernet, Visitor, Vit,
+    Draw, DropPath, Embedded, Head, HeadConfig, HeadStatistics, Supernet, Visitor, Vit,
     from_values, take_values, values,
 };
 use ufo_nas::{Expert, Path, Slice};
@@ -35,8 +35,8 @@ pub struct Step {
     pub losses: Vec<f32>,
     /// Gradients, summed over tasks.
     pub grads: Grads,
-    /// Batch statistics for the necks of embedding heads, by task.
-    pub necks: Vec<(usize, NeckStatistics)>,
+    /// Batch statistics for the norms of heads, by task.
+    pub heads: Vec<(usize, HeadStatistics)>,
     /// Of a chip supernet: the cosine between the largest slice's gradient and the smaller ones'.
     pub gradient_cosine: Option<f32>,
     /// Statistics of a student's batch norms.
@@ -84,7 +84,7 @@ pub fn step_on(
         |index| task_step(config, supernet, index, &batches[index], at),
         |index, part| {
             step.losses.push(part.loss);
-            step.necks.extend(part.neck.map(|statistics| (index, statistics)));
+            step.heads.extend(part.measured.map(|statistics| (index, statistics)));
             add(&mut step.grads, part.grads);
         },
     );
@@ -98,8 +98,8 @@ pub struct TaskStep {
     pub loss: f32,
     /// Gradients of the weighted loss.
     pub grads: Grads,
-    /// Batch statistics of an embedding head's neck.
-    pub neck: Option<NeckStatistics>,
+    /// Batch statistics of the head's norms.
+    pub measured: Option<HeadStatistics>,
 }
 
 /// Forward and backward of task `index` at `(step, progress)`, on leaves of its own: threads share
@@ -189,29 +189,45 @@ pub fn path_step(
 }
 
 /// Forward and backward of a batch in one piece.
-fn learn(
+pub(crate) fn learn(
     leaves: Supernet,
     vit: &Vit,
     (index, task): (usize, &TaskConfig),
     batch: &Batch,
     drop: Option<&DropPath>,
 ) -> TaskStep {
-    let images = from_values(batch.images.clone(), batch.size, &vit.device()).autodiff();
-    let features = vit.forward(images, drop);
-    let Scored { loss, neck, .. } = task_loss(&leaves.tasks[index].head, features, task, batch);
+    let taps = task.head.taps(leaves.arch.depth);
+    let head = &leaves.tasks[index].head;
+    let Scored { loss, measured, .. } = score(head, vit, (task, batch), (drop, &taps));
     let value = values(&loss)[0];
     let grads = take_grads(leaves, index, (loss * task.loss_weight).backward());
-    TaskStep { loss: value, grads, neck }
+    TaskStep { loss: value, grads, measured }
+}
+
+/// The training pass of a network and its head on a batch; auxiliary heads read behind the blocks `taps`.
+pub(crate) fn score(
+    head: &Head,
+    vit: &Vit,
+    (task, batch): (&TaskConfig, &Batch),
+    (drop, taps): (Option<&DropPath>, &[usize]),
+) -> Scored {
+    let images = from_values(batch.images.clone(), batch.size, &vit.device()).autodiff();
+    match head {
+        Head::Segmentation(head) => {
+            segment::loss(head, &vit.tokens(images, drop, taps), (task, batch), vit.mode)
+        }
+        _ => task_loss(head, vit.forward(images, drop), task, batch),
+    }
 }
 
 /// A head's training pass.
 pub(crate) struct Scored {
     /// The task's loss.
     pub(crate) loss: Tensor<1>,
-    /// Logits, or embeddings behind the neck.
+    /// Logits, of a segmentation a row a pixel, or embeddings behind the neck.
     pub(crate) outputs: Tensor<2>,
-    /// The neck's batch statistics of an embedding head.
-    pub(crate) neck: Option<NeckStatistics>,
+    /// Batch statistics of the head's norms.
+    pub(crate) measured: Option<HeadStatistics>,
 }
 
 /// A task's loss on the features of a batch.
@@ -233,7 +249,7 @@ pub(crate) fn task_loss(
             Some(form) => loss + triplet(before, &batch.labels, form),
             None => loss,
         };
-        return Scored { loss, outputs: after, neck: Some(statistics) };
+        return Scored { loss, outputs: after, measured: Some(HeadStatistics::Neck(statistics)) };
     }
     logits_loss(head.forward(features), config, batch)
 }
@@ -251,7 +267,7 @@ pub(crate) fn logits_loss(logits: Tensor<2>, config: &TaskConfig, batch: &Batch)
     };
     let targets = from_values(rows, [b, classes], &logits.device().inner());
     let loss = cross_entropy(logits.clone(), targets);
-    Scored { loss, outputs: logits, neck: None }
+    Scored { loss, outputs: logits, measured: None }
 }
 
 /// The gradients of the leaves that the loss reached, by name.

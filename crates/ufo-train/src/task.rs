@@ -26,7 +26,7 @@ impl Task {
     /// Class names of the head; none for an embedding.
     pub fn classes(&self) -> &[String] {
         match self.config.head {
-            HeadConfig::Linear => self.train.classes(),
+            HeadConfig::Linear | HeadConfig::Segmentation { .. } => self.train.classes(),
             HeadConfig::Embedding { .. } => &[],
         }
     }
@@ -49,13 +49,13 @@ pub fn open_tasks(config: &RunConfig) -> Result<Vec<Task>> {
     let open = |(index, task): (usize, &TaskConfig)| -> Result<Task> {
         let data = &task.data;
         let hold_out = match task.head {
-            HeadConfig::Linear => HoldOut::Images,
+            HeadConfig::Linear | HeadConfig::Segmentation { .. } => HoldOut::Images,
             HeadConfig::Embedding { .. } => HoldOut::Classes,
         };
         let (train, validation) = data.open_train(config.seed_of(index), hold_out)?;
         let test = match task.head {
-            HeadConfig::Linear => data.open_test(Some(train.classes()))?,
             HeadConfig::Embedding { .. } => data.open_test(None)?,
+            _ => data.open_test(Some(train.classes()))?,
         };
         Ok(Task {
             config: task.clone(),

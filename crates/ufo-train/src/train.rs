@@ -4,7 +4,7 @@ use crate::checkpoint::{self, Progress};
 use crate::log::{Figures, Log};
 use crate::optimizer::{Rates, global_norm};
 use crate::step::{Step, Training};
-use crate::{Identity, Learner, RunConfig, Task, Workers, identity};
+use crate::{Identity, Learner, RunConfig, Task, TaskConfig, Workers, identity};
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::Path;
@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use ufo_data::{Loader, LoaderConfig, Sampler};
+use ufo_model::HeadConfig;
 use ufo_nas::task_key;
 
 /// What a finished run reports.
@@ -159,11 +160,7 @@ impl<'a, L: Learner> Run<'a, L> {
         let at = (self.at.step, progress);
         let step = self.net.step(self.training, &mut self.loaders, at)?;
         self.refuse_nan(&step)?;
-        let scales: Vec<(String, f32)> = config
-            .tasks
-            .iter()
-            .map(|task| (format!("{}.", task_key(&task.name)), task.lr_scale))
-            .collect();
+        let scales: Vec<(String, f32)> = config.tasks.iter().flat_map(scales_of).collect();
         let rates = rates(config, progress, &scales);
         let grad_norm = self.at.optimizer.step(self.net, &step.grads, &rates);
         self.net.absorb(&step);
@@ -292,6 +289,17 @@ pub fn schedule(progress: f64, warmup: f64, final_lr: f64) -> f64 {
     }
     let along = ((progress - warmup) / (1.0 - warmup).max(f64::EPSILON)).min(1.0);
     final_lr + (1.0 - final_lr) * (1.0 + (std::f64::consts::PI * along).cos()) / 2.0
+}
+
+/// Factors of the learning rate of a task's modules by the prefix of their names, the longer prefix first.
+fn scales_of(task: &TaskConfig) -> Vec<(String, f32)> {
+    let own = (format!("{}.", task_key(&task.name)), task.lr_scale);
+    match task.head {
+        HeadConfig::Segmentation { lr_scale, .. } => {
+            vec![(format!("{}head.", own.0), lr_scale * own.1), own]
+        }
+        _ => vec![own],
+    }
 }
 
 fn rates<'a>(config: &RunConfig, progress: f64, task_scales: &'a [(String, f32)]) -> Rates<'a> {

@@ -35,6 +35,7 @@ fn batch(arch: &Arch, count: usize) -> Batch {
         size: [count, 3, height, width],
         images: vec![0.1; count * 3 * height * width],
         labels: vec![0; count],
+        masks: None,
         soft: None,
         indices: vec![0; count],
         skipped: 0,

@@ -23,7 +23,7 @@ pub(crate) enum Command {
 
 #[derive(clap::Args)]
 pub(crate) struct ImportArgs {
-    /// fashion-mnist, mnist, animal, orl, elpv, food or emoji.
+    /// fashion-mnist, mnist, animal, orl, elpv, food, emoji, nuclei or land.
     source: Source,
     /// Folder of the fetched packages.
     #[arg(long, default_value = "datasets/packages")]
@@ -35,7 +35,7 @@ pub(crate) struct ImportArgs {
 
 #[derive(clap::Args)]
 pub(crate) struct InspectArgs {
-    /// image-folder, idx or csv.
+    /// image-folder, idx, csv, masks, voc or cityscapes.
     #[arg(long)]
     format: String,
     /// Training split.
@@ -65,7 +65,12 @@ fn inspect_splits(args: &InspectArgs) -> Result<()> {
         "image-folder" => Format::ImageFolder,
         "idx" => Format::Idx,
         "csv" => Format::Csv,
-        other => bail!("--format {other}: allowed are image-folder, idx, csv"),
+        "masks" => Format::Masks,
+        "voc" => Format::Voc,
+        "cityscapes" => Format::Cityscapes,
+        other => {
+            bail!("--format {other}: allowed are image-folder, idx, csv, masks, voc, cityscapes")
+        }
     };
     let train = Dataset::open(format, &args.train)?;
     let test = args.test.as_ref().map(|path| Dataset::open(format, path)).transpose()?;

@@ -142,7 +142,9 @@ fn report(run: &Run, summary: &Summary, kept: bool) -> Result<Value> {
     let share =
         Share::new(task.config.batch, run.config.router.other_fraction, run.config.train.mode());
     let bytes = |update, trained| expand_bytes(&run.supernet.arch, share, update, trained);
-    let mb = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    // The formula knows no maps of a segmentation head.
+    let known = !task.config.head.segments();
+    let mb = |bytes: u64| known.then(|| bytes as f64 / f64::from(1 << 20));
     Ok(json!({
         "task": result.name, "update": expand.update, "stem": expand.stem,
         "labels": task.config.data.labels, "images": task.train.len(),
@@ -171,15 +173,17 @@ fn print(report: &Value) {
         report["classes"]
     );
     println!(
-        "{}: {} of {} parameters trained, {} steps in {:.1} s ({:.0} images/s), {:.1} MB for training (all: {:.1} MB){}",
+        "{}: {} of {} parameters trained, {} steps in {:.1} s ({:.0} images/s){}{}",
         text("update"),
         parameters("trained"),
         parameters("path"),
         report["steps"],
         number("seconds"),
         number("images_per_s"),
-        number("training_mb"),
-        number("training_mb_of_all"),
+        report["training_mb"].as_f64().map_or(String::new(), |mb| {
+            let all = number("training_mb_of_all");
+            format!(", {mb:.1} MB for training (all: {all:.1} MB)")
+        }),
         report["peak_mb"].as_f64().map_or(String::new(), |mb| format!(", the process {mb:.0} MB"))
     );
     let kept = report["others_unchanged"].as_bool() == Some(true);

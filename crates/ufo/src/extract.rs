@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// A run's tasks cut to a slice (see `ufo eval --help`), such as runs/chip=chosen; several make one model.
     #[arg(long, value_name = "RUN=SLICE", conflicts_with = "run")]
     part: Vec<String>,
+    /// Side of the images that the model takes, in place of the run's: its position embedding is resized.
+    #[arg(long)]
+    image_size: Option<usize>,
     /// Write an ONNX file with 8-bit weights, too, and print what it costs on the test images.
     #[arg(long)]
     quantize: Option<Quantize>,
@@ -64,14 +67,21 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             folders.push(folder);
         }
     }
-    let runs = folders.iter().map(|folder| Run::open(folder)).collect::<Result<Vec<_>>>()?;
-    let mut wanted = Vec::new();
+    let mut runs = folders.iter().map(|folder| Run::open(folder)).collect::<Result<Vec<_>>>()?;
+    let mut chosen = Vec::new();
     for (place, (folder, text)) in parts.iter().enumerate() {
         let at = folders.iter().position(|known| *known == folder);
-        let run = &runs[at.context("every part's run is opened")?];
-        let slice = run.slice(text.as_deref())?;
+        let at = at.context("every part's run is opened")?;
         let point = text.as_deref().and_then(|text| text.strip_prefix("pareto."));
         let label = point.map_or_else(|| place.to_string(), str::to_string);
+        chosen.push((at, runs[at].slice(text.as_deref())?, label));
+    }
+    if let Some(side) = args.image_size {
+        runs.iter_mut().try_for_each(|run| run.resize(side)).context("--image-size")?;
+    }
+    let mut wanted = Vec::new();
+    for (at, slice, label) in chosen {
+        let run = &runs[at];
         for task in args.indices(run)? {
             wanted.push(Wanted { run, task, slice: slice.clone(), label: label.clone() });
         }

@@ -112,10 +112,10 @@ fn judge(tasks: &[&Task], place: &Path, precision: Precision) -> Result<Vec<Task
         if !told.classes.is_empty() && told.classes != task.classes() {
             bail!("{}: task `{}` has other classes than the run", place.display(), told.name);
         }
-        let rows = evaluate::rows(&task.test, &runner.preprocess, |batch| {
-            runner.outputs(index, &batch.images)
-        })?;
-        let judged = evaluate::judge(task, &task.test, &rows)?;
+        let (judged, _) =
+            evaluate::result_by(task, &task.test, &runner.preprocess, &mut |images, _| {
+                runner.outputs(index, &images)
+            })?;
         results.push(TaskResult { name: told.name.clone(), ..judged });
     }
     Ok(results)

@@ -13,7 +13,7 @@ const FEW: usize = 10;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A task: NAME=PATH, where PATH holds `train` and `test` as class folders, as IDX files
+    /// A task: NAME=PATH, where PATH holds `train` and `test` as class folders, as folders of images and masks, as IDX files
     /// (train-images…) or as lists (train.csv, test.csv).
     #[arg(long = "task", value_name = "NAME=PATH", required = true)]
     tasks: Vec<String>,
@@ -35,10 +35,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         args.out.display(),
         preset.name()
     );
+    let arch = preset.arch();
+    // To the size of the image, where three doublings reach it.
+    let fits = |doublings: &usize| arch.grid()[0] << doublings <= arch.image_size[0];
+    let doublings = (0..=3).rev().find(fits).unwrap_or(0);
     for task in &args.tasks {
         let (name, path) =
             task.split_once('=').with_context(|| format!("--task {task}: must be NAME=PATH"))?;
-        section(&mut text, name, Path::new(path)).with_context(|| format!("--task {task}"))?;
+        section(&mut text, (name, doublings), Path::new(path))
+            .with_context(|| format!("--task {task}"))?;
     }
     RunConfig::parse(&text, &[])?;
     write_atomic(&args.out, text.as_bytes())?;
@@ -47,14 +52,21 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// A task's lines.
-fn section(text: &mut String, name: &str, path: &Path) -> Result<()> {
+fn section(text: &mut String, (name, doublings): (&str, usize), path: &Path) -> Result<()> {
     let (format, suffix) = layout(path)?;
     let [train, test] = ["train", "test"].map(|split| path.join(format!("{split}{suffix}")));
     let dataset = Dataset::open(format, &train)?;
     let (images, classes) = (dataset.len(), dataset.classes().len());
     let identities = images < FEW * classes;
-    let head = if identities { "embedding" } else { "linear" };
-    let sampler = if identities {
+    let head = if format.has_masks() {
+        format!("kind = \"segmentation\", channels = 64, doublings = {doublings}")
+    } else {
+        let kind = if identities { "embedding" } else { "linear" };
+        format!("kind = \"{kind}\"")
+    };
+    let sampler = if format.has_masks() {
+        "augment = { flip = 0.5, random_scale = {}, color = 0.4 }\n"
+    } else if identities {
         "sampler = { kind = \"identity\", per_identity = 2 }\ntriplet = {}\n"
     } else {
         "augment = { flip = 0.5, pad_crop = 2 }\n"
@@ -63,12 +75,15 @@ fn section(text: &mut String, name: &str, path: &Path) -> Result<()> {
         Format::ImageFolder => "image-folder",
         Format::Idx => "idx",
         Format::Csv => "csv",
+        Format::Masks => "masks",
+        Format::Voc => "voc",
+        Format::Cityscapes => "cityscapes",
     };
     let quoted = |path: &Path| toml::Value::String(path.display().to_string()).to_string();
     write!(
         text,
         "\n# {images} training images, {classes} classes\n[[task]]\nname = {}\n\
-         head = {{ kind = \"{head}\" }}\nbatch = 32\n\
+         head = {{ {head} }}\nbatch = 32\n\
          data = {{ format = \"{kind}\", train = {}, test = {}, validation = 0.1 }}\n{sampler}",
         toml::Value::String(name.to_string()),
         quoted(&train),
@@ -79,6 +94,9 @@ fn section(text: &mut String, name: &str, path: &Path) -> Result<()> {
 
 /// The layout of the splits under `path`, and what follows `train` in its name.
 fn layout(path: &Path) -> Result<(Format, &'static str)> {
+    if path.join("train/images").is_dir() && path.join("train/masks").is_dir() {
+        return Ok((Format::Masks, ""));
+    }
     if path.join("train").is_dir() {
         return Ok((Format::ImageFolder, ""));
     }

@@ -4,13 +4,17 @@ use crate::folder::Runner;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use ufo_data::decode;
+use ufo_data::{Image, Palette, decode};
+use ufo_nas::HeadShape;
 use ufo_runtime::{DescribedTask, Precision};
+use ufo_train::{segment, write_atomic};
 
 /// Images of a batch.
 const BATCH: usize = 32;
+/// Part of their side that windows of a segmentation share.
+const OVERLAP: f32 = 0.5;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -31,6 +35,9 @@ pub(crate) struct Args {
     /// Give the features before the heads as well (with --json).
     #[arg(long, requires = "json")]
     features: bool,
+    /// Folder for the masks of segmentation tasks, IMAGE.TASK.png, palette PNG files of class ids.
+    #[arg(long, default_value = "masks")]
+    masks: PathBuf,
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
@@ -39,40 +46,17 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut failed = false;
     for paths in args.images.chunks(BATCH) {
         let mut images = Vec::new();
-        let mut read = Vec::new();
         for path in paths {
-            match pixels(path, &model) {
-                Ok(values) => {
-                    images.extend(values);
-                    read.push(path);
-                }
+            match read(path) {
+                Ok(image) => images.push((path.as_path(), image)),
                 Err(error) => {
                     eprintln!("error: {error:#}");
                     failed = true;
                 }
             }
         }
-        if read.is_empty() {
-            continue;
-        }
-        let mut per_image = vec![Vec::new(); read.len()];
-        for (index, task) in model.tasks.iter().enumerate() {
-            let outputs = model.outputs(index, &images)?;
-            let features = args.features.then(|| model.features(index, &images)).transpose()?;
-            for (image, said) in per_image.iter_mut().enumerate() {
-                let row = |all: &[f32]| {
-                    let width = all.len() / read.len();
-                    all[image * width..][..width].to_vec()
-                };
-                let mut one = answer(task, &row(&outputs), args.top)?;
-                if let Some(features) = &features {
-                    one["features"] = json!(row(features));
-                }
-                said.push(one);
-            }
-        }
-        for (path, tasks) in read.iter().zip(per_image) {
-            rows.push(json!({"image": path.display().to_string(), "tasks": tasks}));
+        if !images.is_empty() {
+            rows.extend(args.answers(&model, &images)?);
         }
     }
     if args.json {
@@ -83,10 +67,57 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn pixels(path: &PathBuf, model: &Runner) -> Result<Vec<f32>> {
+fn read(path: &Path) -> Result<Image> {
     let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-    let image = decode(&bytes).with_context(|| format!("in {}", path.display()))?;
-    Ok(model.preprocess.apply(&image))
+    decode(&bytes).with_context(|| format!("in {}", path.display()))
+}
+
+impl Args {
+    /// What all tasks say of some images.
+    fn answers(&self, model: &Runner, images: &[(&Path, Image)]) -> Result<Vec<Value>> {
+        let inputs: Vec<f32> =
+            images.iter().flat_map(|(_, image)| model.preprocess.apply(image)).collect();
+        let mut per_image = vec![Vec::new(); images.len()];
+        for (index, task) in model.tasks.iter().enumerate() {
+            if let HeadShape::Segmentation { .. } = task.head {
+                for ((path, image), said) in images.iter().zip(&mut per_image) {
+                    said.push(self.mask(model, index, (path, image))?);
+                }
+                continue;
+            }
+            let outputs = model.outputs(index, &inputs)?;
+            let features = self.features.then(|| model.features(index, &inputs)).transpose()?;
+            for (image, said) in per_image.iter_mut().enumerate() {
+                let row = |all: &[f32]| {
+                    let width = all.len() / images.len();
+                    all[image * width..][..width].to_vec()
+                };
+                let mut one = answer(task, &row(&outputs), self.top)?;
+                if let Some(features) = &features {
+                    one["features"] = json!(row(features));
+                }
+                said.push(one);
+            }
+        }
+        let row = |((path, _), tasks): (&(&Path, Image), Vec<Value>)| json!({"image": path.display().to_string(), "tasks": tasks});
+        Ok(images.iter().zip(per_image).map(row).collect())
+    }
+
+    /// Writes the mask of an image, and says the shares of its classes.
+    fn mask(&self, model: &Runner, index: usize, (path, image): (&Path, &Image)) -> Result<Value> {
+        let task = &model.tasks[index];
+        let mut network = |images: Vec<f32>, _| model.outputs(index, &images);
+        let sizes = (task.classes.len(), OVERLAP);
+        let mask = segment::predict(image, &model.preprocess, sizes, &mut network)
+            .with_context(|| format!("task `{}`, {}", task.name, path.display()))?;
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let place = self.masks.join(format!("{stem}.{}.png", task.name));
+        fs::create_dir_all(&self.masks)
+            .with_context(|| format!("creating {}", self.masks.display()))?;
+        write_atomic(&place, &mask.encode(Palette::of(&task.classes))?)?;
+        let shares = task.shares(&mask.ids);
+        Ok(json!({"name": task.name, "mask": place.display().to_string(), "shares": shares}))
+    }
 }
 
 /// What a task says of one image.
@@ -104,19 +135,19 @@ fn print(row: &Value) {
     println!("{}", row["image"].as_str().unwrap_or_default());
     for task in row["tasks"].as_array().into_iter().flatten() {
         let name = task["name"].as_str().unwrap_or_default();
-        let said = match task["embedding"].as_array() {
-            Some(embedding) => format!("embedding of {} numbers (see --json)", embedding.len()),
-            None => task["top"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .map(|best| {
-                    let class = best["class"].as_str().unwrap_or_default();
-                    let probability = best["probability"].as_f64().unwrap_or(f64::NAN);
-                    format!("{class} {:.1} %", 100.0 * probability)
-                })
-                .collect::<Vec<_>>()
-                .join(", "),
+        let listed = |key: &str, number: &str| {
+            let one = |entry: &Value| {
+                let class = entry["class"].as_str().unwrap_or_default();
+                format!("{class} {:.1} %", 100.0 * entry[number].as_f64().unwrap_or(f64::NAN))
+            };
+            task[key].as_array().into_iter().flatten().map(one).collect::<Vec<_>>().join(", ")
+        };
+        let said = match (task["embedding"].as_array(), task["mask"].as_str()) {
+            (Some(embedding), _) => {
+                format!("embedding of {} numbers (see --json)", embedding.len())
+            }
+            (_, Some(mask)) => format!("{}, {mask}", listed("shares", "share")),
+            _ => listed("top", "probability"),
         };
         println!("  {name}: {said}");
     }

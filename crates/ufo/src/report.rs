@@ -8,11 +8,12 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::ExitCode;
-use ufo_data::{Dataset, Preprocess, encode_png};
+use ufo_data::{Dataset, IGNORE, Image, Interpolation, Mask, Palette, Preprocess, encode_png};
 use ufo_model::{HeadConfig, router};
 use ufo_nas::Slice;
 use ufo_runtime::softmax;
 use ufo_train::effect::site_name;
+use ufo_train::segment::predict_scene;
 use ufo_train::{Task, write_atomic};
 
 /// Images shown of a classification task, and queries of a retrieval task.
@@ -20,6 +21,7 @@ const SHOWN: usize = 24;
 /// Longest side of an image in the page.
 const THUMBNAIL: usize = 192;
 const QUERIES: usize = 4;
+const SCENES: usize = 8;
 const MATCHES: usize = 6;
 
 #[derive(clap::Args)]
@@ -152,7 +154,7 @@ fn curves(run: &Run, results: &Results, log: &Log) -> Vec<Chart> {
         chart("Training loss", "loss", true, series(&log.losses, false)),
         chart(
             "Accuracy during training, dashed: raw-pixel 1-NN",
-            "top-1 or rank-1, %",
+            "top-1, rank-1 or mean IoU, %",
             false,
             series(&log.metrics, true),
         ),
@@ -196,24 +198,72 @@ fn params(run: &Run) -> ParamTable {
 
 fn samples(run: &Run, results: &Results) -> Result<Vec<Samples>> {
     let mut all = Vec::new();
-    for (task, judged) in run.tasks.iter().zip(results) {
+    for (index, (task, judged)) in run.tasks.iter().zip(results).enumerate() {
         let dim = judged.rows.len() / task.test.len();
         all.push(match task.config.head {
             HeadConfig::Linear => classified(task, &judged.rows, dim)?,
             HeadConfig::Embedding { .. } => retrieved(task, &judged.rows, dim)?,
+            HeadConfig::Segmentation { .. } => segmented(run, index)?,
         });
     }
     Ok(all)
 }
 
 fn png(split: &Dataset, index: usize) -> Result<Vec<u8>> {
-    let image = split.image(index)?;
+    thumbnail(&split.image(index)?, Interpolation::Bicubic)
+}
+
+fn thumbnail(image: &Image, interpolation: Interpolation) -> Result<Vec<u8>> {
     let longest = image.width.max(image.height);
     if longest <= THUMBNAIL {
-        return Ok(encode_png(&image)?);
+        return Ok(encode_png(image)?);
     }
     let size = [image.height, image.width].map(|side| (side * THUMBNAIL / longest).max(1));
-    Ok(encode_png(&Preprocess { size, ..Preprocess::default() }.resized(&image))?)
+    let preprocess = Preprocess { size, interpolation, ..Preprocess::default() };
+    Ok(encode_png(&preprocess.resized(image))?)
+}
+
+/// Some test images, each with its true and its predicted mask.
+fn segmented(run: &Run, index: usize) -> Result<Samples> {
+    let (task, preprocess) = (&run.tasks[index], run.config.preprocess());
+    let (test, palette) = (&task.test, Palette::of(task.classes()));
+    let slice = Slice::full(&run.supernet.arch);
+    let vit = run.supernet.subnet(index, &run.supernet.path(index), &slice)?;
+    let head = &run.supernet.tasks[index].head;
+    let mut shown = Vec::new();
+    let count = test.len().min(SCENES);
+    for image in (0..count).map(|i| i * test.len() / count) {
+        let mut network = |images, size| Ok(ufo_train::evaluate::run(&vit, head, images, size));
+        let [predicted, truth] = predict_scene(task, (test, image), &preprocess, &mut network)?;
+        let counted = || truth.ids.iter().zip(&predicted.ids).filter(|(id, _)| **id != IGNORE);
+        let right = counted().filter(|(truth, predicted)| truth == predicted).count();
+        let share = 100.0 * right as f64 / counted().count().max(1) as f64;
+        let card = |png: Vec<u8>, title: &str, note: String| Sample {
+            png,
+            title: title.to_string(),
+            note,
+            right: None,
+        };
+        let picture = |mask: &Mask| thumbnail(&mask.picture(palette), Interpolation::Nearest);
+        shown.push(vec![
+            card(png(test, image)?, "image", String::new()),
+            card(picture(&truth)?, "truth", String::new()),
+            card(picture(&predicted)?, "predicted", format!("{share:.1} % of pixels right")),
+        ]);
+    }
+    let colors = |(id, class): (usize, &String)| {
+        let [red, green, blue] = palette.color(id as u8);
+        format!("{class} #{red:02x}{green:02x}{blue:02x}")
+    };
+    let classes: Vec<String> = task.classes().iter().enumerate().map(colors).collect();
+    Ok(Samples {
+        task: task.config.name.clone(),
+        caption: format!(
+            "Test images, evenly spread, with their true and predicted masks: {}.",
+            classes.join(", ")
+        ),
+        rows: shown,
+    })
 }
 
 fn classified(task: &Task, rows: &[f32], classes: usize) -> Result<Samples> {

@@ -24,7 +24,7 @@ pub(crate) struct Judged {
     pub(crate) result: evaluate::TaskResult,
     /// The same metric by raw pixels.
     pub(crate) baseline: f64,
-    /// Output of every test image, row-major.
+    /// Output of every test image, row-major; none of a segmentation.
     pub(crate) rows: Vec<f32>,
 }
 
@@ -45,6 +45,9 @@ impl Run {
         config.make_paths_absolute()?;
         // Wrong data leave no folder behind.
         let tasks = open_tasks(&config)?;
+        if !folder.join("config.toml").exists() {
+            tasks.iter().try_for_each(ufo_train::segment::check)?;
+        }
         let mut supernet = new_supernet(&config, &tasks)?;
         fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
         let lock = lock(folder)?;
@@ -91,6 +94,15 @@ impl Run {
         Ok(Self { folder: folder.to_path_buf(), config, tasks, supernet, _lock: lock })
     }
 
+    /// Takes images of another size from now on.
+    pub(crate) fn resize(&mut self, side: usize) -> Result<()> {
+        let config = RunConfig { image_size: Some(side), ..self.config.clone() };
+        config.validate()?;
+        self.supernet = self.supernet.resized([side; 2])?;
+        self.config = config;
+        Ok(())
+    }
+
     /// Trains to the end, the budget, or Ctrl-C.
     pub(crate) fn train(&mut self, limits: &Limits) -> Result<Summary> {
         eprintln!("computing with {}", self.config.train.precision.describe());
@@ -133,8 +145,7 @@ impl Run {
         let path = self.supernet.path(index);
         let vit = self.supernet.subnet(index, &path, slice)?;
         let head = self.head(index, &path, slice)?;
-        let rows = evaluate::outputs(&vit, &head, images, &preprocess)?;
-        Ok((evaluate::judge(task, images, &rows)?, rows))
+        evaluate::result((&vit, &head), task, images, &preprocess)
     }
 
     /// A task's head for a slice of its network.

@@ -11,7 +11,7 @@ use crate::Error;
 const EXTENSIONS: [&str; 13] =
     ["png", "jpg", "jpeg", "jfif", "webp", "bmp", "gif", "tif", "tiff", "pnm", "ppm", "pgm", "pbm"];
 /// The deepest folder below a class, against loops of links.
-const MAX_DEPTH: usize = 16;
+pub(super) const MAX_DEPTH: usize = 16;
 
 pub(super) fn read(path: &Path) -> Result<Listing, Error> {
     let mut listing = Listing {
@@ -20,6 +20,7 @@ pub(super) fn read(path: &Path) -> Result<Listing, Error> {
         cameras: None,
         classes: Vec::new(),
         places: Vec::new(),
+        masks: None,
     };
     let mut files = Vec::new();
     for folder in entries(path)?.into_iter().filter(|entry| entry.is_dir()) {
@@ -45,7 +46,8 @@ pub(super) fn read(path: &Path) -> Result<Listing, Error> {
     Ok(listing)
 }
 
-fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Error> {
+/// The images in and below a folder, sorted.
+pub(super) fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Error> {
     if depth == 0 {
         return Err(Error::layout(folder, format!("deeper than {MAX_DEPTH} folders")));
     }

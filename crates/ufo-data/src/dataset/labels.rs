@@ -77,6 +77,10 @@ impl Labels {
         hold_out: HoldOut,
         seed: u64,
     ) -> Result<Vec<usize>, Error> {
+        if dataset.masks.is_some() && matches!(self, Self::PerClass(_)) {
+            let allowed = "a percentage: an image with a mask is of no one class";
+            return Err(Error::config("data.labels", self, allowed));
+        }
         let mut of_class = vec![Vec::new(); dataset.classes().len()];
         for (position, &label) in dataset.labels().iter().enumerate() {
             of_class[label as usize].push(position);

@@ -12,6 +12,7 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 
 use super::{ImportError, Package, Split};
+use crate::{Image, Mask, Palette, encode_png};
 
 const U8: u8 = 0x08;
 const I32: u8 = 0x0C;
@@ -49,6 +50,25 @@ pub(super) fn write_cameras(out: &Path, split: &str, cameras: &[u8]) -> Result<(
 pub(super) fn write_identities(out: &Path, split: &str, ids: &[i32]) -> Result<(), ImportError> {
     let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_be_bytes()).collect();
     write_idx(out, &format!("{split}-labels"), (I32, &[ids.len()]), &[&bytes])
+}
+
+/// Writes `folder/images/NAME.png` and `folder/masks/NAME.png`.
+pub(super) fn write_scene(
+    folder: &Path,
+    name: &str,
+    image: &Image,
+    mask: &Mask,
+) -> Result<(), ImportError> {
+    let place = |kind: &str| folder.join(kind).join(format!("{name}.png"));
+    let (image_place, mask_place) = (place("images"), place("masks"));
+    let said = |place: &Path| {
+        let place = place.to_owned();
+        move |error: crate::Error| ImportError::format(&place, "pixels of a size", &error)
+    };
+    let image = encode_png(image).map_err(said(&image_place))?;
+    write_file(&image_place, &image)?;
+    let mask = mask.encode(Palette::Voc).map_err(said(&mask_place))?;
+    write_file(&mask_place, &mask)
 }
 
 /// Writes one name a line.

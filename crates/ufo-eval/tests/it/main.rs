@@ -4,8 +4,8 @@
 use serde::Deserialize;
 use std::path::Path;
 use ufo_eval::{
-    Distance, Labeled, Sightings, classification, nearest_labels, pair_distances, reid, retrieval,
-    retrieval_within, roc, val_at_far, verification,
+    Distance, Labeled, Logistic, PixelCounts, Sightings, classification, nearest_labels,
+    pair_distances, reid, retrieval, retrieval_within, roc, segmentation, val_at_far, verification,
 };
 
 /// Both sides compute in double precision from equal inputs.
@@ -204,4 +204,54 @@ fn nearest_neighbor_equals_numpy() {
     let labels = nearest_labels(&train, &train_labels, &test, dim).unwrap();
     let right = labels.iter().zip(&test_labels).filter(|(got, label)| got == label).count();
     assert_close(right as f64 / test_labels.len() as f64, accuracy, CLOSE);
+}
+
+#[derive(Deserialize)]
+struct Segmentation {
+    classes: usize,
+    truth: Vec<Vec<u8>>,
+    predicted: Vec<Vec<u8>>,
+    mean_iou: f64,
+    iou: Vec<f64>,
+    mean_dice: f64,
+    mean_accuracy: f64,
+    pixel_accuracy: f64,
+    confusion: Vec<Vec<u64>>,
+}
+
+#[test]
+fn segmentation_equals_scikit_learn_over_the_whole_set() {
+    let expected: Segmentation = fixture("segmentation");
+    let mut pixels = PixelCounts::new(expected.classes);
+    for (truth, predicted) in expected.truth.iter().zip(&expected.predicted) {
+        pixels.add(truth, predicted).unwrap();
+    }
+    let got = segmentation(&pixels).unwrap();
+    assert_eq!(got.confusion, expected.confusion);
+    assert_close(got.mean_iou, expected.mean_iou, CLOSE);
+    assert_close(got.mean_dice, expected.mean_dice, CLOSE);
+    assert_close(got.mean_accuracy, expected.mean_accuracy, CLOSE);
+    assert_close(got.pixel_accuracy, expected.pixel_accuracy, CLOSE);
+    // The last class is nowhere.
+    let iou: Vec<f64> = got.iou.iter().flatten().copied().collect();
+    assert_eq!(iou.len() + 1, expected.classes);
+    assert_all_close(&iou, &expected.iou, CLOSE);
+}
+
+#[derive(Deserialize)]
+struct LogisticRows {
+    inputs: usize,
+    classes: usize,
+    rows: Vec<f32>,
+    labels: Vec<u8>,
+    predicted: Vec<u8>,
+}
+
+#[test]
+fn logistic_regression_predicts_as_scikit_learn() {
+    let LogisticRows { inputs, classes, rows, labels, predicted } = fixture("logistic");
+    let model = Logistic::fit(&rows, inputs, (&labels, classes)).unwrap();
+    assert_eq!(model.predict(&rows), predicted);
+    let right = labels.iter().zip(&predicted).filter(|(a, b)| a == b).count();
+    assert!(right > labels.len() / 2 && right < labels.len(), "{right}: the classes overlap");
 }

@@ -43,7 +43,7 @@ pub struct Moments {
 
 impl BatchNorm {
     /// Scale 1, shift 0, running mean 0 and variance 1.
-    pub(super) fn init(channels: usize, settings: NormSettings, device: &Device) -> Self {
+    pub(crate) fn init(channels: usize, settings: NormSettings, device: &Device) -> Self {
         Self {
             weight: Tensor::ones([channels], device),
             bias: Tensor::zeros([channels], device),
@@ -57,7 +57,7 @@ impl BatchNorm {
     ///
     /// # Shapes
     /// `[b, h, w, c]` to the same.
-    pub(super) fn forward(
+    pub(crate) fn forward(
         &self,
         x_bhwc: Tensor<4>,
         (residual, activation): (Option<Tensor<4>>, Activation),
@@ -135,7 +135,7 @@ impl BatchNorm {
     }
 
     /// Puts the means of some batches' statistics in the place of the running ones.
-    pub(super) fn replace(&mut self, batches: &[&Moments]) {
+    pub(crate) fn replace(&mut self, batches: &[&Moments]) {
         let mean = |of: fn(&Moments) -> &Vec<f32>| {
             let mut sums = vec![0.0; of(batches[0]).len()];
             for batch in batches {
@@ -151,7 +151,7 @@ impl BatchNorm {
     }
 
     /// Moves the running statistics towards a batch's.
-    pub(super) fn update(&mut self, batch: &Moments) {
+    pub(crate) fn update(&mut self, batch: &Moments) {
         let new = self.settings.momentum;
         let blend = |running: &Tensor<1>, batch: &[f32]| {
             let pairs = values(running).into_iter().zip(batch);
@@ -164,7 +164,7 @@ impl BatchNorm {
 }
 
 /// An activation as burn's operations.
-pub(super) fn activate<const D: usize>(activation: Activation, x: Tensor<D>) -> Tensor<D> {
+pub(crate) fn activate<const D: usize>(activation: Activation, x: Tensor<D>) -> Tensor<D> {
     match activation {
         Activation::None => x,
         Activation::Relu => functions::relu(x),

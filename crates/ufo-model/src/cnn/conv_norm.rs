@@ -28,7 +28,7 @@ pub struct ConvNorm {
 
 impl ConvNorm {
     /// Weights normal of deviation `sqrt(2 / (out kernel^2))` (arXiv 1502.01852, outgoing).
-    pub(super) fn init(
+    pub(crate) fn init(
         [outputs, inputs, kernel]: [usize; 3],
         norm: NormSettings,
         rng: &mut impl Rng,
@@ -46,7 +46,7 @@ impl ConvNorm {
     /// # Shapes
     /// `[b, h, w, in]` to `[b, ceil(h / stride), ceil(w / stride), out]`, that of `residual`, which is
     /// added before the activation.
-    pub(super) fn forward(
+    pub(crate) fn forward(
         &self,
         x_bhwc: Tensor<4>,
         residual: Option<Tensor<4>>,
@@ -87,14 +87,14 @@ impl ConvNorm {
     }
 
     /// Calls `visitor` with the parameters of the convolution and the norm under their names.
-    pub(super) fn visit_named(&mut self, [conv, norm]: [&str; 2], visitor: &mut impl Visitor) {
+    pub(crate) fn visit_named(&mut self, [conv, norm]: [&str; 2], visitor: &mut impl Visitor) {
         visitor.tensor(&key(conv, "weight"), &mut self.weight);
         self.norm.visit(norm, visitor);
     }
 }
 
 /// Convolution weights normal of deviation `sqrt(2 / (out kernel^2))`.
-pub(super) fn kaiming(shape: [usize; 4], rng: &mut impl Rng, device: &Device) -> Tensor<4> {
+pub(crate) fn kaiming(shape: [usize; 4], rng: &mut impl Rng, device: &Device) -> Tensor<4> {
     let [outputs, _, rows, columns] = shape;
     let deviation = (2.0 / (outputs * rows * columns) as f32).sqrt();
     let normal = Normal::new(0.0, deviation).expect("a positive number is a valid deviation");

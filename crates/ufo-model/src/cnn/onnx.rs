@@ -88,7 +88,7 @@ fn conv(
 }
 
 impl ConvNorm {
-    fn to_onnx(
+    pub(crate) fn to_onnx(
         &self,
         graph: &mut Graph,
         name: &str,

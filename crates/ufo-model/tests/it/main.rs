@@ -5,6 +5,7 @@
 mod gradients;
 mod routing;
 mod runtime;
+mod segmentation;
 mod slices;
 
 use burn_tensor::{Device, Tensor};
@@ -34,11 +35,22 @@ fn arch(layout: Layout) -> Arch {
     }
 }
 
-/// A classification and a retrieval task.
+/// A classification, a retrieval and a segmentation task.
 fn supernet(arch: &Arch, seed: u64) -> Supernet {
     let embedding = HeadConfig::Embedding { dim: 6, scale: 30.0, margin: 0.2 };
     let spec = |name: &str, head, classes| TaskSpec { name: name.to_string(), head, classes };
-    let specs = [spec("first", HeadConfig::Linear, 5), spec("second", embedding, 7)];
+    let segmentation = HeadConfig::Segmentation {
+        channels: 7,
+        doublings: 1,
+        auxiliary: 0.4,
+        taps: None,
+        lr_scale: 1.0,
+    };
+    let specs = [
+        spec("first", HeadConfig::Linear, 5),
+        spec("second", embedding, 7),
+        spec("third", segmentation, 3),
+    ];
     let mut supernet = Supernet::init(arch, &specs, &mut rng(seed), &Device::flex()).unwrap();
     scramble(&mut supernet, seed);
     supernet

@@ -3,7 +3,7 @@
 use crate::slices::{random_arch, random_path, random_slice};
 use crate::{images, rng, supernet};
 use ufo_data::Preprocess;
-use ufo_model::{Named, Supernet, state_of, values};
+use ufo_model::{Head, Named, Supernet, state_of, values};
 use ufo_nas::{Path, Slice};
 use ufo_runtime::{Described, DescribedTask, Model, Precision};
 use ufo_weights::State;
@@ -16,7 +16,7 @@ fn folder(net: &Supernet, slice: &Slice, chosen: &[(usize, Path)]) -> (Described
             name: spec.name.clone(),
             task: None,
             slice: slice.clone(),
-            head: spec.head.shape(spec.classes),
+            head: spec.head.shape(spec.classes).extracted(),
             classes: (0..spec.classes).map(|class| class.to_string()).collect(),
             path: path.clone(),
         }
@@ -32,7 +32,7 @@ fn folder(net: &Supernet, slice: &Slice, chosen: &[(usize, Path)]) -> (Described
         let (keys, head) = described.keys(position);
         let mut vit = net.subnet(*index, path, slice).unwrap();
         state.extend(state_of(&mut Named { vit: &mut vit, keys: &keys }, ""));
-        state.extend(state_of(&mut net.tasks[*index].head.clone(), &head));
+        state.extend(state_of(&mut net.tasks[*index].head.extracted(), &head));
     }
     (described, state)
 }
@@ -44,17 +44,21 @@ fn outputs_and_features_are_the_networks_bit_for_bit_on_any_number_of_threads() 
         let arch = random_arch(&mut rng);
         let slice = random_slice(&arch, &mut rng);
         let net = supernet(&arch, seed);
-        let paths = [0, 1].map(|index| (index, random_path(&arch, &mut rng)));
-        for chosen in [&paths[..1], &paths[1..], &paths[..]] {
+        let paths = [0, 1, 2].map(|index| (index, random_path(&arch, &mut rng)));
+        for chosen in [&paths[..1], &paths[1..2], &paths[2..], &paths[..]] {
             let (described, state) = folder(&net, &slice, chosen);
             let model = Model::new(described, &state, "memory", Precision::F32).unwrap();
             for (position, (index, path)) in chosen.iter().enumerate() {
                 let vit = net.subnet(*index, path, &slice).unwrap();
                 for count in [1, 2, 7] {
                     let x = images(count, &arch, seed);
-                    let features = vit.forward(x.clone(), None);
-                    let outputs = values(&net.tasks[*index].head.forward(features.clone()));
-                    let (features, x) = (values(&features), values(&x));
+                    let head = &net.tasks[*index].head;
+                    let outputs = values(&head.run(&vit, x.clone()));
+                    let features = match head {
+                        Head::Segmentation(_) => values(&vit.tokens(x.clone(), None, &[]).last),
+                        _ => values(&vit.forward(x.clone(), None)),
+                    };
+                    let x = values(&x);
                     for threads in [1, 2, 3] {
                         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
                         let (got_features, got) = pool.build().unwrap().install(|| {
@@ -75,13 +79,13 @@ fn lower_precisions_stay_near_and_do_not_depend_on_threads() {
         let mut rng = rng(seed);
         let arch = random_arch(&mut rng);
         let (net, slice) = (supernet(&arch, seed), Slice::full(&arch));
-        let chosen = [(0, random_path(&arch, &mut rng)), (1, random_path(&arch, &mut rng))];
+        let chosen = [0, 1, 2].map(|index| (index, random_path(&arch, &mut rng)));
         let x = values(&images(9, &arch, seed));
         let outputs = |precision: Precision, threads: usize| {
             let (described, state) = folder(&net, &slice, &chosen);
             let model = Model::new(described, &state, "memory", precision).unwrap();
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| [0, 1].map(|task| model.outputs(task, &x).unwrap()).concat())
+            pool.install(|| [0, 1, 2].map(|task| model.outputs(task, &x).unwrap()).concat())
         };
         let exact = outputs(Precision::F32, 1);
         let largest = exact.iter().fold(0.0_f32, |most, v| most.max(v.abs()));

@@ -158,6 +158,25 @@ fn task_tensors(arch: &Arch, task: &TaskShape) -> Vec<(String, Vec<usize>)> {
             add("neck.bias", &[width]);
             add("weight", &[classes, width]);
         }
+        HeadShape::Segmentation { channels, doublings, classes, auxiliary } => {
+            let mut convolution = |name: &str, inputs: usize| {
+                add(&format!("{name}.conv.weight"), &[channels, inputs, 3, 3]);
+                add(&format!("{name}.bn.weight"), &[channels]);
+                add(&format!("{name}.bn.bias"), &[channels]);
+            };
+            for stage in 0..=doublings {
+                convolution(&format!("stages.{stage}"), if stage == 0 { dim } else { channels });
+            }
+            if auxiliary {
+                convolution("auxiliary", dim);
+                add("auxiliary.norm.weight", &[dim]);
+                add("auxiliary.norm.bias", &[dim]);
+            }
+            for holder in ["", "auxiliary."].into_iter().take(1 + usize::from(auxiliary)) {
+                add(&format!("{holder}classes.weight"), &[classes, channels]);
+                add(&format!("{holder}classes.bias"), &[classes]);
+            }
+        }
     }
     all
 }

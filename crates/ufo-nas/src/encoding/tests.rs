@@ -17,6 +17,22 @@ fn bits_are_the_benchmarks() {
 }
 
 #[test]
+fn steps_are_thresholds_of_choices_and_what_is_kept() {
+    let codes = ["j111231321311311221231121111231000000", "l111231321311311221231121111231321121"];
+    let slices = codes.map(|code| parse_code(code).unwrap());
+    let steps = encoding().steps(&slices).unwrap();
+    // 12 blocks of two steps each for heads and FFN, and whether the last two blocks are kept.
+    assert_eq!((steps.rows(), steps.columns()), (2, 50));
+    // 12 heads and ratio 4, 11 heads and ratio 3.
+    assert_eq!(steps.row(0)[..8], [1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0]);
+    assert_eq!(steps.row(0)[40..], [0.0; 10]);
+    assert_eq!(steps.row(1)[40..], [1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 0.0]);
+    let whole = Encoding { space: Space::whole(&benchmark_arch()), blocks: 12, arch: None };
+    let all = whole.steps(&[Slice::full(&benchmark_arch())]).unwrap();
+    assert_eq!((all.rows(), all.columns()), (1, 0));
+}
+
+#[test]
 fn groups_and_levels_are_one_a_feature() {
     let groups = encoding().groups();
     assert_eq!((groups.group.len(), groups.level.len()), (100, 100));

@@ -100,6 +100,62 @@ fn a_task_with_few_samples_borrows_from_one_with_many() {
     assert_eq!(opened.predict(&unseen).unwrap(), borrows.predict(&unseen).unwrap());
 }
 
+/// A score of single choices and a pair of them, which a process with one bell hardly sees.
+#[test]
+fn trees_join_where_samples_abound_and_come_back_from_a_file() {
+    let (arch, encoding) = setting();
+    let pair = |slice: &Slice| {
+        let [first, second] = [&slice.blocks[0], &slice.blocks[2]];
+        let pair = first.heads == arch.heads && second.ffn == arch.ffn;
+        slice.blocks.len() as f64
+            + first.ffn as f64 / arch.ffn as f64
+            + 8.0 * f64::from(u8::from(pair))
+    };
+    let (train, unseen) =
+        (slices(&arch, &encoding.space, 200, 1), slices(&arch, &encoding.space, 150, 2));
+    let mut tasks = tasks(&arch, &train);
+    tasks[1].values = train.iter().map(pair).collect();
+    let truth: Vec<f64> = unseen.iter().map(pair).collect();
+    let predictor = Predictor::fit(encoding.clone(), tasks.clone()).unwrap();
+    let hyper = &predictor.file().hyper;
+    assert!(hyper[0].boosted.is_empty() && !hyper[1].boosted.is_empty());
+    let (with, alone) = (predictor.predict(&unseen).unwrap(), predictor.processes_alone());
+    let alone = alone.predict(&unseen).unwrap();
+    assert_eq!(with[0], alone[0]);
+    assert_eq!(with[1].deviation, alone[1].deviation);
+    let tau = |told: &[TaskPrediction]| crate::kendall_tau(&told[1].mean, &truth).unwrap();
+    assert!(tau(&with) > tau(&alone) + 0.01, "{} {}", tau(&with), tau(&alone));
+    let opened = Predictor::open(predictor.file().clone()).unwrap();
+    assert_eq!(opened.predict(&unseen).unwrap(), with);
+    let mut file = predictor.file().clone();
+    file.hyper[1].boosted.pop();
+    let error = Predictor::open(file).unwrap_err().to_string();
+    assert!(error.starts_with("hyper.boosted = "), "{error}");
+
+    tasks[1].slices.pop();
+    tasks[1].values.pop();
+    let few = Predictor::fit(encoding, tasks).unwrap();
+    assert!(few.file().hyper[1].boosted.is_empty());
+}
+
+#[test]
+fn surprises_are_counted_in_deviations_with_noise() {
+    let (arch, encoding) = setting();
+    let (train, unseen) =
+        (slices(&arch, &encoding.space, 60, 1), slices(&arch, &encoding.space, 100, 2));
+    let noisy = |slices: &[Slice], seed| {
+        let noise = crate::matrix::testing::random(1, slices.len(), seed);
+        let mut task = tasks(&arch, slices).remove(0);
+        task.values.iter_mut().zip(noise.row(0)).for_each(|(v, noise)| *v *= (0.2 * noise).exp());
+        task
+    };
+    let predictor = Predictor::fit(encoding, vec![noisy(&train, 3)]).unwrap();
+    let truth = noisy(&unseen, 4).values;
+    let surprises = predictor.surprises(&unseen, &[truth]).unwrap().remove(0);
+    let square = surprises.iter().map(|z| z * z).sum::<f64>() / 100.0;
+    assert!((0.4..2.0).contains(&square), "{square}");
+}
+
 /// Synthetic latencies, no measurements: a cost that grows with operations and blocks, times noise of 2 %.
 #[test]
 fn latencies_of_synthetic_cost_and_noise_are_within_bands() {

@@ -46,6 +46,7 @@ fn told(lane: &Lane) -> Value {
         let kind = told.map_or("output", |told| match told.head {
             HeadShape::Linear { .. } => "classes",
             HeadShape::Embedding { .. } => "embedding",
+            HeadShape::Segmentation { .. } => "mask",
         });
         json!({
             "name": task.name,

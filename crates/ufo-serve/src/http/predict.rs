@@ -65,6 +65,11 @@ enum Said {
     Embedding {
         embedding: Vec<f32>,
     },
+    /// Of the image squashed to the network's input.
+    Mask {
+        shares: Vec<ufo_runtime::ClassShare>,
+        mask: Vec<u8>,
+    },
     Output {
         output: Vec<f32>,
     },
@@ -184,6 +189,7 @@ async fn predict(
                 Said::Classes { top, logits: params.logits.then_some(logits) }
             }
             Some(Answer::Embedding { embedding }) => Said::Embedding { embedding },
+            Some(Answer::Mask { shares, mask }) => Said::Mask { shares, mask },
             None => Said::Output { output: row },
         };
         TaskReply { name: task.name.clone(), model: model.name.clone(), said }

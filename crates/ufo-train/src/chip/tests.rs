@@ -7,8 +7,12 @@ const IMAGES: usize = 6;
 
 /// A small chip supernet's configuration and weights, and a batch of noise.
 fn case(head: &str, set: &[&str]) -> (RunConfig, Supernet, Batch) {
+    let (format, more) = match head {
+        "segmentation" => ("masks", ", channels = 5, doublings = 2"),
+        _ => ("idx", ""),
+    };
     let text = format!(
-        "preset = \"demo\"\nimage_size = 16\n[arch]\ndim = 12\nheads = 3\nhead_dim = 8\nffn = 24\ndepth = 4\nstem = {{ kind = \"patch\", size = 8, stride = 8 }}\n[train]\n[chip]\nfrom = \"-\"\nspace = {{ depths = [2, 3, 4], heads = [1, 3], ffn = [6, 24] }}\n[[task]]\nname = \"a\"\nbatch = {IMAGES}\nhead = {{ kind = \"{head}\" }}\ndata = {{ format = \"idx\", train = \"-\", test = \"-\" }}\n"
+        "preset = \"demo\"\nimage_size = 16\n[arch]\ndim = 12\nheads = 3\nhead_dim = 8\nffn = 24\ndepth = 4\nstem = {{ kind = \"patch\", size = 8, stride = 8 }}\n[train]\n[chip]\nfrom = \"-\"\nspace = {{ depths = [2, 3, 4], heads = [1, 3], ffn = [6, 24] }}\n[[task]]\nname = \"a\"\nbatch = {IMAGES}\nhead = {{ kind = \"{head}\"{more} }}\ndata = {{ format = \"{format}\", train = \"-\", test = \"-\" }}\n"
     );
     let sets: Vec<String> = set.iter().map(ToString::to_string).collect();
     let config = RunConfig::parse(&text, &sets).unwrap();
@@ -20,7 +24,10 @@ fn case(head: &str, set: &[&str]) -> (RunConfig, Supernet, Batch) {
         (0..size.iter().product()).map(|_| rand::RngExt::random::<f32>(&mut rng)).collect();
     let labels = (0..IMAGES as u32).map(|image| image % CLASSES as u32).collect();
     let indices = (0..IMAGES).collect();
-    let batch = Batch { images, size, labels, soft: None, indices, skipped: 0, step: 0 };
+    let ids = (0..IMAGES * 16 * 16).map(|pixel| (pixel % (CLASSES + 1)) as u8);
+    let ids = ids.map(|id| if usize::from(id) == CLASSES { ufo_data::IGNORE } else { id });
+    let masks = (format == "masks").then(|| ids.collect());
+    let batch = Batch { images, size, labels, masks, soft: None, indices, skipped: 0, step: 0 };
     (config, supernet, batch)
 }
 
@@ -31,7 +38,7 @@ fn step((config, supernet, batch): &(RunConfig, Supernet, Batch), at: u64) -> St
 
 #[test]
 fn the_largest_slice_alone_learns_as_the_whole_path() {
-    for head in ["linear", "embedding"] {
+    for head in ["linear", "embedding", "segmentation"] {
         let case = case(head, &["chip.random=0", "chip.smallest=false"]);
         let (config, supernet, batch) = &case;
         let got = step(&case, 7);
@@ -39,7 +46,7 @@ fn the_largest_slice_alone_learns_as_the_whole_path() {
         let expected = path_step(config, supernet, 0, &path, batch).unwrap();
         assert_eq!(got.losses, [expected.loss]);
         assert_eq!(got.grads, expected.grads);
-        assert_eq!(got.necks.len(), usize::from(head == "embedding"));
+        assert_eq!(got.heads.len(), usize::from(head != "linear"));
         assert_eq!(got.gradient_cosine, None);
     }
 }
@@ -93,7 +100,7 @@ fn gap((config, supernet, batch): &(RunConfig, Supernet, Batch)) -> f32 {
         [space.smallest(&supernet.arch), space.largest(&supernet.arch)].map(outputs);
     let distance = |student: Tensor<2>| {
         let distance = match pass.head() {
-            Head::Linear(_) => distill_logits,
+            Head::Linear(_) | Head::Segmentation(_) => distill_logits,
             Head::Embedding(_) => distill_embeddings,
         };
         values(&distance(student.autodiff(), large.clone()))[0]

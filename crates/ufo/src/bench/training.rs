@@ -69,6 +69,7 @@ pub(crate) fn batch(arch: &Arch, count: usize, classes: u32, task: u64) -> Batch
         size: [count, arch.channels, height, width],
         images: (0..values).map(|_| rng.random_range(-1.0..1.0)).collect(),
         labels: (0..count).map(|_| rng.random_range(0..classes)).collect(),
+        masks: None,
         soft: None,
         indices: (0..count).collect(),
         skipped: 0,

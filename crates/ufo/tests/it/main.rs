@@ -16,6 +16,7 @@ mod precision;
 mod predictor;
 mod resume;
 mod search;
+mod segmentation;
 mod serve;
 
 const FILES: [&str; 2] = ["supernet.safetensors", "optimizer.safetensors"];

@@ -1,0 +1,110 @@
+//! The head that gives a class a pixel: convolutions on the map of patch tokens, doubled in size between
+//! them, as in training.
+
+use crate::dense::{Dense, Then};
+use ufo_kernels::batch_norm::{self, BatchNorm};
+use ufo_kernels::conv::{self, Activation, Conv, Groups, Layout};
+use ufo_kernels::{Level, Scratch, upsample};
+
+/// A 3x3 convolution without bias, batch norm by running statistics, `ReLU`.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    /// `[outputs, inputs, 3, 3]`
+    pub(crate) weight: Vec<f32>,
+    /// Outputs and inputs.
+    pub(crate) sizes: [usize; 2],
+    /// Weight, bias, mean and variance, `[outputs]` each.
+    pub(crate) norm: [Vec<f32>; 4],
+}
+
+/// The head of a segmentation task.
+#[derive(Debug)]
+pub(crate) struct Segmentation {
+    pub(crate) level: Level,
+    pub(crate) stages: Vec<Stage>,
+    pub(crate) classes: Dense,
+    /// Rows and columns of the patches, and of the image.
+    pub(crate) sizes: [[usize; 2]; 2],
+}
+
+impl Segmentation {
+    /// The logits of each pixel, class by class, of the tokens `[n, 1 + patches, d]` of images.
+    pub(crate) fn run(&self, tokens: &[f32], scratch: &mut Scratch) -> Vec<f32> {
+        let [mut size, out] = self.sizes;
+        let d = self.stages[0].sizes[1];
+        let each = (1 + size[0] * size[1]) * d;
+        let images = tokens.len() / each;
+        let mut map: Vec<f32> =
+            tokens.chunks_exact(each).flat_map(|tokens| &tokens[d..]).copied().collect();
+        for (index, stage) in self.stages.iter().enumerate() {
+            if index > 0 {
+                let doubled = size.map(|side| 2 * side);
+                map = self.resized(map, (images, stage.sizes[1]), [size, doubled]);
+                size = doubled;
+            }
+            map = stage.run(self.level, &map, (images, size), scratch);
+        }
+        let [_, classes] = self.classes.sizes();
+        let mut logits = vec![0.0; images * size[0] * size[1] * classes];
+        self.classes.run(&map, &mut logits, Then::Nothing, scratch);
+        let logits = self.resized(logits, (images, classes), [size, out]);
+        let mut planes = vec![0.0; logits.len()];
+        let pixels = out[0] * out[1];
+        let each = classes * pixels;
+        for (planes, logits) in planes.chunks_exact_mut(each).zip(logits.chunks_exact(each)) {
+            for (pixel, logits) in logits.chunks_exact(classes).enumerate() {
+                for (class, logit) in logits.iter().enumerate() {
+                    planes[class * pixels + pixel] = *logit;
+                }
+            }
+        }
+        planes
+    }
+
+    fn resized(
+        &self,
+        map: Vec<f32>,
+        (images, channels): (usize, usize),
+        [size, out]: [[usize; 2]; 2],
+    ) -> Vec<f32> {
+        if size == out {
+            return map;
+        }
+        let mut larger = vec![0.0; images * out[0] * out[1] * channels];
+        let shape = upsample::Shape { images, size, out, channels };
+        upsample::forward(self.level, &shape, &map, &mut larger);
+        larger
+    }
+}
+
+impl Stage {
+    fn run(
+        &self,
+        level: Level,
+        map: &[f32],
+        (images, size): (usize, [usize; 2]),
+        scratch: &mut Scratch,
+    ) -> Vec<f32> {
+        let [outputs, channels] = self.sizes;
+        let shape = conv::Shape {
+            images,
+            channels,
+            outputs,
+            size,
+            kernel: [3; 2],
+            stride: [1; 2],
+            padding: [1; 2],
+            layout: Layout::Nhwc,
+            groups: Groups::One,
+        };
+        let conv = Conv { weight: &self.weight, bias: None, shape, activation: Activation::None };
+        let mut convolved = vec![0.0; shape.output_len()];
+        conv::forward(level, &conv, map, &mut convolved, scratch);
+        let [weight, bias, mean, var] = &self.norm;
+        let activation = batch_norm::Activation::Relu;
+        let norm = BatchNorm { weight, bias, mean, var, eps: 1e-5, activation };
+        let mut normed = vec![0.0; convolved.len()];
+        batch_norm::forward(level, &norm, (&convolved, None), &mut normed, scratch);
+        normed
+    }
+}
