@@ -157,7 +157,8 @@ impl Word for Rounded {
 
     #[inline]
     fn run<K: Kernel>(level: Level, kernel: K) -> K::Output {
-        level.run(kernel)
+        // Where there is an instruction that multiplies pairs, there is one that rounds.
+        level.run_bf16(kernel)
     }
 
     #[inline(always)]
