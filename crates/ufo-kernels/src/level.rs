@@ -92,7 +92,8 @@ impl Level {
     ///
     /// On AMD's AVX-512-BF16 the sums are those of `vdpbf16ps`, which takes subnormal numbers for zero
     /// (including subnormal sums), as does the rounding there. Elsewhere factors stay in f32 after they are rounded:
-    /// products are exact and each is added with one rounding, as fast as in f32. Results differ in the last
+    /// products are exact and each is added with one rounding, as fast as in f32 (the rounding of AVX-512-BF16 takes
+    /// subnormal numbers for zero there, too). Results differ in the last
     /// bits between the two.
     #[must_use]
     pub fn bf16(self) -> Self {

@@ -124,4 +124,45 @@ mod tests {
             assert_eq!(all, (0..images).collect::<Vec<_>>());
         }
     }
+
+    #[test]
+    fn shards_give_the_loss_and_the_gradients_of_the_batch_in_one_piece() {
+        let text = "preset = \"tiny\"\nimage_size = 64\n[arch]\ndim = 96\nheads = 3\nhead_dim = 32\n\
+            ffn = 384\ndepth = 2\nstem = { kind = \"patch\", size = 8, stride = 8 }\n[train]\n[[task]]\n\
+            name = \"t\"\nhead = { kind = \"linear\" }\nbatch = 1\n\
+            data = { format = \"idx\", train = \"-\", test = \"-\" }\n";
+        let config = crate::RunConfig::parse(text, &[]).unwrap();
+        let spec = ufo_model::TaskSpec {
+            name: "t".into(),
+            head: ufo_model::HeadConfig::Linear,
+            classes: 5,
+        };
+        let supernet = crate::fresh_supernet(&config, &[spec]).unwrap();
+        let n = 26;
+        let batch = Batch {
+            step: 0,
+            size: [n, 3, 64, 64],
+            images: (0..n * 3 * 64 * 64).map(|i| (i as f32 * 0.37).sin()).collect(),
+            labels: (0..n as u32).map(|i| i % 5).collect(),
+            soft: None,
+            indices: (0..n).collect(),
+            skipped: 0,
+            masks: None,
+        };
+        assert_eq!(count(n, supernet.arch.tokens()), 2);
+        let path = ufo_nas::Path::uniform(&supernet.arch, ufo_nas::Expert::Shared);
+        let slice = ufo_nas::Slice::full(&supernet.arch);
+        let leaves = supernet.leaves(0);
+        let vit = leaves.subnet(0, &path, &slice).unwrap();
+        let whole = learn(leaves, &vit, (0, &config.tasks[0]), &batch, None);
+        let parts = crate::path_step(&config, &supernet, 0, &path, &batch).unwrap();
+        assert!((whole.loss - parts.loss).abs() < 1e-5, "{} {}", whole.loss, parts.loss);
+        assert!(whole.grads.keys().eq(parts.grads.keys()));
+        for (name, want) in &whole.grads {
+            let most = want.iter().fold(1e-6_f32, |most, v| most.max(v.abs()));
+            for (want, got) in want.iter().zip(&parts.grads[name]) {
+                assert!((want - got).abs() < 1e-4 * most, "{name}: {got}, not {want}");
+            }
+        }
+    }
 }
