@@ -31,12 +31,12 @@ use crate::{
 };
 
 pub use epilogue::Epilogue;
-pub(crate) use order::{pack_right, packed_len};
+pub(crate) use order::{pack_right, packed_len, words};
 pub(crate) use pack::{Integers, Lines, Panels, panels_len, words_len};
 pub use pack::{Packed, Right};
 pub(crate) use product::Product;
 pub(crate) use tile::{Destination, Factors, Strided, tile};
-pub(crate) use word::{Bf16, F32, INT8_STEPS, Int8, Rounded, Word, quantize};
+pub(crate) use word::{Bf16, F32, INT8_STEPS, Int8, Pairs, Rounded, Tiles, Word, quantize};
 
 /// Values of the largest right operand that is packed as a whole.
 const SHARED_LEN: usize = 1 << 20;
@@ -105,14 +105,21 @@ pub(crate) fn compute(level: Level, product: Product<'_>, scratch: &mut Scratch)
     }
     match level.factors() {
         Held::F32 => F32::run(level, Compute { product, word: F32, scratch }),
-        Held::Pairs => Bf16::run(level, Compute { product, word: Bf16, scratch }),
+        Held::Pairs => Bf16::run(level, Compute { product, word: Pairs::<false>, scratch }),
+        Held::Tiles => Tiles::run(level, Compute { product, word: Pairs::<true>, scratch }),
         Held::Rounded => Rounded::run(level, Compute { product, word: Rounded, scratch }),
     }
 }
 
 /// Rows and columns of the register tile that a product is computed with.
 fn tile_size(level: Level, product: &Product<'_>) -> [usize; 2] {
-    if product.integers().is_some() { Int8::run(level, Tile) } else { level.run(Tile) }
+    if product.integers().is_some() {
+        return Int8::run(level, Tile);
+    }
+    match level.factors() {
+        Held::F32 | Held::Pairs | Held::Rounded => level.run(Tile),
+        Held::Tiles => level.run_tiles(Tile),
+    }
 }
 
 struct Compute<'a, 'b, W> {

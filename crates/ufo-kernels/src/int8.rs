@@ -12,7 +12,7 @@
 //! NaN in the product, and spoils no other.
 
 use crate::{
-    gemm::{self, Epilogue, INT8_STEPS, Int8, Integers, Lines, Panels, words_len},
+    gemm::{self, Epilogue, INT8_STEPS, Int8, Integers, Lines, Panels, Word, words_len},
     level::{Kernel, Level},
     mat::{Mat, MatMut},
     scratch::Scratch,
@@ -81,7 +81,7 @@ impl Quantized {
     /// The integers, `[k, n]` row by row, all from -127 to 127.
     pub fn values(&self) -> Vec<i8> {
         let Self { rows, cols, ref panels, .. } = *self;
-        self.level.run_int8(Unpack { shape: [rows, cols], words: panels.words() })
+        Int8::run(self.level, Unpack { shape: [rows, cols], words: panels.words() })
     }
 
     /// Bytes of memory that the integers, their scales and their sums take.
@@ -162,7 +162,7 @@ impl Kernel for Unpack<'_> {
         let element = |row: usize, col: usize| {
             let first = col - col % wide;
             let stride = wide.min(cols - first).next_multiple_of(S::LANES);
-            let word = first * rows.div_ceil(depth) + row / depth * stride + col % wide;
+            let word = first * gemm::words::<S, Int8>(rows) + row / depth * stride + col % wide;
             (self.words[word].to_bits() >> (row % depth * (32 / depth))) as i8
         };
         (0..rows * cols).map(|at| element(at / cols, at % cols)).collect()

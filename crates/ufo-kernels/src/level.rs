@@ -11,7 +11,7 @@ use crate::profile::noted;
 #[cfg(test)]
 use crate::simd::Wide;
 #[cfg(target_arch = "x86_64")]
-use crate::simd::{Avx2, Avx512, Avx512Bf16, Avx512Vnni};
+use crate::simd::{Amx, Avx2, Avx512, Avx512Bf16, Avx512Vnni, amx};
 use crate::simd::{Portable, Simd};
 
 /// The instructions of a kernel and the precision of its matrix products.
@@ -30,6 +30,8 @@ pub enum Vectors {
     Avx2,
     /// 16 lanes: AVX-512F (x86-64).
     Avx512,
+    /// Those of AVX-512, and products of bf16 and of bytes in the tiles of AMX (x86-64).
+    Amx,
     /// Plain Rust with the sizes of AVX-512, to test these on every machine.
     #[cfg(test)]
     Wide,
@@ -49,8 +51,10 @@ pub enum Precision {
 pub(crate) enum Factors {
     /// A float each.
     F32,
-    /// Two bf16 each.
+    /// Two bf16 each, for vectors.
     Pairs,
+    /// Two bf16 each, for the tiles of AMX.
+    Tiles,
     /// A float each, rounded to bf16.
     Rounded,
 }
@@ -67,7 +71,7 @@ pub(crate) trait Kernel {
 impl Level {
     /// The widest vectors that this machine has, with products in f32.
     pub fn detect() -> Self {
-        let vectors = [Vectors::Avx512, Vectors::Avx2]
+        let vectors = [Vectors::Amx, Vectors::Avx512, Vectors::Avx2]
             .into_iter()
             .find(|vectors| vectors.is_available())
             .unwrap_or(Vectors::Portable);
@@ -82,6 +86,7 @@ impl Level {
             Vectors::Wide,
             Vectors::Avx2,
             Vectors::Avx512,
+            Vectors::Amx,
         ];
         all.into_iter().filter(|vectors| vectors.is_available()).map(Self::from).collect()
     }
@@ -90,14 +95,18 @@ impl Level {
     /// convolutions and attention's projections, forward and backward. Attention's products of
     /// queries, keys and values and depthwise convolutions stay in f32.
     ///
-    /// On AMD's AVX-512-BF16 the sums are those of `vdpbf16ps`, which takes subnormal numbers for zero
-    /// (including subnormal sums), as does the rounding there. Elsewhere factors stay in f32 after they are rounded:
+    /// With AMX the sums are those of `tdpbf16ps`, on AMD's AVX-512-BF16 those of `vdpbf16ps`; both take subnormal
+    /// numbers for zero (including subnormal sums), as does the rounding there. Elsewhere factors stay in f32 after they are rounded:
     /// products are exact and each is added with one rounding, as fast as in f32 (the rounding of AVX-512-BF16 takes
     /// subnormal numbers for zero there, too). Results differ in the last
-    /// bits between the two.
+    /// bits between the three.
     #[must_use]
     pub fn bf16(self) -> Self {
-        let factors = if self.has_fast_bf16() { Factors::Pairs } else { Factors::Rounded };
+        let factors = match self.vectors {
+            Vectors::Amx => Factors::Tiles,
+            _ if self.has_fast_bf16() => Factors::Pairs,
+            _ => Factors::Rounded,
+        };
         Self { factors, ..self }
     }
 
@@ -122,7 +131,7 @@ impl Level {
     pub fn precision(self) -> Precision {
         match self.factors {
             Factors::F32 => Precision::F32,
-            Factors::Pairs | Factors::Rounded => Precision::Bf16,
+            Factors::Pairs | Factors::Tiles | Factors::Rounded => Precision::Bf16,
         }
     }
 
@@ -132,11 +141,11 @@ impl Level {
     }
 
     /// Whether the level's machine multiplies pairs of bf16 faster than floats; otherwise [`Self::bf16`] is no
-    /// faster than f32. Intel's processors need four times as long for `vdpbf16ps` (it is the matrix
-    /// extension AMX that multiplies bf16 there).
+    /// faster than f32. Intel's processors need four times as long for `vdpbf16ps` (it is AMX that multiplies bf16
+    /// there).
     pub fn has_fast_bf16(self) -> bool {
         #[cfg(target_arch = "x86_64")]
-        return self.has_pairs() && !is_intel();
+        return self.vectors == Vectors::Amx || self.has_pairs() && !is_intel();
         #[cfg(not(target_arch = "x86_64"))]
         false
     }
@@ -144,7 +153,7 @@ impl Level {
     /// Whether the level's machine multiplies pairs of bf16 in one instruction.
     fn has_pairs(self) -> bool {
         #[cfg(target_arch = "x86_64")]
-        return self.vectors == Vectors::Avx512
+        return self.has_avx512()
             && is_x86_feature_detected!("avx512bf16")
             && is_x86_feature_detected!("avx512bw");
         #[cfg(not(target_arch = "x86_64"))]
@@ -154,7 +163,13 @@ impl Level {
     /// Whether the level's machine multiplies four 8-bit integers a lane in one instruction.
     #[cfg(target_arch = "x86_64")]
     fn has_vnni(self) -> bool {
-        self.vectors == Vectors::Avx512 && is_x86_feature_detected!("avx512vnni")
+        self.has_avx512() && is_x86_feature_detected!("avx512vnni")
+    }
+
+    /// Whether the vectors are those of AVX-512.
+    #[cfg(target_arch = "x86_64")]
+    fn has_avx512(self) -> bool {
+        matches!(self.vectors, Vectors::Avx512 | Vectors::Amx)
     }
 
     /// Runs `kernel` with the level's vectors.
@@ -174,9 +189,11 @@ impl Level {
             Vectors::Avx2 => unsafe { enter_avx2(kernel) },
             // SAFETY: the assertion above found the features.
             #[cfg(target_arch = "x86_64")]
-            Vectors::Avx512 => unsafe { enter_avx512(kernel) },
+            Vectors::Avx512 | Vectors::Amx => unsafe { enter_avx512(kernel) },
             #[cfg(not(target_arch = "x86_64"))]
-            Vectors::Avx2 | Vectors::Avx512 => unreachable!("not available on this architecture"),
+            Vectors::Avx2 | Vectors::Avx512 | Vectors::Amx => {
+                unreachable!("not available on this architecture")
+            }
         })
     }
 
@@ -192,13 +209,25 @@ impl Level {
         self.run(kernel)
     }
 
+    /// As [`Self::run`] for a kernel that multiplies in tiles of AMX, which are the level's.
+    #[inline]
+    pub(crate) fn run_tiles<K: Kernel>(self, kernel: K) -> K::Output {
+        assert!(self.vectors == Vectors::Amx, "level: {:?} have no tiles", self.vectors);
+        assert!(self.vectors.is_available(), "level: this machine has no {:?}", self.vectors);
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the features were found.
+        return noted::<K, _>(|| unsafe { enter_amx(kernel) });
+        #[cfg(not(target_arch = "x86_64"))]
+        unreachable!("not available on this architecture")
+    }
+
     /// As [`Self::run`] for a kernel that multiplies 8-bit integers, with the instruction for it if
     /// there is one. AVX-512 without it has none for integers of 16 bits either (they are AVX-512BW's),
     /// so the vectors are then those of AVX2.
     #[inline]
     pub(crate) fn run_int8<K: Kernel>(self, kernel: K) -> K::Output {
         #[cfg(target_arch = "x86_64")]
-        if self.vectors == Vectors::Avx512 {
+        if self.has_avx512() {
             assert!(self.vectors.is_available(), "level: this machine has no {:?}", self.vectors);
             if self.has_vnni() {
                 // SAFETY: the features were found.
@@ -228,8 +257,10 @@ impl Vectors {
             Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => is_x86_feature_detected!("avx512f") && Self::Avx2.is_available(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => amx::is_available() && Self::Avx512.is_available(),
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 | Self::Avx512 => false,
+            Self::Avx2 | Self::Avx512 | Self::Amx => false,
         }
     }
 }
@@ -259,6 +290,7 @@ doors! {
     enter_avx512: Avx512, "avx512f";
     enter_avx512_bf16: Avx512Bf16, "avx512f,avx512bw,avx512bf16";
     enter_avx512_vnni: Avx512Vnni, "avx512f,avx512vnni";
+    enter_amx: Amx, "avx512f,avx512bw,avx512bf16,avx512vnni";
 }
 
 #[cfg(test)]
@@ -289,7 +321,7 @@ mod tests {
     #[test]
     fn each_level_runs_with_its_own_vectors() {
         for level in Level::available() {
-            let wide = matches!(level.vectors(), Vectors::Avx512 | Vectors::Wide);
+            let wide = matches!(level.vectors(), Vectors::Avx512 | Vectors::Amx | Vectors::Wide);
             let want = if wide { 16 } else { 8 };
             assert_eq!(level.run(Lanes), want, "{level:?}");
             assert_eq!(level.bf16().run_bf16(Lanes), want, "{level:?}");

@@ -7,6 +7,8 @@
 #![allow(unsafe_code, reason = "vectors are read and written through pointers")]
 
 #[cfg(target_arch = "x86_64")]
+pub(crate) mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -18,14 +20,17 @@ mod twice;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use avx512::{Avx512, Avx512Bf16, Avx512Vnni};
+pub(crate) use avx512::{Amx, Avx512, Avx512Bf16, Avx512Vnni};
 pub(crate) use math::{exp, gelu, gelu_and_derivative};
 pub(crate) use portable::Portable;
 #[cfg(test)]
 pub(crate) use portable::Wide;
 pub(crate) use twice::Twice;
 
-use crate::level::Kernel;
+use crate::{
+    gemm::{Destination, Factors},
+    level::Kernel,
+};
 
 /// Vectors of [`Simd::LANES`] floats, or of other values of 32 bits in their place. All methods work lane by lane unless they say otherwise.
 pub(crate) trait Simd: Copy + Send + Sync {
@@ -37,6 +42,9 @@ pub(crate) trait Simd: Copy + Send + Sync {
     const TILE_ROWS: usize;
     /// Vectors a row of the matrix product's register tile, at most 3.
     const TILE_VECTORS: usize;
+    /// Words of the inner dimension that a tile takes at a time, of zeros where there are no more; its rows come in as
+    /// many, too. More than 1 where [`Self::matrices`] multiplies.
+    const TILE_WORDS: usize = 1;
     /// Consecutive elements that a lane holds in products of 8-bit integers: 2 of 16 bits, or 4 bytes,
     /// which are unsigned on the left.
     const INT8_DEPTH: usize;
@@ -167,6 +175,22 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// Adds to the 32-bit integers `sum`, wrapping, the products of the [`Self::INT8_DEPTH`] integers
     /// that a lane of `a` and of `b` holds.
     fn dot_int8(self, a: Self::V, b: Self::V, sum: Self::V) -> Self::V;
+    /// Readies this thread for [`Self::matrices`], until [`Self::matrices_end`].
+    #[inline(always)]
+    fn matrices_begin(self) {}
+    /// Ends what [`Self::matrices_begin`] began.
+    #[inline(always)]
+    fn matrices_end(self) {}
+    /// The product of up to [`Self::TILE_ROWS`] rows of A, whose words are contiguous, and a panel of some vectors: of
+    /// pairs of bf16, or else of bytes, which are unsigned on the left. Of A as many rows are read, and written to `to`,
+    /// as make whole multiples of [`Self::TILE_WORDS`].
+    ///
+    /// # Safety
+    /// The factors and the destination lie in memory to read and to write, of those sizes, and the thread is ready.
+    #[inline(always)]
+    unsafe fn matrices(self, _pairs: bool, _size: [usize; 2], _factors: Factors, _to: Destination) {
+        unreachable!("no vectors with matrices")
+    }
     /// `a + b` of 32-bit integers, wrapping.
     fn add_int(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a - b` of 32-bit integers, wrapping.

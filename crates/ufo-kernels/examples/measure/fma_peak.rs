@@ -43,7 +43,7 @@ pub(crate) fn peak(level: Level) -> f64 {
         Vectors::Avx2 => unsafe { avx2_chains(STEPS) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the level was detected.
-        Vectors::Avx512 => unsafe { avx512_chains(STEPS) },
+        Vectors::Avx512 | Vectors::Amx => unsafe { avx512_chains(STEPS) },
         _ => portable_chains(STEPS),
     })
     .into_iter()

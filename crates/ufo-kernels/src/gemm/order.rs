@@ -11,9 +11,15 @@ const SQUARE: usize = 16;
 /// Rows that are asked for ahead, since rows far apart come as a surprise to the machine.
 const ROWS_AHEAD: usize = 16;
 
+/// Words of so many elements of the inner dimension, with those of zeros that tiles take at the end.
+#[inline(always)]
+pub(crate) fn words<S: Simd, W: Word>(elements: usize) -> usize {
+    elements.div_ceil(W::depth::<S>()).next_multiple_of(S::TILE_WORDS)
+}
+
 /// Words of all panels of a right operand.
 pub(crate) fn packed_len<S: Simd, W: Word>(rows: usize, cols: usize) -> usize {
-    rows.div_ceil(W::depth::<S>()) * cols.next_multiple_of(S::LANES)
+    words::<S, W>(rows) * cols.next_multiple_of(S::LANES)
 }
 
 /// Packs a right operand of `[rows, cols]` into panels.
@@ -28,7 +34,7 @@ pub(crate) unsafe fn pack_right<S: Simd, W: Word>(
     to: *mut f32,
 ) {
     let wide = S::TILE_VECTORS * S::LANES;
-    let words = rows.div_ceil(W::depth::<S>());
+    let words = words::<S, W>(rows);
     for col in (0..cols).step_by(wide) {
         let width = wide.min(cols - col);
         let panel = to.wrapping_add(col * words);
@@ -55,7 +61,8 @@ unsafe fn pack_rows<S: Simd, W: Word>(
     to: *mut f32,
 ) {
     let (padded, depth) = (width.next_multiple_of(S::LANES), W::depth::<S>());
-    for word in 0..rows.div_ceil(depth) {
+    let filled = rows.div_ceil(depth);
+    for word in 0..filled {
         let row = word * depth;
         from.at(row + ROWS_AHEAD, 0).prefetch(s, [depth, width]);
         for col in (0..width).step_by(S::LANES) {
@@ -65,6 +72,12 @@ unsafe fn pack_rows<S: Simd, W: Word>(
                 let v = W::read(s, from, depth.min(rows - row), S::LANES.min(width - col));
                 s.store(to.add(word * padded + col), v);
             }
+        }
+    }
+    for word in filled..words::<S, W>(rows) {
+        for col in (0..padded).step_by(S::LANES) {
+            // SAFETY: the caller's promise.
+            unsafe { s.store(to.add(word * padded + col), s.splat(0.0)) };
         }
     }
 }
@@ -81,7 +94,7 @@ unsafe fn pack_columns<S: Simd, W: Word>(
     to: *mut f32,
 ) {
     let (padded, depth) = (width.next_multiple_of(S::LANES), W::depth::<S>());
-    let words = rows.div_ceil(depth);
+    let words = words::<S, W>(rows);
     let mut square = [0.0_f32; SQUARE * SQUARE];
     for top in (0..words).step_by(S::LANES) {
         let (row, count) = (top * depth, S::LANES.min(words - top));
@@ -219,12 +232,16 @@ pub(super) unsafe fn pack_left_by_vectors<S: Simd, W: Word>(
     to: *mut f32,
 ) -> Left {
     let LeftBlock { from, shape: [rows, k], .. } = block;
-    if from.col_stride != 1 {
+    if S::TILE_WORDS > 1 && from.row_stride == 1 && from.col_stride != 1 {
+        // SAFETY: the caller's promise.
+        return unsafe { pack_left_columns::<S, W>(s, from, [rows, k], to) };
+    }
+    if S::TILE_WORDS == 1 && from.col_stride != 1 {
         // SAFETY: the caller's promise.
         return unsafe { pack_tiles::<S, W>(s, from, [rows, k], to) };
     }
     let depth = W::depth::<S>();
-    let words = k.div_ceil(depth);
+    let words = words::<S, W>(k);
     for row in 0..rows {
         let (from, to) = (from.at(row, 0), to.wrapping_add(row * words));
         for word in (0..words).step_by(S::LANES) {
@@ -238,6 +255,44 @@ pub(super) unsafe fn pack_left_by_vectors<S: Simd, W: Word>(
                     s.store_first(to.add(word), count, v);
                 }
             }
+        }
+    }
+    Left { row_stride: words, col_stride: 1 }
+}
+
+/// Makes contiguous rows of words of a left operand whose columns are contiguous.
+///
+/// # Safety
+/// As [`pack_tiles`].
+#[inline(always)]
+unsafe fn pack_left_columns<S: Simd, W: Word>(
+    s: S,
+    from: Strided,
+    [rows, k]: [usize; 2],
+    to: *mut f32,
+) -> Left {
+    let (depth, words) = (W::depth::<S>(), words::<S, W>(k));
+    let mut square = [0.0_f32; SQUARE * SQUARE];
+    for top in (0..words).step_by(S::LANES) {
+        for row in (0..rows).step_by(S::LANES) {
+            let count = S::LANES.min(rows - row);
+            for i in 0..S::LANES {
+                let col = (top + i) * depth;
+                let column = from.at(row, col.min(k - 1));
+                let column = Strided { row_stride: column.col_stride, col_stride: 1, ..column };
+                // SAFETY: the caller's promise; a square has at most `SQUARE` rows.
+                unsafe {
+                    let v = if col < k {
+                        W::read(s, column, depth.min(k - col), count)
+                    } else {
+                        s.splat(0.0)
+                    };
+                    s.store(square.as_mut_ptr().add(i * S::LANES), v);
+                }
+            }
+            let to = to.wrapping_add(row * words + top);
+            // SAFETY: the caller's promise, and rows of so many words.
+            unsafe { s.transpose(square.as_ptr(), to, [count, words]) };
         }
     }
     Left { row_stride: words, col_stride: 1 }

@@ -7,7 +7,7 @@ use super::{
     Tile,
     order::{pack_right, packed_len},
     tile::Strided,
-    word::{Bf16, F32, Rounded, Word},
+    word::{Bf16, F32, Rounded, Tiles, Word},
 };
 use crate::{
     level::{Factors, Kernel, Level},
@@ -105,6 +105,7 @@ impl<'a> Panels<'a> {
         match level.factors() {
             Factors::F32 => Self::of_words::<F32>(level, mat, values),
             Factors::Pairs => Self::of_words::<Bf16>(level, mat, values),
+            Factors::Tiles => Self::of_words::<Tiles>(level, mat, values),
             Factors::Rounded => Self::of_words::<Rounded>(level, mat, values),
         }
     }
@@ -124,6 +125,7 @@ pub(crate) fn panels_len(level: Level, mat: Mat<'_>) -> usize {
     match level.factors() {
         Factors::F32 => words_len::<F32>(level, mat),
         Factors::Pairs => words_len::<Bf16>(level, mat),
+        Factors::Tiles => words_len::<Tiles>(level, mat),
         Factors::Rounded => words_len::<Rounded>(level, mat),
     }
 }

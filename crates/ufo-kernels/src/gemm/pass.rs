@@ -12,7 +12,7 @@ use super::{
 use crate::simd::Simd;
 
 /// Values of the largest tile of all levels.
-const MAX_TILE: usize = 8 * 48;
+const MAX_TILE: usize = 32 * 32;
 
 /// Sizes of the blocks.
 pub(super) struct Plan {
@@ -143,7 +143,9 @@ impl<W: Word> Pass<'_, W> {
     ) {
         let ([row, col], [rows, width]) = (at, size);
         let vectors = width.div_ceil(S::LANES);
-        let whole = width == vectors * S::LANES && self.c.col_stride == 1;
+        let whole = width == vectors * S::LANES
+            && rows.is_multiple_of(S::TILE_WORDS)
+            && self.c.col_stride == 1;
         // Sums that C takes as they are.
         let plain = match self.finish {
             None => true,

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::{
     epilogue::Epilogue,
     finish::{AddBias, Finish},
-    order::{pack_right, packed_len},
+    order::{pack_right, packed_len, words},
     pack::{Integers, Operand, Right},
     pass::{PanelRows, Pass, Plan},
     tile::{Strided, StridedMut},
@@ -139,11 +139,11 @@ impl<'a> Product<'a> {
         if rows == 0 || cols == 0 {
             return;
         }
-        let words = self.a.cols().div_ceil(depth);
+        let words = words::<S, W>(self.a.cols());
         let accumulate = matches!(self.epilogue, Epilogue::Accumulate);
         // Integers and what C holds before cannot be added, so the integers must come in one piece.
         let pieces = if W::SCALED && accumulate { 1 } else { words.div_ceil(INNER_BLOCK).max(1) };
-        let inner = words.div_ceil(pieces);
+        let inner = words.div_ceil(pieces).next_multiple_of(S::TILE_WORDS);
         let wide = S::TILE_VECTORS * S::LANES;
         let plan = Plan {
             rows,
@@ -166,6 +166,7 @@ impl<'a> Product<'a> {
         } else {
             self.epilogue.finish()
         };
+        s.matrices_begin();
         for from in (0..words.max(1)).step_by(inner.max(1)) {
             let to = words.min(from + inner);
             let pass = Pass {
@@ -182,6 +183,7 @@ impl<'a> Product<'a> {
             // SAFETY: the shapes were checked in `new`, and the buffers are as long as planned.
             unsafe { pass.run(s, &plan, left) };
         }
+        s.matrices_end();
     }
 
     /// Where the panels of these inner rows of words lie, packed into `buffer` if they are not yet.
@@ -197,7 +199,7 @@ impl<'a> Product<'a> {
             Operand::Packed(panels) | Operand::Integers(Integers { panels, .. }) => {
                 let len = packed_len::<S, W>(panels.rows, panels.cols);
                 assert!(panels.values.len() >= len, "b: packed for other vectors");
-                let rows = panels.rows.div_ceil(W::depth::<S>());
+                let rows = words::<S, W>(panels.rows);
                 return PanelRows {
                     start: panels.values.as_ptr().wrapping_add(self.cols.start * rows),
                     rows,

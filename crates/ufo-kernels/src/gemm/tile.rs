@@ -172,6 +172,10 @@ pub(crate) unsafe fn tile<S: Simd, W: Word>(
     factors: Factors,
     to: Destination,
 ) {
+    if S::TILE_WORDS > 1 {
+        // SAFETY: the caller's promise.
+        return unsafe { s.matrices(W::PAIRS, [rows, vectors], factors, to) };
+    }
     macro_rules! sizes {
         ($($rows:literal: $($vectors:literal)+;)+) => {
             match (rows, vectors) {

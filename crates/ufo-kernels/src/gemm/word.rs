@@ -26,6 +26,8 @@ pub(crate) trait Word: Copy {
     /// Whether sums are integers that the epilogue takes for the product only after
     /// [`Self::finisher`]'s scales.
     const SCALED: bool;
+    /// Whether they are of bf16 where [`Simd::matrices`] multiplies them, and not of bytes.
+    const PAIRS: bool = false;
     /// The finisher with what must be done to sums before it.
     type Finisher<F: Finisher>: Finisher;
 
@@ -206,18 +208,24 @@ impl Word for Rounded {
     }
 }
 
-/// Two bf16, to which elements are rounded.
+/// Two bf16, to which elements are rounded, multiplied by vectors or, with `TILES`, in the tiles of AMX.
 #[derive(Clone, Copy)]
-pub(crate) struct Bf16;
+pub(crate) struct Pairs<const TILES: bool>;
 
-impl Word for Bf16 {
+/// Two bf16, multiplied by vectors.
+pub(crate) type Bf16 = Pairs<false>;
+/// Two bf16, multiplied in the tiles of AMX.
+pub(crate) type Tiles = Pairs<true>;
+
+impl<const TILES: bool> Word for Pairs<TILES> {
     const IN_PLACE: bool = false;
     const SCALED: bool = false;
+    const PAIRS: bool = true;
     type Finisher<F: Finisher> = F;
 
     #[inline]
     fn run<K: Kernel>(level: Level, kernel: K) -> K::Output {
-        level.run_bf16(kernel)
+        if TILES { level.run_tiles(kernel) } else { level.run_bf16(kernel) }
     }
 
     #[inline(always)]

@@ -4,9 +4,12 @@
 
 use std::{arch::x86_64::*, marker::PhantomData};
 
-use self::extension::{Bf16, Extension, Foundation, Vnni};
+use self::extension::{Bf16, Extension, Foundation, Tiles, Vnni};
 use super::{Simd, bf16};
-use crate::level::Kernel;
+use crate::{
+    gemm::{Destination, Factors},
+    level::Kernel,
+};
 
 mod extension;
 
@@ -20,6 +23,8 @@ pub(crate) type Avx512 = Extended<Foundation>;
 pub(crate) type Avx512Bf16 = Extended<Bf16>;
 /// AVX-512F and AVX-512-VNNI.
 pub(crate) type Avx512Vnni = Extended<Vnni>;
+/// AVX-512F, AVX-512-BF16, AVX-512-VNNI and AMX with bf16 and bytes.
+pub(crate) type Amx = Extended<Tiles>;
 
 impl<E> Extended<E> {
     /// # Safety
@@ -68,8 +73,9 @@ unsafe fn rounded(v: __m512) -> __m512i {
 impl<E: Extension> Simd for Extended<E> {
     type V = __m512;
     const LANES: usize = 16;
-    const TILE_ROWS: usize = 8;
-    const TILE_VECTORS: usize = 3;
+    const TILE_ROWS: usize = E::TILE[0];
+    const TILE_VECTORS: usize = E::TILE[1];
+    const TILE_WORDS: usize = E::TILE_WORDS;
     const INT8_DEPTH: usize = E::INT8_DEPTH;
 
     #[inline(always)]
@@ -229,6 +235,22 @@ impl<E: Extension> Simd for Extended<E> {
     #[inline(always)]
     fn round_in_order(self, first: __m512, second: __m512) -> __m512 {
         E::round_in_order(self, first, second)
+    }
+
+    #[inline(always)]
+    fn matrices_begin(self) {
+        E::matrices_begin(self);
+    }
+
+    #[inline(always)]
+    fn matrices_end(self) {
+        E::matrices_end(self);
+    }
+
+    #[inline(always)]
+    unsafe fn matrices(self, pairs: bool, size: [usize; 2], factors: Factors, to: Destination) {
+        // SAFETY: the caller's promise.
+        unsafe { E::matrices(self, pairs, size, factors, to) }
     }
 
     #[inline(always)]

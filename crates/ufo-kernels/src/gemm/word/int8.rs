@@ -9,10 +9,10 @@ use super::Word;
 use crate::{
     gemm::{
         finish::Finisher,
-        order::{Left, LeftBlock},
+        order::{Left, LeftBlock, words},
         tile::{Strided, load_columns},
     },
-    level::{Kernel, Level},
+    level::{Kernel, Level, Vectors},
     simd::{Simd, Twice},
 };
 
@@ -48,7 +48,11 @@ impl Word for Int8 {
 
     #[inline]
     fn run<K: Kernel>(level: Level, kernel: K) -> K::Output {
-        level.run_int8(kernel)
+        if level.vectors() == Vectors::Amx {
+            level.run_tiles(kernel)
+        } else {
+            level.run_int8(kernel)
+        }
     }
 
     #[inline(always)]
@@ -81,7 +85,7 @@ impl Word for Int8 {
     #[inline(always)]
     unsafe fn pack_left<S: Simd>(self, s: S, block: LeftBlock, to: *mut f32) -> Left {
         s.call(QuantizeRows { scales: self.rows, block, to });
-        Left { row_stride: block.shape[1].div_ceil(S::INT8_DEPTH), col_stride: 1 }
+        Left { row_stride: words::<S, Self>(block.shape[1]), col_stride: 1 }
     }
 
     #[inline(always)]
@@ -103,7 +107,7 @@ impl Kernel for QuantizeRows {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let LeftBlock { from, top, shape: [rows, k], whole } = self.block;
-        let words = k.div_ceil(S::INT8_DEPTH);
+        let words = words::<S, Int8>(k);
         for row in 0..rows {
             let (from, to) = (from.at(row, 0), self.to.wrapping_add(row * words));
             // SAFETY: there is a place for each row, its elements and its words.
