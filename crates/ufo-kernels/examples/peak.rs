@@ -1,6 +1,7 @@
 //! The matrix product's share of the machine's multiply-add peak, for the shapes of a ViT block.
 //!
-//! `cargo run --release -p ufo-kernels --example peak -- [threads] [substring of a shape or layout]`.
+//! `cargo run --release -p ufo-kernels --example peak -- [threads] [substring of a shape or layout]
+//! [bf16]`.
 //! The peak and each product are timed in turns in the same process, and the best of several is
 //! printed, since other programs disturb a shared machine. Threads are timed by the processor time
 //! that they got, so several show what they cost, not how long they wait for each other; a last column
@@ -40,6 +41,11 @@ fn main() {
     let filter = arguments.next().unwrap_or_default();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads start");
     let level = Level::detect();
+    let level = if arguments.next().is_some_and(|precision| precision == "bf16") {
+        level.bf16()
+    } else {
+        level
+    };
     println!("{level:?}, {threads} threads");
     pool.install(|| {
         for shape in SHAPES {

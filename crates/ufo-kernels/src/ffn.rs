@@ -11,6 +11,7 @@
 
 use crate::{
     gemm::{self, Epilogue, Panels, Product, panels_len},
+    kept::Kept,
     layer_norm::{self, LayerNorm, RowStats},
     level::Level,
     linear::{self, LinearWeights},
@@ -24,7 +25,7 @@ const EPS: f32 = 1e-6;
 /// Rows that pass through all layers at a time.
 const BLOCK_ROWS: usize = 96;
 /// About the rows after which the backward pass adds to the weight gradients.
-const GROUP_ROWS: usize = 768;
+const GROUP_ROWS: usize = 256;
 
 /// The parameters, of widths `d` (in and out) and `f` (between the layers).
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +44,7 @@ pub struct FfnWeights<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Saved {
     stats: Vec<RowStats>,
-    pre: Vec<f32>,
+    pre: Kept,
 }
 
 /// What [`backward`] reads.
@@ -107,8 +108,8 @@ pub fn forward_saving(
 ) {
     let rows = check(weights, x, y);
     saved.stats.resize(rows, RowStats::default());
-    saved.pre.resize(rows * weights.fc1.weight.cols(), 0.0);
     let Saved { stats, pre } = saved;
+    let pre = pre.resized(rows * weights.fc1.weight.cols());
     through(level, weights, Rows { x, y, stats, pre: Some(pre) }, scratch);
 }
 
@@ -126,7 +127,7 @@ pub fn save(
     let rows = check(weights, x, x);
     let (d, f) = (weights.norm_weight.len(), weights.fc1.weight.cols());
     saved.stats.resize(rows, RowStats::default());
-    saved.pre.resize(rows * f, 0.0);
+    saved.pre.resized(rows * f);
     let FfnWeights { norm_weight, norm_bias, fc1, .. } = *weights;
     let norm = LayerNorm { weight: norm_weight, bias: norm_bias, eps: EPS };
     let ([normed], inner) = scratch.lend([rows * d], 1);

@@ -181,9 +181,9 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// Ends what [`Self::matrices_begin`] began.
     #[inline(always)]
     fn matrices_end(self) {}
-    /// The product of up to [`Self::TILE_ROWS`] rows of A, whose words are contiguous, and a panel of some vectors: of
-    /// pairs of bf16, or else of bytes, which are unsigned on the left. Of A as many rows are read, and written to `to`,
-    /// as make whole multiples of [`Self::TILE_WORDS`].
+    /// The product of up to [`Self::TILE_ROWS`] rows of A and a panel of some vectors: of pairs of bf16, or else of
+    /// bytes, which are unsigned on the left. A is in squares of [`Self::TILE_WORDS`] rows and words, those of the same rows
+    /// one after the other; of it as many rows are read, and written to `to`, as make whole squares.
     ///
     /// # Safety
     /// The factors and the destination lie in memory to read and to write, of those sizes, and the thread is ready.

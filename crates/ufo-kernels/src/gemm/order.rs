@@ -139,6 +139,21 @@ pub(crate) struct Left {
     pub(super) col_stride: usize,
 }
 
+/// Where word `word` of row `row` lies in a left operand whose rows are contiguous, `words` each: in rows one after the
+/// other, or in the tiles of [`Simd::matrices`], those of the same rows one after the other.
+#[inline(always)]
+pub(super) fn left_place<S: Simd>([row, word]: [usize; 2], words: usize) -> usize {
+    let side = S::TILE_WORDS;
+    (row / side * words + word / side * side) * side + row % side * side + word % side
+}
+
+/// Distances in such an operand; between columns they are 1 in a tile.
+#[inline(always)]
+pub(super) fn contiguous_left<S: Simd>(words: usize) -> Left {
+    let row_stride = if S::TILE_WORDS > 1 { S::TILE_WORDS } else { words };
+    Left { row_stride, col_stride: 1 }
+}
+
 /// Packs a left operand of `[rows, k]` so that each tile's columns lie one after the other.
 ///
 /// # Safety
@@ -243,21 +258,22 @@ pub(super) unsafe fn pack_left_by_vectors<S: Simd, W: Word>(
     let depth = W::depth::<S>();
     let words = words::<S, W>(k);
     for row in 0..rows {
-        let (from, to) = (from.at(row, 0), to.wrapping_add(row * words));
+        let from = from.at(row, 0);
         for word in (0..words).step_by(S::LANES) {
             let (col, count) = (word * depth, S::LANES.min(words - word));
+            let to = to.wrapping_add(left_place::<S>([row, word], words));
             // SAFETY: the caller's promise.
             unsafe {
                 let v = W::along(s, from.at(0, col), (k - col).min(depth * S::LANES));
                 if count == S::LANES {
-                    s.store(to.add(word), v);
+                    s.store(to, v);
                 } else {
-                    s.store_first(to.add(word), count, v);
+                    s.store_first(to, count, v);
                 }
             }
         }
     }
-    Left { row_stride: words, col_stride: 1 }
+    contiguous_left::<S>(words)
 }
 
 /// Makes contiguous rows of words of a left operand whose columns are contiguous.
@@ -290,10 +306,10 @@ unsafe fn pack_left_columns<S: Simd, W: Word>(
                     s.store(square.as_mut_ptr().add(i * S::LANES), v);
                 }
             }
-            let to = to.wrapping_add(row * words + top);
+            let to = to.wrapping_add(left_place::<S>([row, top], words));
             // SAFETY: the caller's promise, and rows of so many words.
-            unsafe { s.transpose(square.as_ptr(), to, [count, words]) };
+            unsafe { s.transpose(square.as_ptr(), to, [count, S::TILE_WORDS]) };
         }
     }
-    Left { row_stride: words, col_stride: 1 }
+    contiguous_left::<S>(words)
 }

@@ -101,8 +101,8 @@ macro_rules! registers {
     };
 }
 
-/// The product of `ROWS` times [`SIDE`] rows of A, whose words are contiguous, and `COLS` times [`SIDE`] columns of a panel,
-/// for a multiple of [`SIDE`] words: of pairs of bf16, or of bytes, unsigned on the left.
+/// The product of `ROWS` times [`SIDE`] rows of A, in tiles one after the other, and `COLS` times [`SIDE`] columns of a
+/// panel, for a multiple of [`SIDE`] words: of pairs of bf16, or of bytes, unsigned on the left.
 ///
 /// # Safety
 /// The factors and the destination lie in memory to read and to write, and this thread [`configure`]d its tiles.
@@ -112,8 +112,8 @@ pub(crate) unsafe fn product<const PAIRS: bool, const ROWS: usize, const COLS: u
     to: Destination,
 ) {
     let Factors { a, b, b_stride, k } = factors;
-    let [a_bytes, b_bytes, to_bytes] = [a.row_stride, b_stride, to.row_stride].map(|n| n * WORD);
-    let below = a.start.wrapping_add(SIDE * a.row_stride);
+    let [a_bytes, b_bytes, to_bytes] = [SIDE, b_stride, to.row_stride].map(|n| n * WORD);
+    let below = a.start.wrapping_add(SIDE * k);
     let beside = to.start.wrapping_add(SIDE);
     let [under, across] = [to.start, beside].map(|p| p.wrapping_add(SIDE * to.row_stride));
     // SAFETY: the caller's promise.
@@ -137,7 +137,7 @@ pub(crate) unsafe fn product<const PAIRS: bool, const ROWS: usize, const COLS: u
             registers!("tilezero tmm3");
         }
         for word in (0..k).step_by(SIDE) {
-            let (a, below) = (a.start.add(word), below.wrapping_add(word));
+            let (a, below) = (a.start.add(SIDE * word), below.wrapping_add(SIDE * word));
             let b = b.add(word * b_stride);
             rows!("tileloadd tmm6, [{start} + {stride}]", b, b_bytes);
             rows!("tileloadd tmm4, [{start} + {stride}]", a, a_bytes);

@@ -9,7 +9,7 @@ use super::Word;
 use crate::{
     gemm::{
         finish::Finisher,
-        order::{Left, LeftBlock, words},
+        order::{Left, LeftBlock, contiguous_left, left_place, words},
         tile::{Strided, load_columns},
     },
     level::{Kernel, Level, Vectors},
@@ -85,7 +85,7 @@ impl Word for Int8 {
     #[inline(always)]
     unsafe fn pack_left<S: Simd>(self, s: S, block: LeftBlock, to: *mut f32) -> Left {
         s.call(QuantizeRows { scales: self.rows, block, to });
-        Left { row_stride: words::<S, Self>(block.shape[1]), col_stride: 1 }
+        contiguous_left::<S>(words::<S, Self>(block.shape[1]))
     }
 
     #[inline(always)]
@@ -109,7 +109,7 @@ impl Kernel for QuantizeRows {
         let LeftBlock { from, top, shape: [rows, k], whole } = self.block;
         let words = words::<S, Int8>(k);
         for row in 0..rows {
-            let (from, to) = (from.at(row, 0), self.to.wrapping_add(row * words));
+            let from = from.at(row, 0);
             // SAFETY: there is a place for each row, its elements and its words.
             unsafe {
                 let [scale, inverse] = self.scales.map(|scales| scales.wrapping_add(top + row));
@@ -118,11 +118,18 @@ impl Kernel for QuantizeRows {
                 }
                 let inverse = *inverse;
                 let steps = |x: f32| (x * inverse + INTEGERS).to_bits();
-                if from.col_stride == 1 {
-                    write_words::<S>([k, words], |col| steps(*from.start.add(col)), to);
-                } else {
-                    let element = |col: usize| *from.start.add(col * from.col_stride);
-                    write_words::<S>([k, words], |col| steps(element(col)), to);
+                // All of a row, or its words in a tile.
+                let at_once = if S::TILE_WORDS > 1 { S::TILE_WORDS } else { words.max(1) };
+                for word in (0..words).step_by(at_once) {
+                    let to = self.to.add(left_place::<S>([row, word], words));
+                    let from = from.at(0, word * S::INT8_DEPTH);
+                    let part = [k.saturating_sub(word * S::INT8_DEPTH), at_once];
+                    if from.col_stride == 1 {
+                        write_words::<S>(part, |col| steps(*from.start.add(col)), to);
+                    } else {
+                        let element = |col: usize| *from.start.add(col * from.col_stride);
+                        write_words::<S>(part, |col| steps(element(col)), to);
+                    }
                 }
             }
         }
@@ -154,12 +161,13 @@ unsafe fn largest<S: Simd>(s: S, from: Strided, cols: usize) -> f32 {
     s.reduce_max(largest) + s.reduce_sum(spoiled)
 }
 
-/// Writes a row of `k` integers, the lower bits of `steps`, as left words.
+/// Writes a row of `k` integers, the lower bits of `steps`, as left words; those beyond the words are left out.
 ///
 /// # Safety
 /// There is room for the words.
 #[inline(always)]
 unsafe fn write_words<S: Simd>([k, words]: [usize; 2], steps: impl Fn(usize) -> u32, to: *mut f32) {
+    let k = k.min(words * S::INT8_DEPTH);
     if S::INT8_DEPTH == 4 {
         let to = to.cast::<u8>();
         for col in 0..k {
