@@ -212,6 +212,7 @@ impl<W: Word, const ROWS: usize, const VECTORS: usize> Kernel for Sized<W, ROWS,
             for (j, v) in panel.iter_mut().enumerate() {
                 // SAFETY: a row of the panel, inside by the promise of `tile`'s caller.
                 *v = unsafe { s.load(b.add(j * S::LANES)) };
+                s.prefetch(b.wrapping_add(4 * b_stride + j * S::LANES));
             }
             for (i, sums) in sums.iter_mut().enumerate() {
                 // SAFETY: an element of A, inside by the promise of `tile`'s caller.
