@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn shards_give_the_loss_and_the_gradients_of_the_batch_in_one_piece() {
         let text = "preset = \"tiny\"\nimage_size = 64\n[arch]\ndim = 96\nheads = 3\nhead_dim = 32\n\
-            ffn = 384\ndepth = 2\nstem = { kind = \"patch\", size = 8, stride = 8 }\n[train]\n[[task]]\n\
+            ffn = 384\ndepth = 2\nstem = { kind = \"patch\", size = 8, stride = 8 }\n[train]\nprecision = \"f32\"\n[[task]]\n\
             name = \"t\"\nhead = { kind = \"linear\" }\nbatch = 1\n\
             data = { format = \"idx\", train = \"-\", test = \"-\" }\n";
         let config = crate::RunConfig::parse(text, &[]).unwrap();

@@ -22,14 +22,13 @@ const WORD: usize = 4;
 pub(crate) fn is_available() -> bool {
     static AVAILABLE: OnceLock<bool> = OnceLock::new();
     *AVAILABLE.get_or_init(|| {
-        let edx = __cpuid_count(7, 0).edx;
-        let [bf16, tiles, bytes] = [22, 24, 25].map(|bit| edx >> bit & 1 == 1);
-        bf16 && tiles
-            && bytes
-            && is_x86_feature_detected!("avx512f")
+        /// Bits of leaf 7 for bf16, tiles and bytes; their detection is not stable either.
+        const BITS: u32 = 1 << 22 | 1 << 24 | 1 << 25;
+        is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512bf16")
             && is_x86_feature_detected!("avx512vnni")
+            && __cpuid_count(7, 0).edx & BITS == BITS
             && permitted()
     })
 }

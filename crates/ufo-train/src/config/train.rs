@@ -57,10 +57,9 @@ pub struct TrainConfig {
 pub enum Precision {
     /// 32-bit floats.
     F32,
-    /// bf16, rounded in software where the CPU has no such instruction: slower, the same results but
-    /// for last bits.
+    /// bf16, as rounded floats where the CPU multiplies no bf16 faster: no gain, the same results but for last bits.
     Bf16,
-    /// bf16 where the CPU has it (AVX-512-BF16), else f32.
+    /// bf16 where the CPU multiplies it faster than floats (AMX, AMD's AVX-512-BF16), else f32.
     Auto,
 }
 
@@ -80,7 +79,8 @@ impl Precision {
         let level = self.level();
         let products = if level == level.bf16() { "bf16" } else { "f32" };
         let fast = products == "f32" || level.has_fast_bf16();
-        let how = if fast { "" } else { ", rounded in software (this CPU has no AVX-512-BF16)" };
+        let how =
+            if fast { "" } else { ", as rounded floats (this CPU multiplies no bf16 faster)" };
         format!("{:?}, products in {products}{how}", level.vectors())
     }
 }
@@ -107,7 +107,7 @@ impl Default for TrainConfig {
             drop_path: 0.0,
             ema: 0.0,
             device: Compute::Cpu,
-            precision: Precision::F32,
+            precision: Precision::Auto,
             recompute: false,
             threads: 0,
             workers: 1,
