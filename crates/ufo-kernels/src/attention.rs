@@ -18,7 +18,6 @@ pub use heads::{Heads, attend};
 use crate::{
     Level, Mat, MatMut, Scratch,
     gemm::{Epilogue, gemm},
-    kept::Kept,
     layer_norm::{self, LayerNorm, RowStats},
     linear::{self, LinearWeights},
 };
@@ -44,10 +43,10 @@ pub struct Attention<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Saved {
     stats: Vec<RowStats>,
-    qkv: Kept,
-    o: Kept,
-    largest: Kept,
-    inverse: Kept,
+    qkv: Vec<f32>,
+    o: Vec<f32>,
+    largest: Vec<f32>,
+    inverse: Vec<f32>,
 }
 
 /// What [`backward`] reads.
@@ -179,13 +178,11 @@ impl Saved {
         let queries = shape.rows * shape.heads;
         let Saved { stats, qkv, o, largest, inverse } = self;
         stats.resize(shape.rows, RowStats::default());
-        Buffers {
-            stats,
-            qkv: qkv.resized(shape.rows * 3 * shape.e),
-            o: o.resized(shape.rows * shape.e),
-            largest: largest.resized(queries),
-            inverse: inverse.resized(queries),
-        }
+        qkv.resize(shape.rows * 3 * shape.e, 0.0);
+        o.resize(shape.rows * shape.e, 0.0);
+        largest.resize(queries, 0.0);
+        inverse.resize(queries, 0.0);
+        Buffers { stats, qkv, o, largest, inverse }
     }
 }
 

@@ -11,7 +11,6 @@
 
 use crate::{
     gemm::{self, Epilogue, Panels, Product, panels_len},
-    kept::Kept,
     layer_norm::{self, LayerNorm, RowStats},
     level::Level,
     linear::{self, LinearWeights},
@@ -44,7 +43,7 @@ pub struct FfnWeights<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Saved {
     stats: Vec<RowStats>,
-    pre: Kept,
+    pre: Vec<f32>,
 }
 
 /// What [`backward`] reads.
@@ -108,8 +107,8 @@ pub fn forward_saving(
 ) {
     let rows = check(weights, x, y);
     saved.stats.resize(rows, RowStats::default());
+    saved.pre.resize(rows * weights.fc1.weight.cols(), 0.0);
     let Saved { stats, pre } = saved;
-    let pre = pre.resized(rows * weights.fc1.weight.cols());
     through(level, weights, Rows { x, y, stats, pre: Some(pre) }, scratch);
 }
 
@@ -127,7 +126,7 @@ pub fn save(
     let rows = check(weights, x, x);
     let (d, f) = (weights.norm_weight.len(), weights.fc1.weight.cols());
     saved.stats.resize(rows, RowStats::default());
-    saved.pre.resized(rows * f);
+    saved.pre.resize(rows * f, 0.0);
     let FfnWeights { norm_weight, norm_bias, fc1, .. } = *weights;
     let norm = LayerNorm { weight: norm_weight, bias: norm_bias, eps: EPS };
     let ([normed], inner) = scratch.lend([rows * d], 1);

@@ -218,7 +218,10 @@ impl Level {
         // SAFETY: the features were found.
         return noted::<K, _>(|| unsafe { enter_amx(kernel) });
         #[cfg(not(target_arch = "x86_64"))]
-        unreachable!("not available on this architecture")
+        {
+            let _ = kernel;
+            unreachable!("not available on this architecture")
+        }
     }
 
     /// As [`Self::run`] for a kernel that multiplies 8-bit integers, with the instruction for it if

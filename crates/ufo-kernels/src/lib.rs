@@ -13,7 +13,6 @@ pub mod cross_entropy;
 pub mod ffn;
 pub mod gemm;
 pub mod int8;
-mod kept;
 pub mod layer_norm;
 mod level;
 pub mod linear;
@@ -30,7 +29,6 @@ pub mod squeeze_excite;
 mod testing;
 pub mod upsample;
 
-pub use kept::release_kept;
 pub use level::{Level, Precision, Vectors};
 pub use mat::{Mat, MatMut};
 pub use memory::keep_freed;

@@ -19,7 +19,7 @@ use ufo_nas::{Arch, Stem};
 /// Bytes of a value.
 const VALUE: u64 = 4;
 /// About the rows that the FFN's backward pass takes at a time.
-const GROUP_ROWS: usize = 768;
+const GROUP_ROWS: usize = 256;
 
 /// Sizes of a task's share of a step.
 #[derive(Debug, Clone, Copy, PartialEq)]

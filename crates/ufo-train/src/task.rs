@@ -105,7 +105,7 @@ pub fn init_from(file: &Path, supernet: &mut Supernet) -> Result<()> {
 }
 
 /// What a checkpoint belongs to, key and value: all that shapes the weights, their meaning, the data
-/// order and the optimizer's state. Learning rates, lengths and paths may change between resumptions.
+/// order, the optimizer's state and the precision that this machine comes to. Learning rates, lengths and paths may change between resumptions.
 pub type Identity = Vec<(String, String)>;
 
 /// The identity of a run.
@@ -117,7 +117,7 @@ pub fn identity(config: &RunConfig, tasks: &[Task]) -> Identity {
         ("mean, std".to_string(), format!("{:?}, {:?}", config.mean, config.std)),
         ("seed".to_string(), config.seed.to_string()),
         ("train.optimizer".to_string(), json!(config.train.optimizer).to_string()),
-        ("train.precision".to_string(), json!(config.train.precision).to_string()),
+        ("train.precision".to_string(), config.train.precision.products().to_string()),
     ];
     if let Some(chip) = &config.chip {
         identity.push(("chip.space".to_string(), json!(chip.space).to_string()));

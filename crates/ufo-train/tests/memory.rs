@@ -54,7 +54,6 @@ fn measured(config: &RunConfig, count: usize) -> (f64, f64, Arch) {
     let batches: Vec<Batch> = config.tasks.iter().map(|_| batch(&net.arch, count)).collect();
     // Threads of their own, whose working memory is not there yet.
     let workers = Workers::new(1, config.tasks.len()).unwrap();
-    ufo_kernels::release_kept();
     let before = HEAP.current_usage();
     HEAP.reset_peak_usage();
     let step = step_on(config, &workers, &net, &batches, (0, 0.5));
@@ -70,7 +69,6 @@ fn expanded(net: &str, update: &str, count: usize) -> (f64, f64) {
     let supernet = fresh_supernet(&config, &[spec("t0"), spec("t1")]).unwrap();
     let (expand, batch) = (config.expand.as_ref().unwrap(), batch(&supernet.arch, count));
     let trained = parameters(expand, &supernet, 1).trained;
-    ufo_kernels::release_kept();
     let before = HEAP.current_usage();
     HEAP.reset_peak_usage();
     // A thread that is gone with its working memory before the next case is measured.

@@ -142,8 +142,7 @@ impl Case {
             *result = vec![f32::NAN; len];
         }
         let [y, dx, dnorm_weight, dnorm_bias, dqkv, dqkv_bias, dproj, dproj_bias] = &mut results;
-        let mut saved = Saved::default();
-        saved.qkv.resized(7).fill(f32::NAN);
+        let mut saved = Saved { qkv: vec![f32::NAN; 7], ..Saved::default() };
         forward_saving(level, &attention, (&self.x, y), &mut saved, &mut scratch);
         let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(y), bits(&only));

@@ -201,3 +201,11 @@ fn nan_stays_in_its_row() {
         assert!(y[..8].iter().chain(&y[16..]).all(|v| v.is_finite()), "{level:?}");
     }
 }
+
+#[test]
+fn rows_have_the_same_bits_in_bf16_wherever_the_threads_cut() {
+    // Two passes over the hidden width, and blocks that threads cut at other rows.
+    let case = case([1040, 40, 1601]);
+    let dy = values(99, 1040 * 40);
+    assert_same_for_any_threads(|level| run(level.bf16(), &case, &dy).concat());
+}

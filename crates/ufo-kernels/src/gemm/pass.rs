@@ -143,8 +143,10 @@ impl<W: Word> Pass<'_, W> {
     ) {
         let ([row, col], [rows, width]) = (at, size);
         let vectors = width.div_ceil(S::LANES);
+        // Matrices are of whole squares, and their sums start at zero wherever a row falls in a tile.
+        let matrices = S::TILE_WORDS > 1;
         let whole = width == vectors * S::LANES
-            && rows.is_multiple_of(S::TILE_WORDS)
+            && !(matrices && (self.add || !rows.is_multiple_of(S::TILE_WORDS)))
             && self.c.col_stride == 1;
         // Sums that C takes as they are.
         let plain = match self.finish {

@@ -101,7 +101,7 @@ macro_rules! registers {
 }
 
 /// The product of `ROWS` times [`SIDE`] rows of A, in tiles one after the other, and `COLS` times [`SIDE`] columns of a
-/// panel, for a multiple of [`SIDE`] words: of pairs of bf16, or of bytes, unsigned on the left.
+/// panel, for a multiple of [`SIDE`] words: of pairs of bf16, or of bytes, unsigned on the left. `to.add` is not looked at.
 ///
 /// # Safety
 /// The factors and the destination lie in memory to read and to write, and this thread [`configure`]d its tiles.
@@ -118,23 +118,10 @@ pub(crate) unsafe fn product<const PAIRS: bool, const ROWS: usize, const COLS: u
     // SAFETY: the caller's promise.
     unsafe {
         // Sums are tiles 0 and 1 (columns), and 2 and 3 below them; A is 4 and 5, B 6 and 7.
-        if to.add {
-            rows!("tileloadd tmm0, [{start} + {stride}]", to.start, to_bytes);
-            if COLS > 1 {
-                rows!("tileloadd tmm1, [{start} + {stride}]", beside, to_bytes);
-            }
-            if ROWS > 1 {
-                rows!("tileloadd tmm2, [{start} + {stride}]", under, to_bytes);
-            }
-            if ROWS > 1 && COLS > 1 {
-                rows!("tileloadd tmm3, [{start} + {stride}]", across, to_bytes);
-            }
-        } else {
-            registers!("tilezero tmm0");
-            registers!("tilezero tmm1");
-            registers!("tilezero tmm2");
-            registers!("tilezero tmm3");
-        }
+        registers!("tilezero tmm0");
+        registers!("tilezero tmm1");
+        registers!("tilezero tmm2");
+        registers!("tilezero tmm3");
         for word in (0..k).step_by(SIDE) {
             let (a, below) = (a.start.add(SIDE * word), below.wrapping_add(SIDE * word));
             let b = b.add(word * b_stride);

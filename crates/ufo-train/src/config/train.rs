@@ -74,10 +74,17 @@ impl Precision {
         }
     }
 
+    /// What products are computed in on this machine: `f32` or `bf16`.
+    pub fn products(self) -> &'static str {
+        match self.level().precision() {
+            ufo_kernels::Precision::F32 => "f32",
+            ufo_kernels::Precision::Bf16 => "bf16",
+        }
+    }
+
     /// What [`Precision::level`] comes to, in words.
     pub fn describe(self) -> String {
-        let level = self.level();
-        let products = if level == level.bf16() { "bf16" } else { "f32" };
+        let (level, products) = (self.level(), self.products());
         let fast = products == "f32" || level.has_fast_bf16();
         let how =
             if fast { "" } else { ", as rounded floats (this CPU multiplies no bf16 faster)" };
