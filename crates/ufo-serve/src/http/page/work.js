@@ -101,7 +101,9 @@ function showModels({ models, served }) {
       return element("tr", "", ...cells.map((text) => element("td", text)), last, element("td", size(papers.bytes)));
     });
     const head = element("tr", "", ...["runs as", "test images", "served as", "weights"].map((text) => element("th", text)));
-    const table = element("table", "", element("thead", "", head), element("tbody", "", ...rows));
+    const body = element("tbody");
+    const table = element("table", "", element("thead", "", head), body);
+    fill(body, rows);
     const downloads = model.files.filter((file) => file.startsWith("model.")).map((file) => {
       const button = element("button", file);
       button.setAttribute("aria-label", `Download ${file} of ${modelName(model.name)}`);
@@ -111,7 +113,7 @@ function showModels({ models, served }) {
     const line = element("p", "Download: ", ...downloads);
     line.className = "downloads";
     const scroll = element("div", "", table);
-    scroll.className = "scroll";
+    scroll.className = "scroll stack";
     const made = element("article", "", element("h3", modelName(model.name)), scroll, line);
     made.className = "answer";
     return made;
@@ -169,7 +171,7 @@ get("compare").addEventListener("click", () =>
     const place = get("compared-said");
     say(place, "measuring …");
     const { rows, threads } = await send("POST", at("compare"));
-    get("compared").replaceChildren(...rows.map(comparedRow));
+    fill(get("compared"), rows.map(comparedRow));
     get("compared").closest(".scroll").hidden = false;
     say(place, `One image on ${count(threads, "thread")} of this machine: the median, and in brackets what a tenth and nine tenths of the runs stayed below.`);
   }));
