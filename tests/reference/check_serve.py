@@ -1,11 +1,12 @@
 """pip's tritonclient, unchanged, against `ufo serve`; numbers beside those of `ufo predict`. Then the examples of
 docs/serving.md, word for word.
 
-    check_serve.py UFO RUN
+    check_serve.py UFO RUN [grpc]
 
 RUN is a finished demo. Every tensor is asked for in JSON and in the binary extension, as floats that this
 program prepares itself and as the bytes of image files; Prometheus' own parser reads the counts and an
-OpenAPI validator the description of the addresses.
+OpenAPI validator the description of the addresses. Then the models' ONNX files, run by rten and by the library of
+pip's onnxruntime. `grpc` checks gRPC alone, of a program that was built with it.
 """
 
 import gzip
@@ -19,6 +20,8 @@ import sys
 import urllib.request
 
 import numpy as np
+import onnxruntime
+import tritonclient.grpc
 import tritonclient.http as triton
 from openapi_spec_validator import validate
 from PIL import Image
@@ -115,6 +118,110 @@ def check_refusals(client):
     refused(lambda: client.get_model_metadata("digits", "2"), "has version 1")
 
 
+class Serving:
+    """A server until the end of a `with`; its address."""
+
+    def __init__(self, ufo, *arguments):
+        command = [ufo, "serve", *arguments, "--set", "listen=127.0.0.1:0", "--log", "warn"]
+        self.server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self):
+        return self.server.stdout.readline().split("http://")[1].strip()
+
+    def __exit__(self, *_):
+        self.server.terminate()
+        assert self.server.wait(timeout=30) == 0, "SIGTERM ends the server with 0"
+
+
+def check_onnxruntime(ufo, run, models, pixels):
+    """A folder's ONNX file in rten and in onnxruntime's library, beside the folder: one server, three models."""
+    capi = pathlib.Path(onnxruntime.__file__).parent / "capi"
+    library = next(path for path in sorted(capi.glob("libonnxruntime.*")) if "providers" not in path.name)
+    config = run / "onnxruntime.toml"
+    model = lambda path, name, rest: f'[[model]]\nname = "{name}"\npath = "{path.resolve()}"\n{rest}\n'
+    runtimes = {"own": "", "rten": 'runtime = "rten"', "ort": 'runtime = "onnxruntime"'}
+    int8 = 'precision = "int8"\nruntime = "onnxruntime"'
+    text = f'onnxruntime = "{library.resolve()}"\n'
+    for path in models:
+        text += "".join(model(path, f"{path.name}-{name}", rest) for name, rest in runtimes.items())
+        if (path / "model.int8.onnx").exists():
+            text += model(path, f"{path.name}-ort8", int8)
+    config.write_text(text)
+    floats = ((pixels.astype(np.float32) / 255 - 0.5) / 0.5).transpose(0, 3, 1, 2)
+    worst = 0.0
+    with Serving(ufo, "--config", config) as address:
+        client = triton.InferenceServerClient(address)
+        for path in models:
+            for count in [1, len(pixels)]:
+                answers = {}
+                for name in runtimes:
+                    metadata = client.get_model_metadata(f"{path.name}-{name}")
+                    given = triton.InferInput(metadata["inputs"][0]["name"], [count, *floats.shape[1:]], "FP32")
+                    given.set_data_from_numpy(np.ascontiguousarray(floats[:count]))
+                    answer = client.infer(f"{path.name}-{name}", [given])
+                    answers[name] = {out["name"]: answer.as_numpy(out["name"]) for out in metadata["outputs"]}
+                assert client.get_model_metadata(f"{path.name}-ort")["platform"] == "onnxruntime"
+                for task, rows in answers["rten"].items():
+                    worst = max(worst, agree(answers["ort"][task], rows, (path.name, task, "rten")))
+                    agree(answers["ort"][task], answers["own"][task], (path.name, task, "own"))
+        client.close()
+    # What is said where the library is missing, and where none is named.
+    for sets, words in [
+        (["onnxruntime=/nowhere/libonnxruntime.so"], ["/nowhere/libonnxruntime.so", "onnxruntime 1."]),
+        ([], ["onnxruntime is missing", "libonnxruntime.so"]),
+    ]:
+        named = ["--set", "model.digits.runtime=onnxruntime", *(part for one in sets for part in ("--set", one))]
+        done = subprocess.run([ufo, "serve", run / "models/digits", *named], capture_output=True, text=True)
+        assert done.returncode != 0 and all(word in done.stderr for word in words), done.stderr
+    print(f"{len(models)} ONNX files in onnxruntime {onnxruntime.__version__} within {worst:.1e} of rten")
+
+
+def check_grpc(ufo, run, models, pixels, files):
+    """The same numbers over gRPC as `ufo predict` gives, and refusals with their status."""
+    grpc = tritonclient.grpc
+    floats = np.ascontiguousarray(((pixels.astype(np.float32) / 255 - 0.5) / 0.5).transpose(0, 3, 1, 2))
+    worst = 0.0
+    with Serving(ufo, *models) as address:
+        client = grpc.InferenceServerClient(address)
+        assert client.is_server_live() and client.is_server_ready()
+        assert client.get_server_metadata().name == "ufo"
+        for model in models:
+            expected = predicted(ufo, model, files, run)
+            assert client.is_model_ready(model.name) and client.is_model_ready(model.name, "1")
+            metadata = client.get_model_metadata(model.name)
+            assert [out.name for out in metadata.outputs] == list(expected), metadata
+            given = grpc.InferInput("image", list(floats.shape), "FP32")
+            given.set_data_from_numpy(floats)
+            asked = [grpc.InferRequestedOutput(task) for task in expected]
+            answer = client.infer(model.name, [given], outputs=asked, request_id="7", client_timeout=60)
+            assert answer.get_response().id == "7"
+            for task, rows in expected.items():
+                worst = max(worst, agree(answer.as_numpy(task), rows, (model, task, "gRPC")))
+            given = grpc.InferInput("image", [len(files)], "BYTES")
+            given.set_data_from_numpy(np.array(files, object))
+            answer = client.infer(model.name, [given])
+            for task, rows in expected.items():
+                agree(answer.as_numpy(task), rows, (model, task, "files over gRPC"), tolerance=0)
+        wrong = grpc.InferInput("image", [1, 3, 8, 8], "FP32")
+        wrong.set_data_from_numpy(np.zeros([1, 3, 8, 8], np.float32))
+        for call, status, words in [
+            (lambda: client.infer("digits", [wrong]), "INVALID_ARGUMENT", "allowed: FP32 of [n, 3, 32, 32]"),
+            (lambda: client.infer("none", [wrong]), "NOT_FOUND", "no model `none`"),
+            (lambda: client.get_model_metadata("digits", "2"), "NOT_FOUND", "has version 1"),
+            (lambda: client.get_model_repository_index(), "UNIMPLEMENTED", "other methods"),
+        ]:
+            try:
+                call()
+            except InferenceServerException as error:
+                assert status in error.status() and words in str(error), error
+            else:
+                raise AssertionError(f"not refused: {words}")
+        # HTTP/1 on the same port.
+        assert triton.InferenceServerClient(address).is_server_live()
+        client.close()
+    print(f"tritonclient.grpc agrees on {len(models)} models within {worst:.1e} of ufo predict")
+
+
 def examples(ufo, run):
     """Runs the examples: `curl` and Python blocks in one folder, beside servers that are started as they say."""
     text = pathlib.Path(__file__).parents[2].joinpath("docs/serving.md").read_text()
@@ -160,18 +267,17 @@ def run_in(folder, command):
     assert done.returncode == 0, (command, done.stdout, done.stderr)
 
 
-def main(ufo, run):
+def main(ufo, run, only=None):
     run = pathlib.Path(run)
     models = sorted(path for path in (run / "models").iterdir())
-    command = [ufo, "serve", *models, "--set", "listen=127.0.0.1:0", "--log", "warn"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        address = server.stdout.readline().split("http://")[1].strip()
+    pixels = images(run, 8)
+    files = [png(one) for one in pixels]
+    if only == "grpc":
+        return check_grpc(ufo, run, models, pixels, files)
+    with Serving(ufo, *models) as address:
         client = triton.InferenceServerClient(address, concurrency=8)
         assert client.is_server_live() and client.is_server_ready()
         assert client.get_server_metadata()["extensions"] == ["binary_tensor_data"]
-        pixels = images(run, 8)
-        files = [png(one) for one in pixels]
         for model in models:
             expected = predicted(ufo, model, files, run)
             worst = check_model(client, model.name, expected, pixels, files)
@@ -183,9 +289,7 @@ def main(ufo, run):
         counts = {tuple(s.labels.values()): s.value for s in families["ufo_task_images"].samples}
         assert counts["digits", "digits"] > 0 and families["ufo_batch_images"].samples, families
         client.close()
-    finally:
-        server.terminate()
-        assert server.wait(timeout=30) == 0, "SIGTERM ends the server with 0"
+    check_onnxruntime(ufo, run, models, pixels)
     ran = examples(pathlib.Path(ufo).resolve(), run)
     print(f"{ran} examples of docs/serving.md work")
     print(f"tritonclient agrees on {len(models)} models; metrics and OpenAPI are sound")

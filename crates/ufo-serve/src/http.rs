@@ -3,11 +3,15 @@
 pub(crate) mod about;
 pub(crate) mod body;
 pub(crate) mod compare;
+#[cfg(feature = "grpc")]
+pub(crate) mod grpc;
 pub(crate) mod images;
 pub(crate) mod page;
+mod patience;
 pub(crate) mod predict;
 pub(crate) mod search;
 pub(crate) mod server;
+pub(crate) mod similar;
 pub(crate) mod studio;
 pub(crate) mod tensors;
 pub(crate) mod update;

@@ -2,9 +2,12 @@
 
 use crate::app::{App, router};
 use crate::config::Config;
+use crate::http::patience::Patient;
 use crate::{Error, Result};
 use axum::Router;
 use hyper::server::conn::http1;
+#[cfg(feature = "grpc")]
+use hyper_util::rt::TokioExecutor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -17,6 +20,9 @@ use tokio::sync::Semaphore;
 
 /// Largest head of a request, and bytes read at a time.
 const READ_BYTES: usize = 64 << 10;
+/// Most calls of a connection of HTTP/2 at the same time.
+#[cfg(feature = "grpc")]
+const STREAMS: u32 = 128;
 
 /// A server that has its models and its address.
 pub struct Server {
@@ -142,18 +148,32 @@ impl Accepting {
         // Answers are written whole, so they need not wait for more.
         let _slower = stream.set_nodelay(true);
         let service = TowerToHyperService::new(self.router.clone());
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.head)
-            .max_buf_size(READ_BYTES)
-            .serve_connection(TokioIo::new(stream), service);
-        let connection = graceful.watch(connection);
+        let (head, watcher) = (self.head, graceful.watcher());
         tokio::spawn(async move {
             let _permit = permit;
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection");
+            #[cfg(feature = "grpc")]
+            if crate::http::grpc::begins(&stream, head).await {
+                let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                    .timer(TokioTimer::new())
+                    .keep_alive_interval(head)
+                    .keep_alive_timeout(head)
+                    .max_concurrent_streams(STREAMS)
+                    .serve_connection(Patient::new(TokioIo::new(stream), head), service);
+                return ended(watcher.watch(connection).await);
             }
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(head)
+                .max_buf_size(READ_BYTES)
+                .serve_connection(Patient::new(TokioIo::new(stream), head), service);
+            ended(watcher.watch(connection).await);
         });
+    }
+}
+
+fn ended(connection: Result<(), hyper::Error>) {
+    if let Err(error) = connection {
+        tracing::debug!(%error, "connection");
     }
 }
 
