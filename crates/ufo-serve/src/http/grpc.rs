@@ -31,8 +31,11 @@ pub(crate) const PATH: &str = "/inference.GRPCInferenceService/{method}";
 /// Bytes before a message.
 const FRAME: usize = 5;
 
+/// How long is waited for what a client sends first: one of HTTP/2 sends it at once.
+const FIRST: Duration = Duration::from_secs(1);
+
 /// Whether what a client sends first is HTTP/2.
-pub(super) async fn begins(stream: &TcpStream, longest: Duration) -> bool {
+pub(super) async fn begins(stream: &TcpStream) -> bool {
     let begins = async {
         let mut seen = [0; 3];
         loop {
@@ -45,7 +48,7 @@ pub(super) async fn begins(stream: &TcpStream, longest: Duration) -> bool {
             }
         }
     };
-    tokio::time::timeout(longest, begins).await.unwrap_or(false)
+    tokio::time::timeout(FIRST, begins).await.unwrap_or(false)
 }
 
 /// `POST /inference.GRPCInferenceService/{method}`

@@ -152,7 +152,7 @@ impl Accepting {
         tokio::spawn(async move {
             let _permit = permit;
             #[cfg(feature = "grpc")]
-            if crate::http::grpc::begins(&stream, head).await {
+            if crate::http::grpc::begins(&stream).await {
                 let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
                     .timer(TokioTimer::new())
                     .keep_alive_interval(head)
