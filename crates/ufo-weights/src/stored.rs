@@ -37,11 +37,6 @@ impl Stored {
         Ok(Self { from: from.to_string(), header, start: 8 + length, map })
     }
 
-    /// What it is called in errors.
-    pub fn from(&self) -> &str {
-        &self.from
-    }
-
     /// Names of its tensors, but for the counts of batches of PyTorch's batch norms.
     pub fn names(&self) -> Vec<String> {
         let mut names = self.header.offset_keys();
@@ -65,5 +60,50 @@ impl Stored {
             }
         }
         widened(info.dtype, bytes, name, &self.from).map(Cow::Owned)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::from_bytes;
+    use safetensors::tensor::TensorView;
+    use std::io::Write;
+
+    #[test]
+    fn tensors_are_those_of_the_file_read_whole_whatever_their_type_and_place() {
+        let floats: Vec<u8> = [1.5_f32, -2.0, 3.25].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let halves = [0xC0, 0x3F, 0x00, 0xC0];
+        let views = [
+            ("floats", TensorView::new(Dtype::F32, vec![3], &floats).unwrap()),
+            ("halves", TensorView::new(Dtype::BF16, vec![1, 2], &halves).unwrap()),
+            ("bytes", TensorView::new(Dtype::U8, vec![1], &[7]).unwrap()),
+            ("bn.num_batches_tracked", TensorView::new(Dtype::I64, vec![], &[0; 8]).unwrap()),
+        ];
+        let bytes = safetensors::serialize(views, None).unwrap();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        let stored = Stored::open(&file, "f").unwrap();
+        let mut names = stored.names();
+        names.sort();
+        assert_eq!(names, ["bytes", "floats", "halves"]);
+        assert_eq!(*stored.get("floats", &[3]).unwrap(), [1.5, -2.0, 3.25]);
+        assert_eq!(*stored.get("halves", &[1, 2]).unwrap(), [1.5, -2.0]);
+        let said = |name, shape: &[usize]| stored.get(name, shape).unwrap_err().to_string();
+        assert_eq!(said("bytes", &[1]), "f: tensor `bytes` is U8; allowed: F32, F16, BF16");
+        assert_eq!(said("x", &[1]), "f: no tensor `x`");
+        assert!(said("floats", &[1]).contains("has shape [3], the model needs [1]"));
+        let whole = from_bytes(&bytes, "f").unwrap_err().to_string();
+        assert_eq!(whole, said("bytes", &[1]));
+        for length in [0, 7, 40, bytes.len() as u64 - 1, bytes.len() as u64 + 1] {
+            file.set_len(length).unwrap();
+            assert!(
+                Stored::open(&file, "cut").unwrap_err().to_string().contains("cut"),
+                "{length}"
+            );
+            file.set_len(0).unwrap();
+            std::io::Seek::rewind(&mut file).unwrap();
+            file.write_all(&bytes).unwrap();
+        }
     }
 }

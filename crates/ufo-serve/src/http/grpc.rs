@@ -59,7 +59,7 @@ pub(crate) async fn call(
     request: Request,
 ) -> Response {
     match answer(&app, deadline, method, request).await {
-        Ok(message) => told(message),
+        Ok(message) => told(&message),
         Err(refusal) => refusal.into_grpc(),
     }
 }
@@ -244,9 +244,9 @@ fn known(parameters: &HashMap<String, Parameter>) -> Parameters {
 }
 
 /// An answer with its trailers.
-fn told(message: Vec<u8>) -> Response {
+fn told(message: &[u8]) -> Response {
     let length = (message.len() as u32).to_be_bytes();
-    let framed = [&[0][..], &length, &message].concat();
+    let framed = [&[0][..], &length, message].concat();
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from_static("0"));
     let body = Full::new(Bytes::from(framed))

@@ -14,7 +14,7 @@ fn field(number: u8, content: &[u8]) -> Vec<u8> {
         left >>= 7;
     }
     length.push(left as u8);
-    [&[number << 3 | 2][..], &length, content].concat()
+    [&[(number << 3) | 2][..], &length, content].concat()
 }
 
 fn framed(message: &[u8]) -> Vec<u8> {
