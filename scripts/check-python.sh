@@ -6,7 +6,6 @@
 #   run    a short demo               onnx.checker, onnxruntime, TensorBoard
 #   resume a continued run            TensorBoard
 #   serve  the models of a short demo  tritonclient, onnxruntime's library, Prometheus' parser, an OpenAPI validator; the examples of docs/serving.md
-#   grpc   the same, built with gRPC   tritonclient's gRPC
 #   studio the studio on a short demo  headless Chromium (Playwright); SCREENSHOTS=DIR keeps pictures
 #   replicas  two servers, one killed  nginx
 #   timm   weights both ways          timm on PyTorch (`scripts/python-env.sh torch`)
@@ -53,14 +52,6 @@ check_serve() {
   "$python" "$reference/check_serve.py" target/release/ufo "$work/demo"
 }
 
-# The program with the feature `grpc`: tritonclient's gRPC gets the numbers of `ufo predict`.
-check_grpc() {
-  cargo build --release --quiet --locked --package ufo --features grpc
-  cp target/release/ufo "$work/ufo"
-  "$work/ufo" demo --budget 10s --out "$work/demo" >/dev/null
-  "$python" "$reference/check_serve.py" "$work/ufo" "$work/demo" grpc
-}
-
 # A person's way through the pages, from an archive of images to answers, in a browser.
 check_studio() {
   cargo build --release --quiet --locked
@@ -99,7 +90,7 @@ check_torchvision() {
   "$python" "$reference/torchvision_interop.py" target/release/examples/cnn_step "$work"
 }
 
-all=(onnx run resume serve grpc studio replicas timm torchvision)
+all=(onnx run resume serve studio replicas timm torchvision)
 for name in "${@:-${all[@]}}"; do
   work=$root/$name
   mkdir -p "$work"

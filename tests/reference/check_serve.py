@@ -1,12 +1,12 @@
 """pip's tritonclient, unchanged, against `ufo serve`; numbers beside those of `ufo predict`. Then the examples of
 docs/serving.md, word for word.
 
-    check_serve.py UFO RUN [grpc]
+    check_serve.py UFO RUN
 
 RUN is a finished demo. Every tensor is asked for in JSON and in the binary extension, as floats that this
 program prepares itself and as the bytes of image files; Prometheus' own parser reads the counts and an
 OpenAPI validator the description of the addresses. Then the models' ONNX files, run by rten and by the library of
-pip's onnxruntime. `grpc` checks gRPC alone, of a program that was built with it.
+pip's onnxruntime.
 """
 
 import gzip
@@ -21,7 +21,6 @@ import urllib.request
 
 import numpy as np
 import onnxruntime
-import tritonclient.grpc
 import tritonclient.http as triton
 from openapi_spec_validator import validate
 from PIL import Image
@@ -176,52 +175,6 @@ def check_onnxruntime(ufo, run, models, pixels):
     print(f"{len(models)} ONNX files in onnxruntime {onnxruntime.__version__} within {worst:.1e} of rten")
 
 
-def check_grpc(ufo, run, models, pixels, files):
-    """The same numbers over gRPC as `ufo predict` gives, and refusals with their status."""
-    grpc = tritonclient.grpc
-    floats = np.ascontiguousarray(((pixels.astype(np.float32) / 255 - 0.5) / 0.5).transpose(0, 3, 1, 2))
-    worst = 0.0
-    with Serving(ufo, *models) as address:
-        client = grpc.InferenceServerClient(address)
-        assert client.is_server_live() and client.is_server_ready()
-        assert client.get_server_metadata().name == "ufo"
-        for model in models:
-            expected = predicted(ufo, model, files, run)
-            assert client.is_model_ready(model.name) and client.is_model_ready(model.name, "1")
-            metadata = client.get_model_metadata(model.name)
-            assert [out.name for out in metadata.outputs] == list(expected), metadata
-            given = grpc.InferInput("image", list(floats.shape), "FP32")
-            given.set_data_from_numpy(floats)
-            asked = [grpc.InferRequestedOutput(task) for task in expected]
-            answer = client.infer(model.name, [given], outputs=asked, request_id="7", client_timeout=60)
-            assert answer.get_response().id == "7"
-            for task, rows in expected.items():
-                worst = max(worst, agree(answer.as_numpy(task), rows, (model, task, "gRPC")))
-            given = grpc.InferInput("image", [len(files)], "BYTES")
-            given.set_data_from_numpy(np.array(files, object))
-            answer = client.infer(model.name, [given])
-            for task, rows in expected.items():
-                agree(answer.as_numpy(task), rows, (model, task, "files over gRPC"), tolerance=0)
-        wrong = grpc.InferInput("image", [1, 3, 8, 8], "FP32")
-        wrong.set_data_from_numpy(np.zeros([1, 3, 8, 8], np.float32))
-        for call, status, words in [
-            (lambda: client.infer("digits", [wrong]), "INVALID_ARGUMENT", "allowed: FP32 of [n, 3, 32, 32]"),
-            (lambda: client.infer("none", [wrong]), "NOT_FOUND", "no model `none`"),
-            (lambda: client.get_model_metadata("digits", "2"), "NOT_FOUND", "has version 1"),
-            (lambda: client.get_model_repository_index(), "UNIMPLEMENTED", "other methods"),
-        ]:
-            try:
-                call()
-            except InferenceServerException as error:
-                assert status in error.status() and words in str(error), error
-            else:
-                raise AssertionError(f"not refused: {words}")
-        # HTTP/1 on the same port.
-        assert triton.InferenceServerClient(address).is_server_live()
-        client.close()
-    print(f"tritonclient.grpc agrees on {len(models)} models within {worst:.1e} of ufo predict")
-
-
 def examples(ufo, run):
     """Runs the examples: `curl` and Python blocks in one folder, beside servers that are started as they say."""
     text = pathlib.Path(__file__).parents[2].joinpath("docs/serving.md").read_text()
@@ -267,13 +220,11 @@ def run_in(folder, command):
     assert done.returncode == 0, (command, done.stdout, done.stderr)
 
 
-def main(ufo, run, only=None):
+def main(ufo, run):
     run = pathlib.Path(run)
     models = sorted(path for path in (run / "models").iterdir())
     pixels = images(run, 8)
     files = [png(one) for one in pixels]
-    if only == "grpc":
-        return check_grpc(ufo, run, models, pixels, files)
     with Serving(ufo, *models) as address:
         client = triton.InferenceServerClient(address, concurrency=8)
         assert client.is_server_live() and client.is_server_ready()

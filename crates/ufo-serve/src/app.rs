@@ -277,10 +277,7 @@ const OPEN: [&str; 10] = [
 
 /// The addresses, behind what every request passes.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let routes = routes();
-    #[cfg(feature = "grpc")]
-    let routes = routes.route(crate::http::grpc::PATH, post(crate::http::grpc::call));
-    routes
+    routes()
         .method_not_allowed_fallback(|| async { Refusal::Method })
         .fallback(|| async { Refusal::Missing("no such address: see /openapi.json".into()) })
         .layer(from_fn_with_state(Arc::clone(&app), front))
@@ -303,8 +300,6 @@ async fn front(State(app): State<Arc<App>>, mut request: HttpRequest, next: Next
     let started = Instant::now();
     let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let route = ROUTES.iter().copied().find(|known| *known == path).unwrap_or("other");
-    #[cfg(feature = "grpc")]
-    let route = if path == crate::http::grpc::PATH { crate::http::grpc::PATH } else { route };
     let deadline = started + Duration::from_millis(app.limits.deadline_ms);
     request.extensions_mut().insert(Deadline(deadline));
     let (method, address) = (request.method().clone(), request.uri().path().to_string());

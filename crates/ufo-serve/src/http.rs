@@ -3,8 +3,6 @@
 pub(crate) mod about;
 pub(crate) mod body;
 pub(crate) mod compare;
-#[cfg(feature = "grpc")]
-pub(crate) mod grpc;
 pub(crate) mod images;
 pub(crate) mod page;
 mod patience;

@@ -98,43 +98,6 @@ impl Refusal {
     }
 }
 
-#[cfg(feature = "grpc")]
-impl Refusal {
-    /// The refusal of a gRPC call: a status of its own and the message, with HTTP status 200.
-    pub(crate) fn into_grpc(self) -> Response {
-        let (status, reason, error) = self.parts();
-        // https://grpc.io/docs/guides/status-codes/
-        let code = match status {
-            StatusCode::UNAUTHORIZED => 16,
-            StatusCode::FORBIDDEN => 7,
-            StatusCode::NOT_FOUND => 5,
-            StatusCode::METHOD_NOT_ALLOWED => 12,
-            StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => 4,
-            StatusCode::CONFLICT => 9,
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::INSUFFICIENT_STORAGE => 8,
-            StatusCode::SERVICE_UNAVAILABLE => 14,
-            StatusCode::INTERNAL_SERVER_ERROR => 13,
-            _ => 3,
-        };
-        let plain = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b'%';
-        let text = |byte: u8| {
-            if plain(byte) { (byte as char).to_string() } else { format!("%{byte:02X}") }
-        };
-        let message: String = error.bytes().map(text).collect();
-        let mut response = StatusCode::OK.into_response();
-        response.extensions_mut().insert(Reason(reason));
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert("grpc-status", HeaderValue::from(code));
-        headers.extend(
-            HeaderValue::from_str(&message)
-                .ok()
-                .map(|message| (axum::http::HeaderName::from_static("grpc-message"), message)),
-        );
-        response
-    }
-}
-
 impl From<crate::engine::Failure> for Refusal {
     fn from(failure: crate::engine::Failure) -> Self {
         use crate::engine::Failure;

@@ -6,8 +6,6 @@ use crate::http::patience::Patient;
 use crate::{Error, Result};
 use axum::Router;
 use hyper::server::conn::http1;
-#[cfg(feature = "grpc")]
-use hyper_util::rt::TokioExecutor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -20,9 +18,6 @@ use tokio::sync::Semaphore;
 
 /// Largest head of a request, and bytes read at a time.
 const READ_BYTES: usize = 64 << 10;
-/// Most calls of a connection of HTTP/2 at the same time.
-#[cfg(feature = "grpc")]
-const STREAMS: u32 = 128;
 
 /// A server that has its models and its address.
 pub struct Server {
@@ -151,16 +146,6 @@ impl Accepting {
         let (head, watcher) = (self.head, graceful.watcher());
         tokio::spawn(async move {
             let _permit = permit;
-            #[cfg(feature = "grpc")]
-            if crate::http::grpc::begins(&stream).await {
-                let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-                    .timer(TokioTimer::new())
-                    .keep_alive_interval(head)
-                    .keep_alive_timeout(head)
-                    .max_concurrent_streams(STREAMS)
-                    .serve_connection(Patient::new(TokioIo::new(stream), head), service);
-                return ended(watcher.watch(connection).await);
-            }
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(head)

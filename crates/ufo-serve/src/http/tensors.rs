@@ -158,17 +158,6 @@ impl Infer {
 }
 
 impl Input {
-    /// One whose data is binary.
-    #[cfg(feature = "grpc")]
-    pub(crate) fn new(
-        name: String,
-        shape: Vec<usize>,
-        datatype: String,
-        parameters: Parameters,
-    ) -> Self {
-        Self { name, shape, datatype, parameters, data: None }
-    }
-
     /// Takes the data out of the JSON or out of `rest`, which is then used up.
     ///
     /// # Errors

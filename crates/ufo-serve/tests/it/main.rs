@@ -6,8 +6,6 @@ mod archive;
 mod client;
 mod engine;
 mod folder;
-#[cfg(feature = "grpc")]
-mod grpc;
 mod hostile;
 mod http;
 mod load;
