@@ -1,5 +1,7 @@
 //! Memory of models, counted by the allocator: one test, so that nothing else of this process allocates meanwhile.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use peak_alloc::PeakAlloc;
 use std::fs;
 use std::path::Path;

@@ -122,7 +122,9 @@ impl Index {
     pub(crate) fn of(dim: usize, rows: impl IntoIterator<Item = (String, Vec<f32>)>) -> Self {
         let mut index = Self { dim, ..Self::default() };
         for (id, row) in rows {
-            unit(&row).into_iter().for_each(|row| index.apply(Change::Put { id: id.clone(), row }));
+            if let Some(row) = unit(&row) {
+                index.apply(Change::Put { id, row });
+            }
         }
         index
     }

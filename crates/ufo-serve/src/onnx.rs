@@ -29,7 +29,7 @@ pub(crate) struct Onnx {
 
 /// What runs it.
 enum Runs {
-    Rten(Rten),
+    Rten(Box<Rten>),
     Library(Session),
 }
 
@@ -73,7 +73,9 @@ impl Onnx {
     ) -> Result<Self, String> {
         let said = |reason: String| format!("{}: {reason}", file.display());
         let opened = match library {
-            None => Rten::open(file, threads).map(|(runs, told)| (Runs::Rten(runs), told)),
+            None => {
+                Rten::open(file, threads).map(|(runs, told)| (Runs::Rten(Box::new(runs)), told))
+            }
             Some(library) => Session::open(library, file, threads)
                 .map(|(runs, told)| (Runs::Library(runs), told)),
         };

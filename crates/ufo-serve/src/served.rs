@@ -103,7 +103,7 @@ impl Served {
             let papers = Papers::read(&file, &config.precision);
             let platform = if library.is_some() { "onnxruntime" } else { "onnx" };
             let served = Self::from_onnx(config.name.clone(), onnx);
-            return Ok(Self { papers, platform, ..served });
+            return Ok(Self { platform, papers, ..served });
         }
         let model = Model::open(&config.path, precision).map_err(|e| said(e.to_string()))?;
         let papers = Papers::read(&config.path, &config.precision);

@@ -47,11 +47,11 @@ impl<T: Write + Unpin> Write for Patient<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.bounded(context, |inner, context| inner.poll_flush(context))
+        self.bounded(context, Write::poll_flush)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.bounded(context, |inner, context| inner.poll_shutdown(context))
+        self.bounded(context, Write::poll_shutdown)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -34,14 +34,13 @@ impl Similar {
         let query = unit(embedding).ok_or("the embedding has no direction")?;
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = |kept: &&Kept| kept.project == project.folder && Arc::ptr_eq(&kept.model, model);
-        let index = match kept.as_ref().filter(fits) {
-            Some(kept) => Arc::clone(&kept.index),
-            None => {
-                let index = Arc::new(project.embedded(model, task)?);
-                let (project, model) = (project.folder.clone(), Arc::clone(model));
-                *kept = Some(Kept { project, model, index: Arc::clone(&index) });
-                index
-            }
+        let index = if let Some(kept) = kept.as_ref().filter(fits) {
+            Arc::clone(&kept.index)
+        } else {
+            let index = Arc::new(project.embedded(model, task)?);
+            let (project, model) = (project.folder.clone(), Arc::clone(model));
+            *kept = Some(Kept { project, model, index: Arc::clone(&index) });
+            index
         };
         drop(kept);
         Ok(index.search(&query, top))
