@@ -73,7 +73,7 @@ fn bombs_are_refused_before_they_are_unpacked() {
 }
 
 /// A chunk of a PNG file.
-fn chunk(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
+fn chunk(kind: [u8; 4], content: &[u8]) -> Vec<u8> {
     let body = [&kind[..], content].concat();
     let mut crc = flate2::Crc::new();
     crc.update(&body);
@@ -84,15 +84,15 @@ fn chunk(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
 fn bombs_beside_the_pixels_are_left_packed() {
     let server = Running::start(|_| {});
     let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
-    for _ in 0..400 {
-        encoder.write_all(&[0; 1 << 20]).unwrap();
+    for _ in 0..400 << 6 {
+        encoder.write_all(&[0; 1 << 14]).unwrap();
     }
     let packed = encoder.finish().unwrap();
     let sound = png(&picture(20, 20, 1));
     let answer = server.post("/v1/predict/colors", &sound);
     let before = server.count("process_resident_memory_bytes");
     // Behind the header, 33 bytes: 400 MB of text, and of a color profile.
-    for kind in [b"zTXt", b"iCCP"] {
+    for kind in [*b"zTXt", *b"iCCP"] {
         let bomb = chunk(kind, &[b"x\0\0", &packed[..]].concat());
         let file = [&sound[..33], &bomb, &sound[33..]].concat();
         let reply = server.post("/v1/predict/colors", &file);
