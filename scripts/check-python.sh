@@ -5,7 +5,7 @@
 #   onnx   every ONNX helper          onnx.checker, onnxruntime
 #   run    a short demo               onnx.checker, onnxruntime, TensorBoard
 #   resume a continued run            TensorBoard
-#   serve  the models of a short demo  tritonclient, Prometheus' parser, an OpenAPI validator; the examples of docs/serving.md
+#   serve  the models of a short demo  tritonclient, onnxruntime's library, Prometheus' parser, an OpenAPI validator; the examples of docs/serving.md
 #   studio the studio on a short demo  headless Chromium (Playwright); SCREENSHOTS=DIR keeps pictures
 #   replicas  two servers, one killed  nginx
 #   timm   weights both ways          timm on PyTorch (`scripts/python-env.sh torch`)

@@ -5,7 +5,8 @@ docs/serving.md, word for word.
 
 RUN is a finished demo. Every tensor is asked for in JSON and in the binary extension, as floats that this
 program prepares itself and as the bytes of image files; Prometheus' own parser reads the counts and an
-OpenAPI validator the description of the addresses.
+OpenAPI validator the description of the addresses. Then the models' ONNX files, run by rten and by the library of
+pip's onnxruntime.
 """
 
 import gzip
@@ -19,6 +20,7 @@ import sys
 import urllib.request
 
 import numpy as np
+import onnxruntime
 import tritonclient.http as triton
 from openapi_spec_validator import validate
 from PIL import Image
@@ -115,6 +117,64 @@ def check_refusals(client):
     refused(lambda: client.get_model_metadata("digits", "2"), "has version 1")
 
 
+class Serving:
+    """A server until the end of a `with`; its address."""
+
+    def __init__(self, ufo, *arguments):
+        command = [ufo, "serve", *arguments, "--set", "listen=127.0.0.1:0", "--log", "warn"]
+        self.server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self):
+        return self.server.stdout.readline().split("http://")[1].strip()
+
+    def __exit__(self, *_):
+        self.server.terminate()
+        assert self.server.wait(timeout=30) == 0, "SIGTERM ends the server with 0"
+
+
+def check_onnxruntime(ufo, run, models, pixels):
+    """A folder's ONNX file in rten and in onnxruntime's library, beside the folder: one server, three models."""
+    capi = pathlib.Path(onnxruntime.__file__).parent / "capi"
+    library = next(path for path in sorted(capi.glob("libonnxruntime.*")) if "providers" not in path.name)
+    config = run / "onnxruntime.toml"
+    model = lambda path, name, rest: f'[[model]]\nname = "{name}"\npath = "{path.resolve()}"\n{rest}\n'
+    runtimes = {"own": "", "rten": 'runtime = "rten"', "ort": 'runtime = "onnxruntime"'}
+    int8 = 'precision = "int8"\nruntime = "onnxruntime"'
+    text = f'onnxruntime = "{library.resolve()}"\n'
+    for path in models:
+        text += "".join(model(path, f"{path.name}-{name}", rest) for name, rest in runtimes.items())
+        if (path / "model.int8.onnx").exists():
+            text += model(path, f"{path.name}-ort8", int8)
+    config.write_text(text)
+    floats = ((pixels.astype(np.float32) / 255 - 0.5) / 0.5).transpose(0, 3, 1, 2)
+    worst = 0.0
+    with Serving(ufo, "--config", config) as address:
+        client = triton.InferenceServerClient(address)
+        for path in models:
+            for count in [1, len(pixels)]:
+                answers = {}
+                for name in runtimes:
+                    metadata = client.get_model_metadata(f"{path.name}-{name}")
+                    given = triton.InferInput(metadata["inputs"][0]["name"], [count, *floats.shape[1:]], "FP32")
+                    given.set_data_from_numpy(np.ascontiguousarray(floats[:count]))
+                    answer = client.infer(f"{path.name}-{name}", [given])
+                    answers[name] = {out["name"]: answer.as_numpy(out["name"]) for out in metadata["outputs"]}
+                assert client.get_model_metadata(f"{path.name}-ort")["platform"] == "onnxruntime"
+                for task, rows in answers["rten"].items():
+                    worst = max(worst, agree(answers["ort"][task], rows, (path.name, task, "rten")))
+                    agree(answers["ort"][task], answers["own"][task], (path.name, task, "own"))
+        client.close()
+    # What is said where the library is missing, and where none is named.
+    for sets, words in [
+        (["onnxruntime=/nowhere/libonnxruntime.so"], ["/nowhere/libonnxruntime.so", "onnxruntime 1."]),
+        ([], ["onnxruntime is missing", "libonnxruntime.so"]),
+    ]:
+        named = ["--set", "model.digits.runtime=onnxruntime", *(part for one in sets for part in ("--set", one))]
+        done = subprocess.run([ufo, "serve", run / "models/digits", *named], capture_output=True, text=True)
+        assert done.returncode != 0 and all(word in done.stderr for word in words), done.stderr
+    print(f"{len(models)} ONNX files in onnxruntime {onnxruntime.__version__} within {worst:.1e} of rten")
+
+
 def examples(ufo, run):
     """Runs the examples: `curl` and Python blocks in one folder, beside servers that are started as they say."""
     text = pathlib.Path(__file__).parents[2].joinpath("docs/serving.md").read_text()
@@ -163,15 +223,12 @@ def run_in(folder, command):
 def main(ufo, run):
     run = pathlib.Path(run)
     models = sorted(path for path in (run / "models").iterdir())
-    command = [ufo, "serve", *models, "--set", "listen=127.0.0.1:0", "--log", "warn"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        address = server.stdout.readline().split("http://")[1].strip()
+    pixels = images(run, 8)
+    files = [png(one) for one in pixels]
+    with Serving(ufo, *models) as address:
         client = triton.InferenceServerClient(address, concurrency=8)
         assert client.is_server_live() and client.is_server_ready()
         assert client.get_server_metadata()["extensions"] == ["binary_tensor_data"]
-        pixels = images(run, 8)
-        files = [png(one) for one in pixels]
         for model in models:
             expected = predicted(ufo, model, files, run)
             worst = check_model(client, model.name, expected, pixels, files)
@@ -183,9 +240,7 @@ def main(ufo, run):
         counts = {tuple(s.labels.values()): s.value for s in families["ufo_task_images"].samples}
         assert counts["digits", "digits"] > 0 and families["ufo_batch_images"].samples, families
         client.close()
-    finally:
-        server.terminate()
-        assert server.wait(timeout=30) == 0, "SIGTERM ends the server with 0"
+    check_onnxruntime(ufo, run, models, pixels)
     ran = examples(pathlib.Path(ufo).resolve(), run)
     print(f"{ran} examples of docs/serving.md work")
     print(f"tritonclient agrees on {len(models)} models; metrics and OpenAPI are sound")

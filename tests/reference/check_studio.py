@@ -4,8 +4,9 @@
 
 RUN is a finished demo. Images of three classes are uploaded as a ZIP archive, checked, trained on, served and asked
 about; smaller networks are searched and one is made; work survives a page that is opened again, and is cancelled.
+Images of identities become a task of embeddings, which finds the images that look most like one.
 Then a folder, by the keyboard alone, at a phone's width; and the page of models. No page asks anybody but the server,
-says anything to the console, or is wider than its window.
+says anything to the console, or is wider than its window; on a phone nothing is cut at the right.
 """
 
 import gzip
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import zipfile
 
+import numpy as np
 import onnx
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
@@ -26,6 +28,11 @@ FLAGS += ["--disable-component-update", "--disable-sync"]
 CLASSES = {1: "trouser", 7: "sneaker", 8: "bag"}
 MINUTES = 60_000
 expect.set_options(timeout=MINUTES)
+# Parts of tables and text that a window shows only when something is scrolled sideways.
+CUT = """[...document.querySelectorAll('main *')]
+  .filter((one) => one.checkVisibility() && !one.closest('select, svg, thead') && one.scrollWidth > one.clientWidth + 1
+    && ['auto', 'scroll', 'hidden'].includes(getComputedStyle(one).overflowX))
+  .map((one) => `${one.tagName} ${one.id} ${one.className}: ${one.scrollWidth} > ${one.clientWidth}`)"""
 
 
 def idx(file):
@@ -59,6 +66,21 @@ def archive(place, run):
         zip.writestr("../../outside.png", b"nothing")
 
 
+def identities(place, run, count):
+    """An archive of symbols, each as two vendors draw it, none of which the demo was trained on; an image of it."""
+    pixels, (_, height, width, channels) = idx(run / "data/emoji/test-images.idx.gz")
+    labels = np.frombuffer(idx(run / "data/emoji/test-labels.idx.gz")[0], ">i4")
+    size = height * width * channels
+    with zipfile.ZipFile(place, "w") as zip:
+        for index, label in enumerate(labels):
+            if label < count:
+                image = Image.frombytes("RGB", (width, height), pixels[index * size : (index + 1) * size])
+                file = io.BytesIO()
+                image.save(file, "PNG")
+                zip.writestr(f"symbol {label}/{index}.png", file.getvalue())
+    return file.getvalue()
+
+
 class Looking:
     """A page, what it asks for and what it says; pictures of it."""
 
@@ -81,8 +103,14 @@ class Looking:
 
     def picture(self, name):
         self.page.wait_for_timeout(200)
-        wide = self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-        assert wide <= 0, f"{name}: {wide} pixels wider than the window"
+        size = self.page.viewport_size
+        for width in [320, 360, 400, 640] if size["width"] < 640 else [size["width"]]:
+            self.page.set_viewport_size({**size, "width": width})
+            wide = self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+            assert wide <= 0, f"{name}: {wide} pixels wider than the window of {width}"
+            hidden = self.page.evaluate(CUT) if width < 640 else []
+            assert not hidden, f"{name}: cut at the right of a window of {width}: {hidden}"
+        self.page.set_viewport_size(size)
         if self.folder:
             self.page.screenshot(path=self.folder / f"{name}.png", full_page=True)
 
@@ -165,6 +193,37 @@ def smaller(look, work):
     expect(page.locator("#job-said")).to_contain_text("cancelled", timeout=MINUTES)
 
 
+def look_alike(look, zip, run):
+    """A task of identities, and the images that look most like one of them."""
+    page = look.page
+    image = identities(zip, run, 100)
+    page.goto(f"http://{look.address}/studio")
+    page.get_by_label("Choose an archive").set_input_files(zip)
+    page.get_by_label("Name").fill("symbols")
+    page.get_by_label("identities, each").check()
+    look.picture("12-identities")
+    page.get_by_role("button", name="Upload and check").click()
+    expect(page.locator("#counts")).to_contain_text("100 identities, 160 images to train on and 40")
+    page.locator("#train-seconds").select_option("10")
+    page.get_by_role("button", name="Train", exact=True).click()
+    work_done(page, "judging the model")
+    expect(page.locator("#result")).to_contain_text("of 40 test images find another of their identity")
+    found = float(page.locator("#result strong").inner_text().removesuffix(" %"))
+    assert found > 15, f"{found} % of 20 identities, by chance 2.6"
+    page.get_by_role("button", name="Serve The whole network, f32").click()
+    expect(page.locator("#trying")).to_be_visible()
+    page.locator("#file").set_input_files({"name": "one.png", "mimeType": "image/png", "buffer": image})
+    expect(page.locator("#said")).to_contain_text("most like symbol ")
+    expect(page.locator(".lookalikes li")).to_have_count(12)
+    # The image itself is among the project's.
+    expect(page.locator(".lookalikes li").first).to_contain_text(", 1.00")
+    page.wait_for_function("[...document.querySelectorAll('.lookalikes img')].every((one) => one.naturalWidth === 32)")
+    look.picture("13-look-alike")
+    page.set_viewport_size({"width": 360, "height": 740})
+    look.picture("14-phone-look-alike")
+    return found
+
+
 def by_keyboard(look, run, work):
     """A folder is uploaded at a phone's width with no pointer."""
     page = look.page
@@ -218,7 +277,7 @@ def models_page(look, image):
     page.goto(f"http://{look.address}/")
     expect(page.locator("#models tr").first).to_be_visible()
     page.locator("#file").set_input_files({"name": "x.png", "mimeType": "image/png", "buffer": image})
-    expect(page.locator("#answers article")).to_have_count(5)
+    expect(page.locator("#answers article")).to_have_count(6)
     page.get_by_role("button", name="Measure the models here").click()
     expect(page.locator("#compared tr").first).to_be_visible()
     expect(page.locator("#fronts circle").first).to_be_visible()
@@ -245,6 +304,9 @@ def main(ufo, run, work, screenshots=None):
             hits, asked = serve_and_try(wide, tried)
             smaller(wide, work)
             wide.close()
+            look = Looking(browser, address, folder, viewport={"width": 1100, "height": 800})
+            found = look_alike(look, work / "symbols.zip", run)
+            look.close()
             phone = Looking(browser, address, folder, viewport={"width": 360, "height": 740})
             by_keyboard(phone, run, work)
             phone.close()
@@ -256,6 +318,7 @@ def main(ufo, run, work, screenshots=None):
         server.terminate()
         assert server.wait(timeout=60) == 0, "SIGTERM ends the server with 0"
     print(f"from an archive to answers in the browser: {right} % of the test images, {hits} of {asked} others")
+    print(f"identities: {found} % of the test images find their own first")
 
 
 if __name__ == "__main__":

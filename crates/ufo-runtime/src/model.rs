@@ -2,12 +2,12 @@
 
 use crate::described::WEIGHTS;
 use crate::network::{Network, Scratches};
-use crate::parts::{Built, Parts};
+use crate::parts::{Built, Parts, Source};
 use crate::{Described, Error, Precision, Result};
-use std::fs;
+use std::fs::File;
 use std::path::Path;
 use ufo_kernels::Level;
-use ufo_weights::{State, from_bytes};
+use ufo_weights::{State, Stored};
 
 /// A model folder ready to run. It computes in the rayon pool of the caller, and may be called from
 /// several threads at the same time.
@@ -28,9 +28,10 @@ impl Model {
         let described = Described::read(folder)?;
         let place = folder.join(WEIGHTS);
         let file = place.display().to_string();
-        let bytes =
-            fs::read(&place).map_err(|source| Error::Read { file: file.clone(), source })?;
-        Self::new(described, &from_bytes(&bytes, &file)?, &file, precision)
+        let opened =
+            File::open(&place).map_err(|source| Error::Read { file: file.clone(), source })?;
+        let stored = Stored::open(&opened, &file)?;
+        Self::built(described, Source::File(&stored), &file, precision)
     }
 
     /// Builds the networks from named weights that came `from` a file.
@@ -43,11 +44,20 @@ impl Model {
         from: &str,
         precision: Precision,
     ) -> Result<Self> {
+        Self::built(described, Source::Memory(state), from, precision)
+    }
+
+    fn built(
+        described: Described,
+        source: Source<'_>,
+        from: &str,
+        precision: Precision,
+    ) -> Result<Self> {
         let wrong = |reason| Error::Config { file: from.to_string(), reason };
         described.validate().map_err(wrong)?;
         let level = Level::detect();
         let built = Built::default();
-        let mut parts = Parts { described: &described, state, from, level, precision, built };
+        let mut parts = Parts { described: &described, source, from, level, precision, built };
         let tasks = (0..described.tasks.len()).map(|index| parts.network(index));
         let tasks = tasks.collect::<Result<_>>()?;
         parts.finish()?;

@@ -7,22 +7,32 @@ use crate::network::Network;
 use crate::segmentation::{Segmentation, Stage};
 use crate::stem::{Convolution, Stem};
 use crate::{Described, Precision, Result};
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use ufo_kernels::Level;
 use ufo_kernels::conv::Activation;
 use ufo_nas::{Arch, BlockSlice, HeadShape, Names, Stem as StemShape};
-use ufo_weights::{Error, State, get};
+use ufo_weights::{Error, State, Stored, get};
 
 /// The weights of a folder on their way into networks.
 pub(crate) struct Parts<'a> {
     pub(crate) described: &'a Described,
-    pub(crate) state: &'a State,
+    pub(crate) source: Source<'a>,
     /// The weights' file, for errors.
     pub(crate) from: &'a str,
     pub(crate) level: Level,
     pub(crate) precision: Precision,
     pub(crate) built: Built,
+}
+
+/// Where weights come from.
+#[derive(Clone, Copy)]
+pub(crate) enum Source<'a> {
+    /// All of them are there.
+    Memory(&'a State),
+    /// Each is read when it is asked for.
+    File(&'a Stored),
 }
 
 /// What was built so far, by the names of its tensors.
@@ -54,10 +64,12 @@ impl<'a> Parts<'a> {
 
     /// Refuses a file with tensors that no network took.
     pub(crate) fn finish(self) -> Result<()> {
-        match self.state.keys().find(|name| !self.built.used.contains(*name)) {
-            Some(name) => {
-                Err(Error::Unexpected { from: self.from.to_string(), name: name.clone() }.into())
-            }
+        let names = match self.source {
+            Source::Memory(state) => state.keys().cloned().collect(),
+            Source::File(stored) => stored.names(),
+        };
+        match names.into_iter().find(|name| !self.built.used.contains(name)) {
+            Some(name) => Err(Error::Unexpected { from: self.from.to_string(), name }.into()),
             None => Ok(()),
         }
     }
@@ -66,14 +78,17 @@ impl<'a> Parts<'a> {
         &self.described.arch
     }
 
-    fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<&'a [f32]> {
-        let values = get(self.state, name, shape, self.from)?;
+    fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Cow<'a, [f32]>> {
+        let values = match self.source {
+            Source::Memory(state) => Cow::Borrowed(get(state, name, shape, self.from)?),
+            Source::File(stored) => stored.get(name, shape)?,
+        };
         self.built.used.insert(name.to_string());
         Ok(values)
     }
 
     fn vector(&mut self, name: &str, len: usize) -> Result<Vec<f32>> {
-        Ok(self.tensor(name, &[len])?.to_vec())
+        Ok(self.tensor(name, &[len])?.into_owned())
     }
 
     /// A linear layer of `[out, in]` weights in the folder's precision.
@@ -90,7 +105,7 @@ impl<'a> Parts<'a> {
     ) -> Result<Dense> {
         let bias = biased.then(|| self.vector(&key(name, "bias"), sizes[0])).transpose()?;
         let weight = self.tensor(&key(name, "weight"), &sizes)?;
-        Ok(Dense::new((self.level, precision), sizes, weight, bias))
+        Ok(Dense::new((self.level, precision), sizes, &weight, bias))
     }
 
     fn norm(&mut self, name: &str) -> Result<Norm> {
@@ -153,8 +168,8 @@ impl<'a> Parts<'a> {
         let tokens = self.arch().tokens();
         Ok(Stem {
             convolutions,
-            cls_token: self.tensor(&key(name, "cls_token"), &[1, 1, *dim])?.to_vec(),
-            pos_embed: self.tensor(&key(name, "pos_embed"), &[1, tokens, *dim])?.to_vec(),
+            cls_token: self.tensor(&key(name, "cls_token"), &[1, 1, *dim])?.into_owned(),
+            pos_embed: self.tensor(&key(name, "pos_embed"), &[1, tokens, *dim])?.into_owned(),
             image: [*channels, *height, *width],
         })
     }
@@ -168,7 +183,7 @@ impl<'a> Parts<'a> {
     ) -> Result<Convolution> {
         let [outputs, inputs, kernel] = sizes;
         let shape = [outputs, inputs, kernel, kernel];
-        let weight = self.tensor(&key(name, "weight"), &shape)?.to_vec();
+        let weight = self.tensor(&key(name, "weight"), &shape)?.into_owned();
         let bias = self.vector(&key(name, "bias"), outputs)?;
         let activation = Activation::None;
         Ok(Convolution { weight, bias, sizes, stride, padding, activation })
@@ -177,7 +192,7 @@ impl<'a> Parts<'a> {
     fn stage(&mut self, name: &str, sizes: [usize; 2]) -> Result<Stage> {
         let [outputs, inputs] = sizes;
         let shape = [outputs, inputs, 3, 3];
-        let weight = self.tensor(&key(name, "conv.weight"), &shape)?.to_vec();
+        let weight = self.tensor(&key(name, "conv.weight"), &shape)?.into_owned();
         let mut norm = |field| self.vector(&key(name, &format!("bn.{field}")), outputs);
         let norm = [norm("weight")?, norm("bias")?, norm("running_mean")?, norm("running_var")?];
         Ok(Stage { weight, sizes, norm })

@@ -5,11 +5,11 @@ use crate::engine::{Engine, Lane, Outputs};
 use crate::galleries::Galleries;
 use crate::gallery::Gallery;
 use crate::http::update::Updates;
-use crate::http::{about, body, compare, page, predict, search, studio, update, v2};
+use crate::http::{about, body, compare, page, predict, search, similar, studio, update, v2};
 use crate::keys::Keys;
 use crate::metrics::Metrics;
 use crate::refusal::{Reason, Refusal};
-use crate::served::Served;
+use crate::served::{Runtimes, Served};
 use crate::studio::Studio;
 use crate::{Result, guard};
 use axum::Router;
@@ -30,6 +30,7 @@ const PERMIT: usize = 1 << 10;
 /// What all requests share.
 pub(crate) struct App {
     pub(crate) engine: Engine,
+    pub(crate) runtimes: Runtimes,
     pub(crate) metrics: Metrics,
     pub(crate) limits: Limits,
     keys: Option<Keys>,
@@ -74,7 +75,8 @@ impl App {
         let keys = config.api_keys.as_deref().map(Keys::read).transpose()?;
         let machine = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if config.threads == 0 { machine() } else { config.threads };
-        let open = |model| Served::open(model, threads);
+        let runtimes = Runtimes::new(threads, config.onnxruntime.as_deref())?;
+        let open = |model| Served::open(model, &runtimes);
         let models: Vec<Served> = config.models.iter().map(open).collect::<Result<_>>()?;
         let updates = config.updates.as_deref().map(Updates::of).transpose()?;
         let studio = config.studio.as_ref().map(Studio::open).transpose()?;
@@ -87,6 +89,7 @@ impl App {
         let engine = Engine::start(models, threads, &config.batch)?;
         let app = Self {
             engine,
+            runtimes,
             metrics: Metrics::default(),
             limits: config.limits.clone(),
             keys,
@@ -139,7 +142,7 @@ impl App {
     /// # Errors
     /// A model that cannot be opened or run, or whose gallery is of other weights; nothing is changed then.
     pub(crate) fn put(&self, told: &ModelConfig) -> Result<()> {
-        let model = Served::open(told, self.engine.threads())?;
+        let model = Served::open(told, &self.runtimes)?;
         if let Some(galleries) = &self.galleries {
             galleries.take(told, &model)?;
         }
@@ -242,6 +245,8 @@ addresses! {
     "/v1/studio/{project}" => get(studio::show).put(studio::create).delete(studio::delete),
     "/v1/studio/{project}/sheet.png" => get(studio::sheet),
     "/v1/studio/{project}/job" => post(studio::start).delete(studio::cancel),
+    "/v1/studio/{project}/similar/{model}" => post(similar::search),
+    "/v1/studio/{project}/images/{split}/{label}/{file}" => get(similar::image),
     "/v1/studio/{project}/compare" => post(studio::compare),
     "/v1/studio/{project}/models/{model}" => post(studio::serve),
     "/v1/studio/{project}/models/{model}/{file}" => get(studio::download),

@@ -4,7 +4,7 @@ use crate::studio::StudioConfig;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-use ufo_runtime::Precision;
+use ufo_runtime::{ONNX, ONNX_INT8, Precision};
 
 /// Longest name of a model, in bytes.
 const MAX_NAME: usize = 100;
@@ -24,6 +24,8 @@ pub struct Config {
     /// Folder whose models may be added, put in another's place and taken out while the server runs
     /// (`/v1/models/{model}`); without it, the default, nobody can.
     pub updates: Option<PathBuf>,
+    /// Library of onnxruntime (`libonnxruntime.so`), for models whose `runtime` it is.
+    pub onnxruntime: Option<PathBuf>,
     /// The page on which tasks are made of images; without it there is none.
     pub studio: Option<StudioConfig>,
     /// Batching.
@@ -46,7 +48,14 @@ pub struct ModelConfig {
     /// Numbers that layers multiply in: `f32` (default), `bf16` or `int8`; an ONNX file has its own.
     #[serde(default = "f32_name")]
     pub precision: String,
+    /// What runs it: `rten` (default of an ONNX file) or `onnxruntime`, which a folder's ONNX file is run in, too;
+    /// without it a folder runs in this program's own kernels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
 }
+
+/// What runs ONNX files.
+pub(crate) const RUNTIMES: [&str; 2] = ["rten", "onnxruntime"];
 
 pub(crate) fn f32_name() -> String {
     Precision::F32.name().to_string()
@@ -118,6 +127,7 @@ impl Default for Config {
             api_keys: None,
             galleries: None,
             updates: None,
+            onnxruntime: None,
             studio: None,
             batch: BatchConfig::default(),
             limits: Limits::default(),
@@ -160,6 +170,10 @@ impl Config {
         }
         for (index, model) in self.models.iter().enumerate() {
             model.validate(&format!("model.{index}."))?;
+            if model.in_library() && self.onnxruntime.is_none() {
+                let allowed = "the place of a library, such as /usr/lib/libonnxruntime.so, where a model's runtime is onnxruntime";
+                return Err(Error::config("onnxruntime", "missing", allowed));
+            }
             if self.models[..index].iter().any(|earlier| earlier.name == model.name) {
                 let key = format!("model.{index}.name");
                 return Err(Error::config(key, &model.name, "each name once"));
@@ -170,12 +184,35 @@ impl Config {
 }
 
 impl ModelConfig {
+    /// A model with the runtime of its kind.
+    pub fn new(name: impl Into<String>, path: impl Into<PathBuf>, precision: Precision) -> Self {
+        let precision = precision.name().to_string();
+        Self { name: name.into(), path: path.into(), precision, runtime: None }
+    }
+
+    /// Whether it runs in a library of onnxruntime.
+    pub(crate) fn in_library(&self) -> bool {
+        self.runtime.as_deref() == Some("onnxruntime")
+    }
+
+    /// The ONNX file that is run, if it is one; of a folder that of its precision.
+    pub(crate) fn onnx_file(&self) -> Option<PathBuf> {
+        if self.path.extension().is_some_and(|ending| ending == "onnx") {
+            return Some(self.path.clone());
+        }
+        let file = if self.precision() == Some(Precision::Int8) { ONNX_INT8 } else { ONNX };
+        self.runtime.as_ref().map(|_| self.path.join(file))
+    }
+
     /// Checks name and precision; `at` is where they stand, for errors.
     pub(crate) fn validate(&self, at: &str) -> Result<()> {
         if !is_name(&self.name) {
             let allowed =
                 format!("1 to {MAX_NAME} letters, digits or `._+,-`, not beginning with a dot");
             return Err(Error::config(format!("{at}name"), &self.name, allowed));
+        }
+        if let Some(runtime) = self.runtime.as_ref().filter(|r| !RUNTIMES.contains(&r.as_str())) {
+            return Err(Error::config(format!("{at}runtime"), runtime, RUNTIMES.join(", ")));
         }
         self.precision().map(drop).ok_or_else(|| {
             let known = Precision::ALL.map(Precision::name).join(", ");
@@ -203,18 +240,14 @@ mod tests {
     type Case = (fn(&mut Config), &'static str);
 
     fn sound() -> Config {
-        let model = ModelConfig {
-            name: "fashion+digits".into(),
-            path: "models/both".into(),
-            precision: "int8".into(),
-        };
+        let model = ModelConfig::new("fashion+digits", "models/both", Precision::Int8);
         Config { models: vec![model], ..Config::default() }
     }
 
     #[test]
     fn wrong_values_are_named_with_what_is_allowed() {
         sound().validate().unwrap();
-        let cases: [Case; 9] = [
+        let cases: [Case; 11] = [
             (|c| c.threads = 5000, "threads is 5000; allowed: 0 to 1024"),
             (|c| c.batch.max_images = 0, "batch.max_images is 0; allowed: 1 to 4096"),
             (|c| c.batch.queue_images = 31, "batch.queue_images is 31; allowed: 32 to"),
@@ -223,6 +256,11 @@ mod tests {
             (|c| c.models.clear(), "model is missing"),
             (|c| c.models[0].name = "../up".into(), "model.0.name is ../up"),
             (|c| c.models[0].precision = "f64".into(), "allowed: f32, bf16, int8"),
+            (|c| c.models[0].runtime = Some("tvm".into()), "allowed: rten, onnxruntime"),
+            (
+                |c| c.models[0].runtime = Some("onnxruntime".into()),
+                "onnxruntime is missing; allowed: the place of a library",
+            ),
             (|c| c.models.push(c.models[0].clone()), "model.1.name is fashion+digits"),
         ];
         for (change, said) in cases {

@@ -78,10 +78,9 @@ fn embeds(task: &crate::served::ServedTask) -> bool {
 /// Hash of what decides the embeddings of a task.
 fn fingerprint(config: &ModelConfig, task: &str) -> Result<[u8; 32]> {
     let mut hasher = blake3::Hasher::new();
-    let files = if config.path.is_dir() {
-        [CONFIG, WEIGHTS].map(|file| config.path.join(file)).to_vec()
-    } else {
-        vec![config.path.clone()]
+    let files = match config.onnx_file() {
+        Some(file) => vec![file],
+        None => [CONFIG, WEIGHTS].map(|file| config.path.join(file)).to_vec(),
     };
     for file in files {
         let read = File::open(&file).and_then(|read| hasher.update_reader(read).map(drop));

@@ -118,6 +118,17 @@ impl Gallery {
 }
 
 impl Index {
+    /// Of rows with their names; one that has no direction is left out.
+    pub(crate) fn of(dim: usize, rows: impl IntoIterator<Item = (String, Vec<f32>)>) -> Self {
+        let mut index = Self { dim, ..Self::default() };
+        for (id, row) in rows {
+            if let Some(row) = unit(&row) {
+                index.apply(Change::Put { id, row });
+            }
+        }
+        index
+    }
+
     fn apply(&mut self, change: Change) {
         match change {
             Change::Put { id, row } => {
@@ -148,7 +159,8 @@ impl Index {
         self.ids.iter().zip(self.rows.chunks_exact(self.dim))
     }
 
-    fn search(&self, query: &[f32], top: usize) -> Vec<Match> {
+    /// The `top` names whose rows are most similar to a query of length 1.
+    pub(crate) fn search(&self, query: &[f32], top: usize) -> Vec<Match> {
         let mut found: Vec<(f32, &String)> =
             self.entries().map(|(id, row)| (dot(query, row), id)).collect();
         let order = |a: &(f32, &String), b: &(f32, &String)| b.0.total_cmp(&a.0).then(a.1.cmp(b.1));
@@ -163,7 +175,7 @@ impl Index {
 }
 
 /// The embedding at length 1.
-fn unit(embedding: &[f32]) -> Option<Vec<f32>> {
+pub(crate) fn unit(embedding: &[f32]) -> Option<Vec<f32>> {
     let length = embedding.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt();
     let some = length.is_finite() && length > 0.0;
     some.then(|| embedding.iter().map(|v| (f64::from(*v) / length) as f32).collect())

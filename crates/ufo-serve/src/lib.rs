@@ -27,5 +27,5 @@ pub use config::{BatchConfig, Config, Limits, ModelConfig};
 pub use engine::{Engine, Failure, Lane, Outputs, Places, Request};
 pub use error::{Error, Result};
 pub use http::server::Server;
-pub use served::{Front, FrontPoint, Module, Papers, Scored, Served, ServedTask};
+pub use served::{Front, FrontPoint, Module, Papers, Runtimes, Scored, Served, ServedTask};
 pub use studio::StudioConfig;

@@ -1,11 +1,13 @@
-//! ONNX files in rten, a runtime in pure Rust.
+//! ONNX files: in rten, a runtime in pure Rust, or, where the configuration says so, in a library of onnxruntime.
+
+mod library;
+mod own;
 
 use crate::served::ServedTask;
-use rten::{Dimension, Model, RunOptions, ThreadPool};
-use rten_tensor::NdTensor;
-use rten_tensor::prelude::*;
+pub(crate) use library::Library;
+use library::Session;
+use own::Rten;
 use std::path::Path;
-use std::sync::Arc;
 use ufo_data::Preprocess;
 use ufo_runtime::DescribedTask;
 
@@ -16,14 +18,36 @@ const MAX_CHANNELS: usize = 64;
 
 /// A file ready to run.
 pub(crate) struct Onnx {
-    model: Model,
-    options: RunOptions,
+    runs: Runs,
     input: String,
     image: [usize; 3],
     /// Whether the file takes one image only.
     single: bool,
     preprocess: Option<Preprocess>,
     tasks: Vec<ServedTask>,
+}
+
+/// What runs it.
+enum Runs {
+    Rten(Box<Rten>),
+    Library(Session),
+}
+
+/// What a file says of itself.
+struct Said {
+    /// Names, and shapes where they are told.
+    inputs: Vec<(String, Option<Vec<Size>>)>,
+    outputs: Vec<String>,
+    /// Metadata of files that `ufo extract` wrote.
+    preprocess: Option<String>,
+    tasks: Option<String>,
+}
+
+/// A size of an input.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Size {
+    Fixed(usize),
+    Any,
 }
 
 impl std::fmt::Debug for Onnx {
@@ -37,34 +61,39 @@ impl std::fmt::Debug for Onnx {
 
 impl Onnx {
     /// Reads a file with one input `[batch, channels, height, width]` of floats, and runs it once to learn
-    /// the shapes of its outputs. It computes with so many threads. Files that `ufo extract` wrote say their preprocessing and labels, too.
+    /// the shapes of its outputs. It computes with so many threads, in the library where one is given. Files
+    /// that `ufo extract` wrote say their preprocessing and labels, too.
     ///
     /// # Errors
     /// What is wrong with the file.
-    pub(crate) fn open(file: &Path, threads: usize) -> Result<Self, String> {
+    pub(crate) fn open(
+        file: &Path,
+        threads: usize,
+        library: Option<&Library>,
+    ) -> Result<Self, String> {
         let said = |reason: String| format!("{}: {reason}", file.display());
-        let model = Model::load_file(file).map_err(|error| said(error.to_string()))?;
-        let inputs = model.input_ids();
-        let &[input] = inputs else {
-            return Err(said(format!("{} inputs; allowed: 1", inputs.len())));
+        let opened = match library {
+            None => {
+                Rten::open(file, threads).map(|(runs, told)| (Runs::Rten(Box::new(runs)), told))
+            }
+            Some(library) => Session::open(library, file, threads)
+                .map(|(runs, told)| (Runs::Library(runs), told)),
         };
-        let shape = model.input_shape(0).unwrap_or_default();
-        let (image, single) = sizes(&shape).map_err(|reason| said(format!("input: {reason}")))?;
-        let name = |node| model.node_info(node).and_then(|info| info.name().map(String::from));
-        let input = name(input).ok_or_else(|| said("an input without a name".into()))?;
-        let metadata = |key: &str| model.metadata().get(key).map(str::to_string);
-        let preprocess = metadata("preprocess").and_then(|text| serde_json::from_str(&text).ok());
+        let (runs, told) = opened.map_err(said)?;
+        let [(input, shape)] = told.inputs.as_slice() else {
+            return Err(said(format!("{} inputs; allowed: 1", told.inputs.len())));
+        };
+        let shape = shape.as_deref().unwrap_or_default();
+        let (image, single) = sizes(shape).map_err(|reason| said(format!("input: {reason}")))?;
+        let preprocess = told.preprocess.and_then(|text| serde_json::from_str(&text).ok());
         let preprocess = preprocess
             .filter(|p: &Preprocess| p.validate().is_ok() && [3, p.size[0], p.size[1]] == image);
         let described: Vec<DescribedTask> =
-            metadata("tasks").and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        let outputs: Option<Vec<String>> = model.output_ids().iter().map(|&id| name(id)).collect();
-        let outputs = outputs.ok_or_else(|| said("an output without a name".into()))?;
-        let pool = Arc::new(ThreadPool::with_num_threads(threads));
-        let options = RunOptions::default().with_thread_pool(Some(pool));
-        let mut onnx = Self { model, options, input, image, single, preprocess, tasks: Vec::new() };
+            told.tasks.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        let input = input.clone();
+        let mut onnx = Self { runs, input, image, single, preprocess, tasks: Vec::new() };
         let probe = vec![0.0; image.iter().product()];
-        for output in outputs {
+        for output in told.outputs {
             let (shape, _) = onnx.tensor(&output, &probe, 1).map_err(said)?;
             let described = described.iter().find(|task| task.name == output).cloned();
             onnx.tasks.push(ServedTask { name: output, shape: shape[1..].to_vec(), described });
@@ -106,42 +135,34 @@ impl Onnx {
         images: &[f32],
         count: usize,
     ) -> Result<(Vec<usize>, Vec<f32>), String> {
-        let said = |error: &dyn std::fmt::Display| format!("output `{output}`: {error}");
-        let ids = [&self.input, output].map(|name| self.model.node_id(name));
-        let [Ok(input), Ok(id)] = ids else { return Err(said(&"not in the file")) };
+        let said = |reason: String| format!("output `{output}`: {reason}");
         let [channels, height, width] = self.image;
-        let images = NdTensor::from_data([count, channels, height, width], images.to_vec());
-        let options = Some(self.options.clone());
-        let [out] = self
-            .model
-            .run_n(vec![(input, images.into())], [id], options)
-            .map_err(|error| said(&error))?;
-        let out: rten_tensor::Tensor<f32> = out.try_into().map_err(|_| said(&"not of f32"))?;
-        let shape = out.shape().to_vec();
-        if shape.first() != Some(&count) {
-            return Err(said(&format!("shape {shape:?} for {count} images")));
+        let (names, shape) = ((self.input.as_str(), output), [count, channels, height, width]);
+        let (shape, values) = match &self.runs {
+            Runs::Rten(rten) => rten.run(names, shape, images),
+            Runs::Library(session) => session.run(names, shape, images),
         }
-        Ok((shape, out.to_vec()))
+        .map_err(said)?;
+        if shape.first() != Some(&count) {
+            return Err(said(format!("shape {shape:?} for {count} images")));
+        }
+        Ok((shape, values))
     }
 }
 
 /// Channels, height and width of an input, and whether it takes one image only.
-fn sizes(shape: &[Dimension]) -> Result<([usize; 3], bool), String> {
+fn sizes(shape: &[Size]) -> Result<([usize; 3], bool), String> {
     let wrong = || format!("{shape:?}; allowed: [batch, channels, height, width] of fixed sizes");
-    let [batch, sizes @ ..] = shape else { return Err(wrong()) };
-    let fixed = |size: &Dimension| match size {
-        Dimension::Fixed(size) => Some(*size),
-        Dimension::Symbolic(_) => None,
+    let &[batch, Size::Fixed(channels), Size::Fixed(height), Size::Fixed(width)] = shape else {
+        return Err(wrong());
     };
-    let sizes: Option<Vec<usize>> = sizes.iter().map(fixed).collect();
-    let Some(&[channels, height, width]) = sizes.as_deref() else { return Err(wrong()) };
     let sides = [height, width].iter().all(|side| (1..=MAX_SIDE).contains(side));
     if !sides || !(1..=MAX_CHANNELS).contains(&channels) {
         return Err(wrong());
     }
-    match fixed(batch) {
-        Some(1) => Ok(([channels, height, width], true)),
-        None => Ok(([channels, height, width], false)),
-        Some(_) => Err(format!("{shape:?}; allowed: a batch of 1 or of any size")),
+    match batch {
+        Size::Fixed(1) => Ok(([channels, height, width], true)),
+        Size::Any => Ok(([channels, height, width], false)),
+        Size::Fixed(_) => Err(format!("{shape:?}; allowed: a batch of 1 or of any size")),
     }
 }

@@ -4,10 +4,11 @@ mod modules;
 mod papers;
 
 use crate::config::ModelConfig;
-use crate::onnx::Onnx;
+use crate::onnx::{Library, Onnx};
 use crate::{Error, Result};
 pub use modules::Module;
 pub use papers::{Front, FrontPoint, Papers, Scored};
+use std::path::Path;
 use ufo_data::Preprocess;
 use ufo_nas::HeadShape;
 use ufo_runtime::{DescribedTask, Model, Precision};
@@ -17,7 +18,7 @@ use ufo_runtime::{DescribedTask, Model, Precision};
 pub struct Served {
     /// Its name in addresses.
     pub name: String,
-    /// `ufo` for folders, `onnx` for ONNX files.
+    /// `ufo` for folders, `onnx` for ONNX files in rten, `onnxruntime` for those in its library.
     pub platform: &'static str,
     /// Numbers that layers multiply in; those of an ONNX file are its own.
     pub precision: Option<Precision>,
@@ -47,6 +48,29 @@ pub struct ServedTask {
     pub described: Option<DescribedTask>,
 }
 
+/// What models are opened with.
+#[derive(Debug, Clone)]
+pub struct Runtimes {
+    /// Threads that an ONNX file computes with.
+    pub threads: usize,
+    library: Option<Library>,
+}
+
+impl Runtimes {
+    /// Loads the library of onnxruntime where one is named.
+    ///
+    /// # Errors
+    /// One that is not there, too old, or no such library.
+    pub fn new(threads: usize, library: Option<&Path>) -> Result<Self> {
+        Ok(Self { threads, library: library.map(Library::load).transpose()? })
+    }
+
+    fn library(&self) -> Result<&Library> {
+        let allowed = "the place of a library of onnxruntime in the server's configuration";
+        self.library.as_ref().ok_or_else(|| Error::config("onnxruntime", "missing", allowed))
+    }
+}
+
 #[derive(Debug)]
 enum Runner {
     Folder(Box<Model>),
@@ -61,21 +85,25 @@ impl ServedTask {
 }
 
 impl Served {
-    /// Opens a folder, or an ONNX file to run with so many threads.
+    /// Opens a folder, or an ONNX file.
     ///
     /// # Errors
     /// Names the model, and what is wrong with which file.
-    pub fn open(config: &ModelConfig, threads: usize) -> Result<Self> {
+    pub fn open(config: &ModelConfig, runtimes: &Runtimes) -> Result<Self> {
         let said = |reason: String| Error::Model { name: config.name.clone(), reason };
         let precision = config.precision().unwrap_or_default();
-        if config.path.extension().is_some_and(|ending| ending == "onnx") {
-            if precision != Precision::F32 {
-                let reason = format!("precision {}: an ONNX file has its own", precision.name());
-                return Err(said(reason));
+        if let Some(file) = config.onnx_file() {
+            let own = if file == config.path { "an ONNX file" } else { "a folder's ONNX file" };
+            if precision == Precision::Bf16 || (file == config.path && precision != Precision::F32)
+            {
+                return Err(said(format!("precision {}: {own} has its own", precision.name())));
             }
-            let onnx = Onnx::open(&config.path, threads).map_err(said)?;
-            let papers = Papers::read(&config.path, &config.precision);
-            return Ok(Self { papers, ..Self::from_onnx(config.name.clone(), onnx) });
+            let library = config.in_library().then(|| runtimes.library()).transpose()?;
+            let onnx = Onnx::open(&file, runtimes.threads, library).map_err(said)?;
+            let papers = Papers::read(&file, &config.precision);
+            let platform = if library.is_some() { "onnxruntime" } else { "onnx" };
+            let served = Self::from_onnx(config.name.clone(), onnx);
+            return Ok(Self { platform, papers, ..served });
         }
         let model = Model::open(&config.path, precision).map_err(|e| said(e.to_string()))?;
         let papers = Papers::read(&config.path, &config.precision);

@@ -12,15 +12,17 @@ mod intake;
 mod job;
 mod project;
 mod serving;
+mod similar;
 
 pub use config::StudioConfig;
-pub(crate) use intake::Refused;
+pub(crate) use intake::{Folders, Refused};
 pub(crate) use job::{Kind, Wanted};
 pub(crate) use project::{FILES, Project, check_name, forms};
 
 use crate::config::ModelConfig;
 use crate::{Error, Result};
 use job::Job;
+use similar::Similar;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,6 +37,8 @@ pub(crate) struct Studio {
     job: Mutex<Option<Arc<Job>>>,
     /// Models of projects that are served.
     served: Mutex<Vec<ModelConfig>>,
+    /// Embeddings of a project's images.
+    pub(crate) similar: Similar,
     /// Archives are unpacked one after the other.
     pub(crate) unpacking: tokio::sync::Mutex<()>,
     /// Held so that no other server works in the folder.
@@ -68,7 +72,15 @@ impl Studio {
         let served = serving::read(folder).map_err(|reason| said(folder, reason))?;
         let (job, served) = (Mutex::default(), Mutex::new(served));
         let unpacking = tokio::sync::Mutex::default();
-        Ok(Arc::new(Self { config, tasks, job, served, unpacking, _lock: lock }))
+        Ok(Arc::new(Self {
+            config,
+            tasks,
+            job,
+            served,
+            similar: Similar::default(),
+            unpacking,
+            _lock: lock,
+        }))
     }
 
     /// The folder of a project.

@@ -1,7 +1,10 @@
 //! Named tensors on the host, in and out of safetensors files, in PyTorch's layout.
 
+mod stored;
+
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashMap};
+pub use stored::Stored;
 
 /// A tensor on the host, in file layout.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,25 +99,30 @@ pub fn from_bytes(bytes: &[u8], from: &str) -> Result<State, Error> {
     let mut state = State::new();
     for (name, view) in file.tensors().into_iter().filter(|(name, _)| !name.ends_with(BATCH_COUNT))
     {
-        let half = |widen: fn(u16) -> f32| -> Vec<f32> {
-            let pairs = view.data().chunks_exact(2);
-            pairs.map(|b| widen(u16::from_le_bytes([b[0], b[1]]))).collect()
-        };
-        let values = match view.dtype() {
-            Dtype::F32 => {
-                let quads = view.data().chunks_exact(4);
-                quads.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
-            }
-            Dtype::BF16 => half(|bits| f32::from_bits(u32::from(bits) << 16)),
-            Dtype::F16 => half(|bits| half::f16::from_bits(bits).to_f32()),
-            other => {
-                let reason = format!("tensor `{name}` is {other:?}; allowed: F32, F16, BF16");
-                return Err(refused(from, &reason));
-            }
-        };
+        let values = widened(view.dtype(), view.data(), &name, from)?;
         state.insert(name.clone(), HostTensor { shape: view.shape().to_vec(), values });
     }
     Ok(state)
+}
+
+/// The values of a tensor's bytes, as f32.
+fn widened(dtype: Dtype, bytes: &[u8], name: &str, from: &str) -> Result<Vec<f32>, Error> {
+    let half = |widen: fn(u16) -> f32| {
+        let pairs = bytes.chunks_exact(2);
+        pairs.map(|b| widen(u16::from_le_bytes([b[0], b[1]]))).collect()
+    };
+    match dtype {
+        Dtype::F32 => {
+            let quads = bytes.chunks_exact(4);
+            Ok(quads.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+        }
+        Dtype::BF16 => Ok(half(|bits| f32::from_bits(u32::from(bits) << 16))),
+        Dtype::F16 => Ok(half(|bits| half::f16::from_bits(bits).to_f32())),
+        other => {
+            let reason = format!("tensor `{name}` is {other:?}; allowed: F32, F16, BF16");
+            Err(refused(from, &reason))
+        }
+    }
 }
 
 /// The values of tensor `name` in `state`, which came `from` a file.
@@ -127,15 +135,25 @@ pub fn get<'a>(
     expected: &[usize],
     from: &str,
 ) -> Result<&'a [f32], Error> {
+    let tensor = fitting(state.get(name), |tensor| &tensor.shape, name, expected, from)?;
+    Ok(&tensor.values)
+}
+
+/// What was found under a name, if it has the shape.
+fn fitting<'a, T>(
+    found: Option<&'a T>,
+    shape: impl Fn(&T) -> &Vec<usize>,
+    name: &str,
+    expected: &[usize],
+    from: &str,
+) -> Result<&'a T, Error> {
     let (from, name) = (from.to_string(), name.to_string());
-    match state.get(&name) {
-        None => Err(Error::Missing { from, name }),
-        Some(tensor) if tensor.shape != expected => {
-            let (got, expected) = (tensor.shape.clone(), expected.to_vec());
-            Err(Error::Shape { from, name, got, expected })
-        }
-        Some(tensor) => Ok(&tensor.values),
+    let tensor = found.ok_or_else(|| Error::Missing { from: from.clone(), name: name.clone() })?;
+    if shape(tensor) != expected {
+        let (got, expected) = (shape(tensor).clone(), expected.to_vec());
+        return Err(Error::Shape { from, name, got, expected });
     }
+    Ok(tensor)
 }
 
 /// [`get`] that takes the tensor out of `state`.

@@ -75,10 +75,11 @@ fn read(file: &Path) -> Result<Config> {
     let mut config: Config =
         toml::from_str(&text).with_context(|| format!("in {}", file.display()))?;
     let folder = file.parent().unwrap_or(Path::new(""));
-    let Config { models, api_keys, galleries, updates, studio, .. } = &mut config;
+    let Config { models, api_keys, galleries, updates, onnxruntime, studio, .. } = &mut config;
     let paths = models.iter_mut().map(|model| &mut model.path);
     let studio = studio.iter_mut().flat_map(|studio| [&mut studio.folder, &mut studio.run]);
-    for path in paths.chain(api_keys).chain(galleries).chain(updates).chain(studio) {
+    let places = [api_keys, galleries, updates, onnxruntime].into_iter().flatten();
+    for path in paths.chain(places).chain(studio) {
         *path = folder.join(&*path);
     }
     Ok(config)
@@ -107,7 +108,7 @@ fn model(text: &str, precision: Precision) -> Result<ModelConfig> {
     };
     let onnx = path.extension().is_some_and(|ending| ending == "onnx");
     let precision = if onnx { Precision::F32 } else { precision };
-    Ok(ModelConfig { name, path, precision: precision.name().to_string() })
+    Ok(ModelConfig::new(name, path, precision))
 }
 
 #[cfg(test)]

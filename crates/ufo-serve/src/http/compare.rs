@@ -4,7 +4,7 @@ use crate::app::{App, json};
 use crate::compare::{Compared, compare};
 use crate::http::update::blocking;
 use crate::refusal::Refusal;
-use crate::served::Served;
+use crate::served::{Runtimes, Served};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::Response;
@@ -38,13 +38,13 @@ pub(crate) async fn all(
 pub(crate) async fn measured(
     app: &Arc<App>,
     task: Option<String>,
-    open: impl FnOnce(usize) -> Result<Vec<Arc<Served>>, Refusal> + Send + 'static,
+    open: impl FnOnce(&Runtimes) -> Result<Vec<Arc<Served>>, Refusal> + Send + 'static,
 ) -> Result<Vec<Compared>, Refusal> {
     let turn = Arc::clone(&app.comparing).try_lock_owned().map_err(|_| Refusal::Busy)?;
     let worker = Arc::clone(app);
     blocking(move || {
         let _turn = turn;
-        let models = open(worker.engine.threads())?;
+        let models = open(&worker.runtimes)?;
         compare(&worker.engine, &models, task.as_deref())
             .map_err(|error| Refusal::Failed(error.to_string()))
     })

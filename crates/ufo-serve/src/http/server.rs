@@ -2,6 +2,7 @@
 
 use crate::app::{App, router};
 use crate::config::Config;
+use crate::http::patience::Patient;
 use crate::{Error, Result};
 use axum::Router;
 use hyper::server::conn::http1;
@@ -142,18 +143,22 @@ impl Accepting {
         // Answers are written whole, so they need not wait for more.
         let _slower = stream.set_nodelay(true);
         let service = TowerToHyperService::new(self.router.clone());
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.head)
-            .max_buf_size(READ_BYTES)
-            .serve_connection(TokioIo::new(stream), service);
-        let connection = graceful.watch(connection);
+        let (head, watcher) = (self.head, graceful.watcher());
         tokio::spawn(async move {
             let _permit = permit;
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection");
-            }
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(head)
+                .max_buf_size(READ_BYTES)
+                .serve_connection(Patient::new(TokioIo::new(stream), head), service);
+            ended(watcher.watch(connection).await);
         });
+    }
+}
+
+fn ended(connection: Result<(), hyper::Error>) {
+    if let Err(error) = connection {
+        tracing::debug!(%error, "connection");
     }
 }
 

@@ -5,11 +5,11 @@ use crate::config::ModelConfig;
 use crate::http::compare::measured;
 use crate::http::update::{add, blocking};
 use crate::refusal::Refusal;
-use crate::served::Served;
-use crate::studio::{FILES, Project, Refused, Studio, Wanted, check_name, forms};
+use crate::served::{Runtimes, Served};
+use crate::studio::{FILES, Folders, Project, Refused, Studio, Wanted, check_name, forms};
 use axum::body::Body;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
@@ -19,25 +19,26 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use ufo_runtime::Precision;
 
 /// Longest body of a request for work or a model.
 const MOST: usize = 4096;
 /// How long a part of an archive may take to come.
 const PART: Duration = Duration::from_secs(30);
 
-type Named<T> = Result<Path<T>, PathRejection>;
+pub(crate) type Named<T> = Result<Path<T>, PathRejection>;
 
-fn named<T>(path: Named<T>) -> Result<T, Refusal> {
+pub(crate) fn named<T>(path: Named<T>) -> Result<T, Refusal> {
     path.map(|Path(name)| name).map_err(|error| Refusal::Request(error.body_text()))
 }
 
-fn found(app: &App, name: &str) -> Result<(Arc<Studio>, Project), Refusal> {
+pub(crate) fn found(app: &App, name: &str) -> Result<(Arc<Studio>, Project), Refusal> {
     let studio = app.studio()?;
     let missing = || Refusal::Missing(format!("no project `{name}`"));
     Ok((Arc::clone(studio), studio.project(name).ok_or_else(missing)?))
 }
 
-fn failed(error: impl std::fmt::Display) -> Refusal {
+pub(crate) fn failed(error: impl std::fmt::Display) -> Refusal {
     Refusal::Failed(error.to_string())
 }
 
@@ -90,21 +91,32 @@ pub(crate) async fn show(
 fn served_as(project: &Project, model: &ModelConfig) -> Value {
     let at = |(name, path): (String, PathBuf)| {
         let mut all = forms(&path).into_iter();
-        let fits = |(_, place, precision): &(_, PathBuf, &str)| {
-            *place == model.path && *precision == model.precision
+        let fits = |(_, place, precision): &(_, PathBuf, Precision)| {
+            *place == model.path && precision.name() == model.precision
         };
         all.find(fits).map(|(form, ..)| json!({"model": name, "form": form, "name": model.name}))
     };
     project.models().into_iter().find_map(at).unwrap_or_default()
 }
 
+/// What may follow the `?` of a new project.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct New {
+    /// What the archive's folders are: `classes` (default) or `identities`.
+    #[serde(default)]
+    folders: Folders,
+}
+
 /// `PUT /v1/studio/{project}`
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     name: Named<String>,
+    params: Result<Query<New>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Refusal> {
     let name = named(name)?;
+    let Query(New { folders }) = params.map_err(|error| Refusal::Request(error.body_text()))?;
     let studio = Arc::clone(app.studio()?);
     check_name(&name).map_err(Refusal::Request)?;
     let taken = || Refusal::Conflict(format!("`{name}` exists already; choose another name"));
@@ -116,7 +128,7 @@ pub(crate) async fn create(
     let archive = store(&studio, request.into_body()).await?;
     let (worker, pixels) = (Arc::clone(&studio), app.limits.pixels);
     let made = blocking(move || {
-        let project = worker.create(&name, archive.path(), pixels)?;
+        let project = worker.create(&name, archive.path(), folders, pixels)?;
         project.told(None).map_err(failed)
     });
     Ok((StatusCode::CREATED, json(&made.await?)?).into_response())
@@ -156,6 +168,7 @@ pub(crate) async fn delete(
     for model in studio.unserve(&project.folder).map_err(failed)? {
         app.engine.remove(&model);
     }
+    studio.similar.forget(&project);
     let name = project.name.clone();
     blocking(move || studio.remove(&project).map_err(failed)).await?;
     json(&json!({"name": name}))
@@ -170,7 +183,7 @@ pub(crate) async fn sheet(
     file(project.folder.join("sheet.png"), "image/png", None).await
 }
 
-async fn file(
+pub(crate) async fn file(
     place: PathBuf,
     kind: &'static str,
     name: Option<String>,
@@ -226,13 +239,13 @@ pub(crate) async fn compare(
     name: Named<String>,
 ) -> Result<Response, Refusal> {
     let (_, project) = found(&app, &named(name)?)?;
-    let open = move |threads| {
+    let open = move |runtimes: &Runtimes| {
         let mut models = Vec::new();
         for (name, path) in project.models() {
             for (form, path, precision) in forms(&path) {
                 let name = format!("{name}.{form}");
-                let told = ModelConfig { name, path, precision: precision.to_string() };
-                models.push(Arc::new(Served::open(&told, threads).map_err(failed)?));
+                let told = ModelConfig::new(name, path, precision);
+                models.push(Arc::new(Served::open(&told, runtimes).map_err(failed)?));
             }
         }
         Ok(models)
@@ -272,7 +285,7 @@ pub(crate) async fn serve(
     if form != "f32" {
         served = format!("{served}-{form}");
     }
-    let told = ModelConfig { name: served.clone(), path, precision: precision.to_string() };
+    let told = ModelConfig::new(served.clone(), path, precision);
     let own = studio.served().iter().any(|known| known.name == served);
     if !own && app.model(&served).is_ok() {
         return Err(Refusal::Conflict(format!("another model is named `{served}`")));

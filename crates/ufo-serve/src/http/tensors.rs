@@ -34,9 +34,9 @@ pub(crate) struct Parameters {
     /// A deadline before the server's, in microseconds.
     pub(crate) timeout: Option<u64>,
     /// Most likely classes instead of numbers: not supported.
-    classification: Option<u64>,
+    pub(crate) classification: Option<u64>,
     /// Memory shared with the client: not supported.
-    shared_memory_region: Option<String>,
+    pub(crate) shared_memory_region: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -133,17 +133,28 @@ pub(crate) fn parse(body: &[u8], header: Option<&str>) -> Result<(Infer, Vec<u8>
     let (text, rest) = body.split_at(length);
     let infer: Infer = serde_json::from_slice(text)
         .map_err(|error| wrong(format!("the request's JSON: {error}")))?;
-    let given = infer.inputs.iter().map(|input| &input.parameters);
-    let asked = infer.outputs.iter().map(|output| &output.parameters);
-    for parameters in given.chain(asked).chain([&infer.parameters]) {
-        if parameters.shared_memory_region.is_some() {
-            return Err(wrong("shared memory is not supported; send the tensors"));
-        }
-        if parameters.classification.is_some_and(|classes| classes > 0) {
-            return Err(wrong("classification is not supported; ask /v1/predict for classes"));
-        }
-    }
+    infer.supported()?;
     Ok((infer, rest.to_vec()))
+}
+
+impl Infer {
+    /// Refuses what is not supported.
+    ///
+    /// # Errors
+    /// 400 with what to do.
+    pub(crate) fn supported(&self) -> Result<(), Refusal> {
+        let given = self.inputs.iter().map(|input| &input.parameters);
+        let asked = self.outputs.iter().map(|output| &output.parameters);
+        for parameters in given.chain(asked).chain([&self.parameters]) {
+            if parameters.shared_memory_region.is_some() {
+                return Err(wrong("shared memory is not supported; send the tensors"));
+            }
+            if parameters.classification.is_some_and(|classes| classes > 0) {
+                return Err(wrong("classification is not supported; ask /v1/predict for classes"));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Input {

@@ -34,6 +34,8 @@ struct Change {
     /// `f32`, `bf16` or `int8`.
     #[serde(default = "crate::config::f32_name")]
     precision: String,
+    /// `rten` or `onnxruntime`, of an ONNX file.
+    runtime: Option<String>,
 }
 
 impl Updates {
@@ -84,8 +86,8 @@ pub(crate) async fn put(
     let (name, updates) = (named(name)?, app.updates()?);
     let change: Change = serde_json::from_slice(&held.bytes)
         .map_err(|error| Refusal::Request(format!("the body: {error}")))?;
-    let told =
-        ModelConfig { name, path: updates.place(&change.path)?, precision: change.precision };
+    let Change { path, precision, runtime } = change;
+    let told = ModelConfig { name, path: updates.place(&path)?, precision, runtime };
     told.validate("").map_err(|error| Refusal::Request(error.to_string()))?;
     let _turn = updates.turn.lock().await;
     add(&app, told).await

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The one version of each model.
-const VERSION: &str = "1";
+pub(crate) const VERSION: &str = "1";
 
 /// What an address names.
 #[derive(Deserialize)]
@@ -47,7 +47,12 @@ pub(crate) async fn server() -> Result<Response, Refusal> {
 fn find(app: &App, named: Result<Path<Named>, PathRejection>) -> Result<Arc<Lane>, Refusal> {
     let Path(Named { model, version }) =
         named.map_err(|error| Refusal::Request(error.body_text()))?;
-    let found = app.model(&model)?;
+    lane(app, &model, version.as_deref())
+}
+
+/// A model of a version.
+pub(crate) fn lane(app: &App, model: &str, version: Option<&str>) -> Result<Arc<Lane>, Refusal> {
+    let found = app.model(model)?;
     match version {
         Some(version) if version != VERSION => {
             Err(Refusal::Missing(format!("model `{model}` has version {VERSION}, not `{version}`")))
@@ -114,27 +119,11 @@ pub(crate) async fn infer(
     let headers = request.headers().clone();
     let held = body::read(&app, deadline, &headers, request.into_body()).await?;
     let lane = find(&app, named)?;
-    let model = &lane.model;
     let length = headers.get(HEADER_LENGTH).map(|value| value.to_str().unwrap_or("not text"));
-    let (mut infer, rest) = tensors::parse(&held.bytes, length)?;
-    let deadline = deadline.within(infer.parameters.timeout.map(Duration::from_micros));
-    let tasks = tasks(model, &infer)?;
-    let data = take(&app, model, &mut infer, &rest)?;
-    let count = match &data {
-        Data::Floats(floats) => floats.len() / model.image_len(),
-        Data::Files(files) => files.len(),
-    };
-    let places = lane.admit(count)?;
-    let images = match data {
-        Data::Floats(floats) => floats,
-        Data::Files(files) => {
-            let ways = vec![predict::preprocess(model)?.clone()];
-            let prepared = images::prepare(&app, deadline, files, ways).await?;
-            prepared.into_iter().flat_map(|one| one.inputs.into_iter().flatten()).collect()
-        }
-    };
-    let request = Request { images, tasks: tasks.clone(), deadline: deadline.0, places };
-    let outputs = received(deadline, lane.ask(request)).await?;
+    let (infer, rest) = tensors::parse(&held.bytes, length)?;
+    let Inferred { infer, tasks, count, outputs } =
+        run(&app, deadline, &lane, infer, &rest).await?;
+    let model = &lane.model;
     let all_binary = infer.parameters.binary_data_output.unwrap_or(false);
     let told: Vec<Told<'_>> = tasks
         .iter()
@@ -148,6 +137,48 @@ pub(crate) async fn infer(
         })
         .collect();
     Ok(reply(tensors::answer(&model.name, infer.id.as_deref(), &told)?))
+}
+
+/// What came of a request.
+pub(crate) struct Inferred {
+    /// The request, its data taken out.
+    pub(crate) infer: Infer,
+    /// The tasks that were asked for, in that order.
+    pub(crate) tasks: Vec<usize>,
+    /// Images.
+    pub(crate) count: usize,
+    /// Outputs of each task, row-major.
+    pub(crate) outputs: Vec<Vec<f32>>,
+}
+
+/// Checks a request, whose binary tensors are in `rest`, and runs it.
+pub(crate) async fn run(
+    app: &Arc<App>,
+    deadline: Deadline,
+    lane: &Lane,
+    mut infer: Infer,
+    rest: &[u8],
+) -> Result<Inferred, Refusal> {
+    let model = &lane.model;
+    let deadline = deadline.within(infer.parameters.timeout.map(Duration::from_micros));
+    let tasks = tasks(model, &infer)?;
+    let data = take(app, model, &mut infer, rest)?;
+    let count = match &data {
+        Data::Floats(floats) => floats.len() / model.image_len(),
+        Data::Files(files) => files.len(),
+    };
+    let places = lane.admit(count)?;
+    let images = match data {
+        Data::Floats(floats) => floats,
+        Data::Files(files) => {
+            let ways = vec![predict::preprocess(model)?.clone()];
+            let prepared = images::prepare(app, deadline, files, ways).await?;
+            prepared.into_iter().flat_map(|one| one.inputs.into_iter().flatten()).collect()
+        }
+    };
+    let request = Request { images, tasks: tasks.clone(), deadline: deadline.0, places };
+    let outputs = received(deadline, lane.ask(request)).await?;
+    Ok(Inferred { infer, tasks, count, outputs })
 }
 
 /// The tasks that are asked for, in that order; all where none is named.

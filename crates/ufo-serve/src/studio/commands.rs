@@ -1,5 +1,6 @@
 //! The commands that each kind of work is made of.
 
+use super::intake::Folders;
 use super::job::{Kind, Wanted};
 use super::{Project, StudioConfig};
 use std::ffi::OsString;
@@ -9,6 +10,9 @@ use std::path::{Path, PathBuf};
 const SAMPLES: u32 = 24;
 /// Images of a class's training split from which a validation split is held out.
 const HELD_OUT_FROM: usize = 10;
+
+/// Identities to train on from which a tenth is held out: among fewer than 20 everyone is found.
+const IDENTITIES_HELD_OUT_FROM: usize = 200;
 
 /// A command of the program.
 #[derive(Debug, Clone, PartialEq)]
@@ -116,20 +120,33 @@ pub(super) fn task_toml(project: &Project, at: &Path) -> Result<String, String> 
     let place =
         |split: &str| toml::Value::String(at.join("images").join(split).display().to_string());
     let validation = if project.holds_out()? { 0.1 } else { 0.0 };
+    let (head, batch) = match checks.folders {
+        Folders::Classes => ("head = { kind = \"linear\" }", images.clamp(2, 32)),
+        // Pairs of an identity's images, of as many identities as there are.
+        Folders::Identities => (
+            "head = { kind = \"embedding\", scale = 20.0 }\n\
+             sampler = { kind = \"identity\", per_identity = 2 }\ntriplet = {}\n\
+             eval = { kind = \"retrieval\", ks = [1, 5] }",
+            2 * checks.trained().clamp(2, 16),
+        ),
+    };
     Ok(format!(
-        "[[task]]\nname = {}\nhead = {{ kind = \"linear\" }}\nbatch = {}\n\
+        "[[task]]\nname = {}\n{head}\nbatch = {batch}\n\
          data = {{ format = \"image-folder\", train = {}, test = {}, validation = {validation:?} }}\n\
          augment = {{ flip = 0.5, pad_crop = 2 }}\n",
         toml::Value::String(project.name.clone()),
-        images.clamp(2, 32),
         place("train"),
         place("test"),
     ))
 }
 
 impl Project {
-    /// Whether images of each class are enough to hold some out to choose by.
+    /// Whether images of each class, or identities, are enough to hold some out to choose by.
     pub(super) fn holds_out(&self) -> Result<bool, String> {
-        Ok(self.checks()?.classes.iter().all(|class| class.train >= HELD_OUT_FROM))
+        let checks = self.checks()?;
+        Ok(match checks.folders {
+            Folders::Classes => checks.classes.iter().all(|class| class.train >= HELD_OUT_FROM),
+            Folders::Identities => checks.trained() >= IDENTITIES_HELD_OUT_FROM,
+        })
     }
 }

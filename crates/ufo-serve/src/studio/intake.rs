@@ -4,7 +4,7 @@
 use super::StudioConfig;
 use super::archive::{Placed, placed};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::Path;
@@ -18,6 +18,8 @@ const TEST_SHARE: usize = 5;
 const TOLD: usize = 20;
 /// Images of a class below which accuracy says little.
 const FEW: usize = 10;
+/// Identities below which little is learned of others.
+const FEW_IDENTITIES: usize = 20;
 /// How many times the smallest class the largest may be.
 const UNEVEN: usize = 10;
 
@@ -32,9 +34,24 @@ pub(crate) enum Refused {
     Disk(String),
 }
 
+/// What the folders of an archive are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Folders {
+    /// Classes: the task says of which one an image is.
+    #[default]
+    Classes,
+    /// Persons or things, each in several images: the task says which images show the same one, also of those
+    /// that it was not trained on.
+    Identities,
+}
+
 /// What was found in an archive (`checks.json`).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Checks {
+    /// What its folders are.
+    #[serde(default)]
+    pub(crate) folders: Folders,
     /// Classes with their images for training and test.
     pub(crate) classes: Vec<ClassChecks>,
     /// Images that cannot be read, with the reason; at most 20 are named.
@@ -89,7 +106,7 @@ pub(super) fn unpack(
     archive: &Path,
     to: &Path,
     config: &StudioConfig,
-    pixels: u64,
+    (folders, pixels): (Folders, u64),
 ) -> Result<Checks, Refused> {
     let file = File::open(archive).map_err(|error| Refused::Disk(error.to_string()))?;
     let mut zip = Zip::open(BufReader::new(file), 2 * config.images + 1000).map_err(refused)?;
@@ -100,8 +117,8 @@ pub(super) fn unpack(
         let (got, most) = (found.len(), config.images);
         return Err(Refused::TooLarge(format!("{got} images; allowed: {most}")));
     }
-    let mut checks =
-        Checks { own_test: found.iter().any(|one| one.test.is_some()), ..Checks::default() };
+    let own_test = found.iter().any(|one| one.test.is_some());
+    let mut checks = Checks { folders, own_test, ..Checks::default() };
     for index in left_out {
         checks.unlabeled.add(|| names[index].clone());
     }
@@ -204,10 +221,23 @@ fn sort_out(all: Vec<Read>, to: &Path, staged: &Path, checks: &mut Checks) -> Re
     for read in all {
         classes.entry(read.placed.class.clone()).or_default().push(read);
     }
+    let whole = match checks.folders {
+        Folders::Classes => BTreeSet::new(),
+        Folders::Identities => tested(&classes),
+    };
     for (name, mut images) in classes {
         // An order that the content alone decides.
         images.sort_by_key(|read| read.hash);
-        let tested = images.len().div_ceil(TEST_SHARE);
+        let tested = match checks.folders {
+            Folders::Classes => images.len().div_ceil(TEST_SHARE),
+            Folders::Identities => {
+                if whole.contains(&name) {
+                    images.len()
+                } else {
+                    0
+                }
+            }
+        };
         let mut counts = [0; 2];
         for (place, read) in images.iter().enumerate() {
             let test = read.placed.test.unwrap_or(place < tested);
@@ -219,6 +249,45 @@ fn sort_out(all: Vec<Read>, to: &Path, staged: &Path, checks: &mut Checks) -> Re
             counts[usize::from(test)] += 1;
         }
         checks.classes.push(ClassChecks { name, train: counts[0], test: counts[1] });
+    }
+    Ok(())
+}
+
+/// A fifth of the identities that have several images, but at least two: all of their images are for the test, so
+/// that it asks about identities that were not trained on. Hashes of names decide which.
+fn tested(classes: &BTreeMap<String, Vec<Read>>) -> BTreeSet<String> {
+    let several = classes.iter().filter(|(_, images)| images.len() > 1);
+    let mut names: Vec<&String> = several.map(|(name, _)| name).collect();
+    names.sort_by_key(|name| *blake3::hash(name.as_bytes()).as_bytes());
+    names.truncate(names.len().div_ceil(TEST_SHARE).max(2));
+    names.into_iter().cloned().collect()
+}
+
+impl Checks {
+    /// Classes or identities with images to train on.
+    pub(super) fn trained(&self) -> usize {
+        self.classes.iter().filter(|class| class.train > 0).count()
+    }
+}
+
+/// Refuses identities that cannot be trained on or tested with, and warns of what may spoil the result.
+fn judge_identities(checks: &mut Checks) -> Result<(), Refused> {
+    let several =
+        |images: fn(&ClassChecks) -> usize| checks.classes.iter().filter(|c| images(c) > 1).count();
+    let (train, test) = (several(|c| c.train), several(|c| c.test));
+    if train < 2 || test < 2 {
+        return Err(Refused::Content(format!(
+            "{train} identities with several images to train on and {test} to test with; both need at least 2"
+        )));
+    }
+    let alone = checks.classes.iter().filter(|c| c.train + c.test == 1).count();
+    if alone > 0 {
+        checks
+            .warnings
+            .push(format!("{alone} identities have a single image: little is learned of them"));
+    }
+    if train < FEW_IDENTITIES {
+        checks.warnings.push(format!("{train} identities to train on: expect little of others"));
     }
     Ok(())
 }
@@ -237,6 +306,21 @@ fn judge(checks: &mut Checks, config: &StudioConfig) -> Result<(), Refused> {
             classes.len()
         )));
     }
+    let tested: usize = classes.iter().map(|class| class.test).sum();
+    if checks.folders == Folders::Identities {
+        judge_identities(checks)?;
+    } else {
+        judge_classes(checks)?;
+    }
+    if tested < 50 {
+        let said = format!("{tested} test images: accuracy is uncertain by several points");
+        checks.warnings.push(said);
+    }
+    Ok(())
+}
+
+fn judge_classes(checks: &mut Checks) -> Result<(), Refused> {
+    let classes = &checks.classes;
     if let Some(class) = classes.iter().find(|class| class.train == 0 || class.test == 0) {
         let ClassChecks { name, train, test } = class;
         return Err(Refused::Content(format!(
@@ -250,11 +334,6 @@ fn judge(checks: &mut Checks, config: &StudioConfig) -> Result<(), Refused> {
     let sizes = || classes.iter().map(|class| class.train);
     if sizes().max() > sizes().min().map(|least| least * UNEVEN) {
         let said = format!("the largest class is more than {UNEVEN} times the smallest");
-        checks.warnings.push(said);
-    }
-    let tested: usize = classes.iter().map(|class| class.test).sum();
-    if tested < 50 {
-        let said = format!("{tested} test images: accuracy is uncertain by several points");
         checks.warnings.push(said);
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use super::commands::task_toml;
 use super::curves::curves;
-use super::intake::{Checks, Refused, unpack};
+use super::intake::{Checks, Folders, Refused, unpack};
 use super::job::{Job, Progress, State, tail};
 use super::{Kind, Studio};
 use crate::served::{Front, Papers};
@@ -12,6 +12,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use ufo_data::{Dataset, Format, contact_sheet, encode_png};
+use ufo_runtime::Precision;
 
 /// Longest name of a project.
 const MAX_NAME: usize = 40;
@@ -114,6 +115,7 @@ impl Studio {
         &self,
         name: &str,
         archive: &Path,
+        folders: Folders,
         pixels: u64,
     ) -> Result<Project, Refused> {
         let disk = |error: io::Error| Refused::Disk(error.to_string());
@@ -122,7 +124,7 @@ impl Studio {
             .tempdir_in(&self.config.folder)
             .map_err(disk)?;
         let images = beside.path().join("images");
-        let checks = unpack(archive, &images, &self.config, pixels)?;
+        let checks = unpack(archive, &images, &self.config, (folders, pixels))?;
         let train = Dataset::open(Format::ImageFolder, &images.join("train"));
         let train = train.map_err(|error| Refused::Content(error.to_string()))?;
         let sheet = encode_png(&contact_sheet(&train, 12, 6, 64));
@@ -218,7 +220,7 @@ impl Project {
             let forms: Vec<Value> = forms(&path)
                 .into_iter()
                 .map(|(form, place, precision)| {
-                    json!({"form": form, "papers": Papers::read(&place, precision)})
+                    json!({"form": form, "papers": Papers::read(&place, precision.name())})
                 })
                 .collect();
             json!({"name": name, "files": files, "forms": forms})
@@ -237,19 +239,19 @@ impl Project {
 }
 
 /// The forms in which a model runs: their name, place and precision.
-pub(crate) fn forms(model: &Path) -> Vec<(&'static str, PathBuf, &'static str)> {
+pub(crate) fn forms(model: &Path) -> Vec<(&'static str, PathBuf, Precision)> {
     let int8 = model.join("model.int8.onnx");
     let onnx = model.join("model.onnx");
     if int8.is_file() {
         return vec![
-            ("f32", model.to_path_buf(), "f32"),
-            ("int8", model.to_path_buf(), "int8"),
-            ("onnx", onnx, "f32"),
-            ("onnx-int8", int8, "f32"),
+            ("f32", model.to_path_buf(), Precision::F32),
+            ("int8", model.to_path_buf(), Precision::Int8),
+            ("onnx", onnx, Precision::F32),
+            ("onnx-int8", int8, Precision::F32),
         ];
     }
     // A student's network is its ONNX file.
-    vec![("onnx", onnx, "f32")]
+    vec![("onnx", onnx, Precision::F32)]
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use ufo_data::{Image, encode_png};
+use ufo_runtime::Precision;
 use ufo_serve::{Config, ModelConfig, Server};
 
 /// A server of two models of other weights, `first` and `second`, until it is dropped.
@@ -55,7 +56,7 @@ impl Running {
         let models = ["first", "second"].map(|name| {
             let path = folder.path().join(name);
             folder::write(&path, name.len() as u64);
-            ModelConfig { name: name.into(), path, precision: "f32".into() }
+            ModelConfig::new(name, path, Precision::F32)
         });
         let mut config = Config {
             listen: "127.0.0.1:0".into(),

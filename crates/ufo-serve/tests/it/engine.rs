@@ -5,11 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use ufo_onnx::{Attribute, Dim, Graph};
-use ufo_serve::{BatchConfig, Engine, Failure, Lane, ModelConfig, Outputs, Request, Served};
+use ufo_runtime::Precision;
+use ufo_serve::{
+    BatchConfig, Engine, Failure, Lane, ModelConfig, Outputs, Request, Runtimes, Served,
+};
 
 fn served(path: &Path, precision: &str) -> ufo_serve::Result<Served> {
     let (name, precision) = ("both".to_string(), precision.to_string());
-    Served::open(&ModelConfig { name, path: path.into(), precision }, 2)
+    let told = ModelConfig { name, path: path.into(), precision, runtime: None };
+    Served::open(&told, &Runtimes::new(2, None).unwrap())
 }
 
 fn engine(model: Served, batch: &BatchConfig) -> (Engine, Arc<Lane>) {
@@ -133,4 +137,33 @@ fn onnx_files_answer_with_any_batch_or_one_image_at_a_time() {
     std::fs::write(&file, b"no protobuf").unwrap();
     let said = served(&file, "f32").unwrap_err().to_string();
     assert!(said.contains("model `both`") && said.contains("means.onnx"), "{said}");
+}
+
+/// With a library that is there, `scripts/check-python.sh serve` runs models in it.
+#[test]
+fn a_library_that_is_missing_or_another_is_named_with_what_is_needed() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("libonnxruntime.so");
+    let said = Runtimes::new(2, Some(&place)).unwrap_err().to_string();
+    assert!(said.contains("libonnxruntime.so") && said.contains("onnxruntime 1.20"), "{said}");
+    std::fs::write(&place, b"no library").unwrap();
+    let said = Runtimes::new(2, Some(&place)).unwrap_err().to_string();
+    assert!(said.contains("libonnxruntime.so") && said.contains("onnxruntime 1.20"), "{said}");
+    let runtime = Some("onnxruntime".to_string());
+    let told = ModelConfig { runtime, ..ModelConfig::new("a", folder.path(), Precision::F32) };
+    let said = Served::open(&told, &Runtimes::new(2, None).unwrap()).unwrap_err().to_string();
+    assert!(said.contains("onnxruntime is missing"), "{said}");
+}
+
+#[test]
+fn a_folder_names_the_runtime_of_its_onnx_file() {
+    let folder = tempfile::tempdir().unwrap();
+    write_onnx(&folder.path().join("model.onnx"), Dim::Named("n".into()));
+    let runtime = Some("rten".to_string());
+    let told = ModelConfig { runtime, ..ModelConfig::new("a", folder.path(), Precision::F32) };
+    let runtimes = Runtimes::new(2, None).unwrap();
+    assert_eq!(Served::open(&told, &runtimes).unwrap().tasks[0].name, "means");
+    let bf16 = ModelConfig { precision: "bf16".into(), ..told };
+    let said = Served::open(&bf16, &runtimes).unwrap_err().to_string();
+    assert!(said.contains("a folder's ONNX file has its own"), "{said}");
 }

@@ -72,6 +72,99 @@ fn bombs_are_refused_before_they_are_unpacked() {
     alive(&server);
 }
 
+/// A chunk of a PNG file.
+fn chunk(kind: [u8; 4], content: &[u8]) -> Vec<u8> {
+    let body = [&kind[..], content].concat();
+    let mut crc = flate2::Crc::new();
+    crc.update(&body);
+    [&(content.len() as u32).to_be_bytes()[..], &body, &crc.sum().to_be_bytes()].concat()
+}
+
+#[test]
+fn bombs_beside_the_pixels_are_left_packed() {
+    let server = Running::start(|_| {});
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+    for _ in 0..400 << 6 {
+        encoder.write_all(&[0; 1 << 14]).unwrap();
+    }
+    let packed = encoder.finish().unwrap();
+    let sound = png(&picture(20, 20, 1));
+    let answer = server.post("/v1/predict/colors", &sound);
+    let before = server.count("process_resident_memory_bytes");
+    // Behind the header, 33 bytes: 400 MB of text, and of a color profile.
+    for kind in [*b"zTXt", *b"iCCP"] {
+        let bomb = chunk(kind, &[b"x\0\0", &packed[..]].concat());
+        let file = [&sound[..33], &bomb, &sound[33..]].concat();
+        let reply = server.post("/v1/predict/colors", &file);
+        assert!(reply.status == 400 || reply.body == answer.body, "{}", reply.status);
+        assert!(server.count("process_resident_memory_bytes") < before + 150_000_000);
+    }
+    // A WebP canvas of 16,777,216 x 16,777,216, and one of 16,383 x 16,383.
+    for side in [[0xFF; 3], [0xFE, 0x3F, 0]] {
+        let canvas = [&b"VP8X\x0a\0\0\0\0\0\0\0"[..], &side, &side].concat();
+        let rest = [&b"WEBP"[..], &canvas, &WEBP[12..]].concat();
+        let file = [&b"RIFF"[..], &(rest.len() as u32).to_le_bytes(), &rest].concat();
+        let reply = server.post("/v1/predict/colors", &file);
+        assert!([400, 413].contains(&reply.status), "{}", reply.status);
+    }
+    assert!(server.count("process_resident_memory_bytes") < before + 150_000_000);
+    alive(&server);
+}
+
+#[test]
+fn five_hundred_mutated_tensors_give_an_answer_or_a_refusal_each() {
+    let server = Running::start(|_| {});
+    let head = |datatype: &str, shape: &str, bytes: usize| {
+        format!(
+            "{{\"inputs\": [{{\"name\": \"image\", \"shape\": {shape}, \"datatype\": \"{datatype}\", \
+             \"parameters\": {{\"binary_data_size\": {bytes}}}}}]}}"
+        )
+    };
+    let floats: Vec<u8> = values(1, IMAGE).iter().flat_map(|v| v.to_le_bytes()).collect();
+    let file = png(&picture(20, 20, 1));
+    let files = [&(file.len() as u32).to_le_bytes()[..], &file].concat();
+    let sound = [
+        (head("FP32", &format!("[1, 3, {SIDE}, {SIDE}]"), floats.len()), floats),
+        (head("BYTES", "[1]", files.len()), files),
+    ];
+    let infer = |head: &str, length: usize, body: &[u8]| {
+        let told = format!("Inference-Header-Content-Length: {length}\r\n");
+        server.send("POST", "/v2/models/first/infer", &told, &[head.as_bytes(), body].concat())
+    };
+    for (head, body) in &sound {
+        assert_eq!(infer(head, head.len(), body).status, 200);
+    }
+    let mut draws = stream(12, Purpose::Subset, &[]);
+    let mut refused = 0;
+    for round in 0..500 {
+        let (head, mut body) = sound[round % 2].clone();
+        let (mut head, mut length) = (head.into_bytes(), sound[round % 2].0.len());
+        match draws.random_range(0..4) {
+            0 => length = draws.random_range(0..2 * length),
+            1 => body.truncate(draws.random_range(0..body.len())),
+            2 => {
+                let at = draws.random_range(0..head.len());
+                head[at] = draws.random_range(32..127);
+            }
+            _ => {
+                let at = draws.random_range(0..body.len().min(40));
+                body[at] = draws.random();
+            }
+        }
+        let reply = infer(std::str::from_utf8(&head).unwrap(), length, &body);
+        let fine = [200, 400, 404, 413, 415].contains(&reply.status);
+        assert!(fine, "round {round}: {} {}", reply.status, String::from_utf8_lossy(&reply.body));
+        refused += usize::from(reply.status != 200);
+    }
+    assert!(refused > 200, "{refused}");
+    // Deep nesting is no deep recursion.
+    let deep = format!("{{\"inputs\": {}", "[".repeat(100_000));
+    server.post("/v2/models/first/infer", deep.as_bytes()).refused(400, "JSON");
+    alive(&server);
+    assert_eq!(server.count("ufo_body_bytes"), 0);
+    assert_eq!(server.count("ufo_queue_images{model=\"first\"}"), 0);
+}
+
 #[test]
 fn bodies_that_are_too_large_cut_off_or_of_another_kind_are_refused() {
     let server = Running::start(|config| config.limits.body_bytes = 100_000);

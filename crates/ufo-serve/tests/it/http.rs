@@ -111,6 +111,8 @@ fn every_address_of_the_description_is_there() {
                 .replace("{task}", "faces")
                 .replace("{id}", "x")
                 .replace("{project}", "pets")
+                .replace("{split}", "train")
+                .replace("{label}", "ann")
                 .replace("{file}", "model.onnx");
             let reply = server.send(&method.to_uppercase(), &path, "", &[]);
             let reason = String::from_utf8_lossy(&reply.body);

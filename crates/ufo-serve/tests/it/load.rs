@@ -1,7 +1,7 @@
 //! More than the server can take.
 
 use crate::client::{Running, picture, png};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -84,4 +84,25 @@ fn slow_clients_are_cut_off_and_deadlines_hold() {
     server.post("/v1/predict/colors", &file).refused(504, "deadline");
     server.post("/v1/predict/colors?timeout_ms=1", &file).refused(504, "deadline");
     assert!(started.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn clients_that_take_no_answer_are_cut_off_and_hold_up_nobody() {
+    let server = Running::start(|config| {
+        config.limits.head_ms = 300;
+        config.limits.connections = 2;
+    });
+    // Requests for far more than lies in the buffers of a connection; no answer is read.
+    let request = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
+    let started = Instant::now();
+    for _ in 0..2 {
+        let mut deaf = server.connect();
+        deaf.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+        let ended = (0..1000).find_map(|_| deaf.write_all(&request).err());
+        let kind = ended.map(|error| error.kind());
+        let closed = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
+        assert!(kind.is_some_and(|kind| closed.contains(&kind)), "{kind:?}");
+    }
+    assert_eq!(server.get("/v2/health/live").status, 200);
+    assert!(started.elapsed() < Duration::from_secs(15));
 }

@@ -3,6 +3,7 @@
 
 use crate::archive::zip;
 use crate::client::{Reply, Running, picture, png};
+use crate::folder;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -93,6 +94,66 @@ fn an_archive_becomes_a_project_and_what_is_wrong_with_it_is_told() {
     assert_eq!(server.send("DELETE", "/v1/studio/pets", "", &[]).status, 200);
     server.get("/v1/studio/pets").refused(404, "no project");
     assert!(!project.exists());
+}
+
+#[test]
+fn identities_are_held_out_whole_and_their_images_are_found_again() {
+    let server = start(|_| {});
+    let put = |name: &str, query: &str, files: &[(String, Vec<u8>)]| {
+        server.send("PUT", &format!("/v1/studio/{name}{query}"), "", &zip(files))
+    };
+    let file = |at: usize| (format!("person {}/{at}.png", at / 3), image(at + 1));
+    let mut files: Vec<_> = (0..36).map(file).collect();
+    files.push(("alone/1.png".into(), image(99)));
+    let reply = put("faces", "?folders=identities", &files);
+    assert_eq!(reply.status, 201, "{}", String::from_utf8_lossy(&reply.body));
+    let checks = &reply.json()["checks"];
+    assert_eq!((&checks["folders"], &checks["own_test"]), (&json!("identities"), &json!(false)));
+    let counts: Vec<[u64; 2]> = checks["classes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| ["train", "test"].map(|split| one[split].as_u64().unwrap()))
+        .collect();
+    // A fifth of twelve, each with all of its images; the one that is alone tells nothing in a test.
+    let of = |wanted: [u64; 2]| counts.iter().filter(|found| **found == wanted).count();
+    assert_eq!((of([3, 0]), of([0, 3]), of([1, 0])), (9, 3, 1), "{counts:?}");
+    let warnings = checks["warnings"].to_string();
+    assert!(warnings.contains("1 identities have a single image"), "{warnings}");
+    let task = server.folder.path().join("studio/faces/task.toml");
+    let task = fs::read_to_string(task).unwrap();
+    for part in ["kind = \"embedding\"", "per_identity = 2", "batch = 20", "\"retrieval\""] {
+        assert!(task.contains(part), "{part}: {task}");
+    }
+    put("few", "?folders=identities", &files[..7]).refused(400, "at least 2");
+    put("other", "?folders=species", &files).refused(400, "classes");
+
+    // The images of a task `faces`, by a model of it that is served.
+    let missing = "/v1/studio/faces/similar/faces";
+    server.post(missing, &image(2)).refused(404, "no model `faces` of `faces` is served");
+    let model = server.folder.path().join("studio/faces/models/whole");
+    folder::write(&model, 5);
+    fs::write(model.join("results.json"), "[]").unwrap();
+    fs::write(model.join("model.int8.onnx"), "").unwrap();
+    let served = server.post("/v1/studio/faces/models/whole", b"{\"form\": \"f32\"}");
+    assert_eq!(served.status, 200, "{}", String::from_utf8_lossy(&served.body));
+    for seed in [2, 30] {
+        let found = server.post(missing, &image(seed)).json()["matches"].clone();
+        assert_eq!(found.as_array().unwrap().len(), 12);
+        let person = format!("person {}", (seed - 1) / 3);
+        assert_eq!(found[0]["label"], json!(person), "{found}");
+        assert!(found[0]["similarity"].as_f64().unwrap() > 0.9999, "{found}");
+        let place = found[0]["image"].as_str().unwrap().replace(' ', "%20");
+        let shown = server.get(&format!("/v1/studio/faces/images/{place}"));
+        assert_eq!(shown.body, image(seed));
+        assert!(shown.head.contains("image/png"), "{}", shown.head);
+    }
+    for place in ["train/..%2f..%2f../checks.json", "%2e%2e/%2e%2e/task.toml", "train/alone/x.png"]
+    {
+        assert_eq!(server.get(&format!("/v1/studio/faces/images/{place}")).status, 404, "{place}");
+    }
+    server.post(missing, b"no image").refused(415, "JPEG, PNG, WebP");
+    server.post("/v1/studio/faces/similar/first", &image(2)).refused(404, "is served");
 }
 
 #[test]

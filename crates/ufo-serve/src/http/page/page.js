@@ -16,7 +16,7 @@ async function showModels() {
   get("to-studio").hidden = !told.studio;
   say(get("server"), `${count(models.length, "model")}, ${count(threads, "thread")}`);
   const rows = models.flatMap((model) => model.tasks.map((task) => modelRow(model, task)));
-  get("models").replaceChildren(...rows);
+  fill(get("models"), rows);
   showFronts(models);
   // The first model that has a task answers for it.
   const usable = models.filter((model) => model.preprocess).flatMap((model) => model.tasks);
@@ -63,7 +63,7 @@ async function compareAll() {
   try {
     const { rows, threads } = await send("POST", "/v1/compare");
     rows.sort((a, b) => a.task.localeCompare(b.task) || a.latency_ms[1] - b.latency_ms[1]);
-    get("compared").replaceChildren(...rows.map(comparedRow));
+    fill(get("compared"), rows.map(comparedRow));
     get("compared").closest(".scroll").hidden = false;
     say(place, `One image on ${count(threads, "thread")} of this machine: the median, and in brackets what a tenth and nine tenths of the runs stayed below.`);
   } catch (error) {

@@ -12,6 +12,13 @@ function element(name, text = "", ...children) {
   return made;
 }
 
+/** Rows of a table; each cell knows the name of its column, which a narrow window shows beside it. */
+function fill(body, rows) {
+  const names = [...body.closest("table").tHead.rows[0].cells].map((cell) => cell.textContent);
+  for (const row of rows) [...row.cells].forEach((cell, at) => (cell.dataset.label = names[at]));
+  body.replaceChildren(...rows);
+}
+
 /** Shows text, as an error or not. */
 function say(place, text, error = false) {
   if (place.textContent !== text) place.textContent = text;

@@ -58,15 +58,19 @@ async function show() {
 
 function showImages({ name, checks }) {
   const sum = (split) => checks.classes.reduce((all, one) => all + one[split], 0);
-  const own = checks.own_test ? "the archive's own test images" : "a fifth of each class is kept for the test";
-  say(get("counts"), `${count(checks.classes.length, "class", "classes")}, ${count(sum("train"), "image")} to train on and ${count(sum("test"), "image")} to test with; ${own}.`);
+  const identities = checks.folders === "identities";
+  const fifth = identities ? "a fifth of the identities is kept for the test" : "a fifth of each class is kept for the test";
+  const own = checks.own_test ? "the archive's own test images" : fifth;
+  const many = identities ? count(checks.classes.length, "identity", "identities") : count(checks.classes.length, "class", "classes");
+  say(get("label"), identities ? "identity" : "class");
+  say(get("counts"), `${many}, ${count(sum("train"), "image")} to train on and ${count(sum("test"), "image")} to test with; ${own}.`);
   get("warnings").replaceChildren(...checks.warnings.map((text) => element("li", text)));
   const row = (one) => element("tr", "", element("td", one.name), element("td", one.train), element("td", one.test));
   get("classes").replaceChildren(...checks.classes.map(row));
   const kinds = [
     ["unreadable", "cannot be read"],
-    ["repeated", "same as another of the class"],
-    ["contradicting", "the same in several classes"],
+    ["repeated", "same as another of the folder"],
+    ["contradicting", "the same in several folders"],
     ["unlabeled", "in no folder"],
   ];
   const troubles = kinds.filter(([kind]) => checks[kind].count).map(([kind, words]) => {
@@ -78,13 +82,19 @@ function showImages({ name, checks }) {
   showSheet(name);
 }
 
-/** The contact sheet; fetched by hand, since an image's address takes no key. */
+/** Shows an image of the server; fetched by hand, since an image's address takes no key. */
+async function showFile(place, path, wanted = () => true) {
+  const reply = await fetch(path, { headers: key ? { "X-API-Key": key } : {} });
+  if (!reply.ok || !wanted()) return false;
+  if (place.src) URL.revokeObjectURL(place.src);
+  place.src = URL.createObjectURL(await reply.blob());
+  return true;
+}
+
+/** The contact sheet. */
 async function showSheet(name) {
-  const reply = await fetch(at("sheet.png"), { headers: key ? { "X-API-Key": key } : {} });
-  if (!reply.ok || name !== current()) return;
   const sheet = get("sheet");
-  if (sheet.src) URL.revokeObjectURL(sheet.src);
-  sheet.src = URL.createObjectURL(await reply.blob());
+  if (!(await showFile(sheet, at("sheet.png"), () => name === current()))) return;
   sheet.alt = `Some of the images of ${name}`;
 }
 
@@ -129,7 +139,8 @@ async function create(event) {
     const single = files.length === 1 && /\.zip$/i.test(files[0][0]);
     const body = single ? files[0][1] : await archive(files, (done) => say(said, `reading ${done} of ${files.length} files …`));
     say(said, "uploading …");
-    await upload(`/v1/studio/${encodeURIComponent(name)}`, body);
+    const folders = get("create").elements.folders.value;
+    await upload(`/v1/studio/${encodeURIComponent(name)}?folders=${folders}`, body);
     say(said, "");
     choose([]);
     get("create").reset();

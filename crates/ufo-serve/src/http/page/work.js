@@ -22,8 +22,10 @@ function showWork(told) {
   const result = trained && models.some(({ name }) => name === "whole");
   get("result").replaceChildren();
   if (result) {
+    const identities = told.checks.folders === "identities";
+    const right = identities ? "find another of their identity, none of which was trained on, first among all others" : "right";
     const sum = told.checks.classes.reduce((all, one) => all + one.test, 0);
-    get("result").append(element("strong", percent(trained.value)), ` of ${count(sum, "test image")} right (${trained.metric}); trained on ${count(trained.images, "image")}, ${count(trained.parameters.trained, "parameter")} of ${trained.parameters.path.toLocaleString("en")}.`);
+    get("result").append(element("strong", percent(trained.value)), ` of ${count(sum, "test image")} ${right} (${trained.metric}); trained on ${count(trained.images, "image")}, ${count(trained.parameters.trained, "parameter")} of ${trained.parameters.path.toLocaleString("en")}.`);
   }
   get("sizes-section").hidden = !result;
   get("models-section").hidden = !models.length;
@@ -101,7 +103,9 @@ function showModels({ models, served }) {
       return element("tr", "", ...cells.map((text) => element("td", text)), last, element("td", size(papers.bytes)));
     });
     const head = element("tr", "", ...["runs as", "test images", "served as", "weights"].map((text) => element("th", text)));
-    const table = element("table", "", element("thead", "", head), element("tbody", "", ...rows));
+    const body = element("tbody");
+    const table = element("table", "", element("thead", "", head), body);
+    fill(body, rows);
     const downloads = model.files.filter((file) => file.startsWith("model.")).map((file) => {
       const button = element("button", file);
       button.setAttribute("aria-label", `Download ${file} of ${modelName(model.name)}`);
@@ -111,7 +115,7 @@ function showModels({ models, served }) {
     const line = element("p", "Download: ", ...downloads);
     line.className = "downloads";
     const scroll = element("div", "", table);
-    scroll.className = "scroll";
+    scroll.className = "scroll stack";
     const made = element("article", "", element("h3", modelName(model.name)), scroll, line);
     made.className = "answer";
     return made;
@@ -169,10 +173,25 @@ get("compare").addEventListener("click", () =>
     const place = get("compared-said");
     say(place, "measuring …");
     const { rows, threads } = await send("POST", at("compare"));
-    get("compared").replaceChildren(...rows.map(comparedRow));
+    fill(get("compared"), rows.map(comparedRow));
     get("compared").closest(".scroll").hidden = false;
     say(place, `One image on ${count(threads, "thread")} of this machine: the median, and in brackets what a tenth and nine tenths of the runs stayed below.`);
   }));
+
+/** The images that a model finds most similar, the most similar first. */
+function lookalikes({ name, model, matches }) {
+  const list = element("ol");
+  list.className = "lookalikes";
+  for (const { image, label, similarity } of matches) {
+    const shown = element("img");
+    shown.alt = "";
+    showFile(shown, at("images", ...image.split("/")));
+    list.append(element("li", "", shown, element("span", `${label}, ${similarity.toFixed(2)}`)));
+  }
+  const card = element("article", "", element("h3", `${name} `, element("small", model)), list);
+  card.className = "answer";
+  return card;
+}
 
 /** Asks all served models of the task. */
 const tryImage = (file) =>
@@ -183,13 +202,20 @@ const tryImage = (file) =>
     Object.assign(shown, { src: URL.createObjectURL(file), alt: file.name, hidden: false });
     get("answers").replaceChildren();
     say(get("said"), "asking …");
-    const { served } = await ask(at());
+    const { served, checks } = await ask(at());
     const answers = [];
+    const embeds = checks.folders === "identities";
     for (const one of served.filter(Boolean)) {
+      if (embeds) {
+        const { matches } = await ask(at("similar", one.name), { method: "POST", body: file });
+        answers.push({ name: current(), model: one.name, matches });
+        continue;
+      }
       const query = new URLSearchParams({ model: one.name, top: 5 });
       answers.push(...(await ask(`/v1/predict?${query}&tasks=${encodeURIComponent(current())}`, { method: "POST", body: file })).tasks);
     }
-    get("answers").replaceChildren(...answers.map(answer));
+    get("answers").replaceChildren(...answers.map((one) => (embeds ? lookalikes(one) : answer(one))));
+    if (embeds) return say(get("said"), answers[0]?.matches.length ? `most like ${answers[0].matches[0].label}, says ${answers[0].model}` : "");
     say(get("said"), answers[0]?.top ? `${answers[0].top[0].class}, says ${answers[0].model}` : "");
   });
 

@@ -1,0 +1,69 @@
+//! `/v1/studio/{project}/similar/{model}`: the project's images that look most like another, and these images.
+
+use crate::app::{App, Deadline, json};
+use crate::http::studio::{Named, failed, file, found, named};
+use crate::http::update::blocking;
+use crate::http::{body, predict};
+use crate::refusal::Refusal;
+use axum::extract::{Extension, Request, State};
+use axum::response::Response;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use ufo_nas::HeadShape;
+
+/// Images that are told.
+const TOP: usize = 12;
+
+/// `POST /v1/studio/{project}/similar/{model}`: the body is an image.
+pub(crate) async fn search(
+    State(app): State<Arc<App>>,
+    Extension(deadline): Extension<Deadline>,
+    names: Named<(String, String)>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let headers = request.headers().clone();
+    let held = body::read(&app, deadline, &headers, request.into_body()).await?;
+    let (name, model) = named(names)?;
+    let (studio, project) = found(&app, &name)?;
+    let served = studio.served();
+    let own =
+        |told: &&crate::ModelConfig| told.name == model && told.path.starts_with(&project.folder);
+    if !served.iter().any(|told| own(&told)) {
+        return Err(Refusal::Missing(format!("no model `{model}` of `{name}` is served")));
+    }
+    let asked = predict::find(&app, &name, Some(&model))?;
+    let described = asked.lane.model.tasks[asked.task].described.as_ref();
+    if !described.is_some_and(|task| matches!(task.head, HeadShape::Embedding { .. })) {
+        return Err(Refusal::Request("this task gives no embedding".into()));
+    }
+    let one = std::slice::from_ref(&asked);
+    let (_, rows) = predict::outputs(&app, deadline, held.bytes, one).await?;
+    let row = rows.into_iter().next().ok_or_else(|| failed("an answer is missing"))?;
+    let (worker, served, task) = (Arc::clone(&app), Arc::clone(&asked.lane.model), asked.task);
+    let matches = blocking(move || {
+        let search = || studio.similar.search(&project, (&served, task), &row, TOP);
+        worker.engine.compute(search).map_err(failed)
+    });
+    let told = |found: &crate::gallery::Match| -> Value {
+        let label = found.id.split('/').nth(1).unwrap_or_default();
+        json!({"image": found.id, "label": label, "similarity": found.similarity})
+    };
+    json(&json!({"matches": matches.await?.iter().map(told).collect::<Vec<_>>()}))
+}
+
+/// `GET /v1/studio/{project}/images/{split}/{label}/{file}`
+pub(crate) async fn image(
+    State(app): State<Arc<App>>,
+    names: Named<(String, String, String, String)>,
+) -> Result<Response, Refusal> {
+    let (name, split, label, wanted) = named(names)?;
+    let (_, project) = found(&app, &name)?;
+    let place = project.image([&split, &label, &wanted]);
+    let place = place.ok_or_else(|| Refusal::Missing("no such image".into()))?;
+    let kind = match place.extension().and_then(|ending| ending.to_str()) {
+        Some("png") => "image/png",
+        Some("webp") => "image/webp",
+        _ => "image/jpeg",
+    };
+    file(place, kind, None).await
+}
