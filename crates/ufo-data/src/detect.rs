@@ -54,13 +54,15 @@ pub fn detect<E>(
         |side: usize| ((side as f32 * (1.0 - finding.overlap)).round() as usize).clamp(1, side);
     let rows = starts(image.height, height, stride(height));
     let columns = starts(image.width, width, stride(width));
-    let windows: Vec<[usize; 2]> =
-        (0..rows.len()).flat_map(|row| (0..columns.len()).map(move |column| [column, row])).collect();
+    let windows: Vec<[usize; 2]> = (0..rows.len())
+        .flat_map(|row| (0..columns.len()).map(move |column| [column, row]))
+        .collect();
     let whole = Bounds::new([0.0, 0.0, image.width as f32, image.height as f32]);
     let mut all = Vec::new();
     for places in windows.chunks(BATCH) {
         let mut images = vec![0.0; places.len() * 3 * height * width];
-        for (&[column, row], out) in places.iter().zip(images.chunks_exact_mut(3 * height * width)) {
+        for (&[column, row], out) in places.iter().zip(images.chunks_exact_mut(3 * height * width))
+        {
             cut(image, preprocess, [columns[column], rows[row]], out);
         }
         let outputs = run(images, [places.len(), 3, height, width])?;
@@ -144,10 +146,7 @@ fn decoded(outputs: &[f32], classes: usize, size: [usize; 2]) -> Vec<Found> {
             let away = |side: usize| step[side % 2] * output(classes + side).min(WIDEST).exp();
             let bounds = Bounds::new([x - away(0), y - away(1), x + away(2), y + away(3)]);
             let score = (probability * sigmoid(output(classes + 4))).sqrt();
-            all.push(Found {
-                place: [x, y],
-                of: Detection { bounds, class: class as u32, score },
-            });
+            all.push(Found { place: [x, y], of: Detection { bounds, class: class as u32, score } });
         }
     }
     all
@@ -237,8 +236,12 @@ mod tests {
                     truth.push(Bounds::new([left, top, left + 4.0, top + 4.0]));
                 }
             }
-            let preprocess =
-                Preprocess { size: [16, 16], mean: [0.0; 3], std: [1.0; 3], ..Preprocess::default() };
+            let preprocess = Preprocess {
+                size: [16, 16],
+                mean: [0.0; 3],
+                std: [1.0; 3],
+                ..Preprocess::default()
+            };
             let run = |images: Vec<f32>, size| Ok::<_, Infallible>(squares(&images, size));
             let boxes = detect(&image, &preprocess, &FINDING, run).unwrap();
             assert_eq!(boxes.len(), truth.len(), "{width} x {height}");

@@ -19,7 +19,9 @@ mod pipeline;
 use memory::zeros;
 use pipeline::{Delivery, Pipeline};
 
-use crate::{Annotation, Augment, Dataset, Error, Preprocess, Purpose, Sampler, stream, transform::Scratch};
+use crate::{
+    Annotation, Augment, Dataset, Error, Preprocess, Purpose, Sampler, stream, transform::Scratch,
+};
 
 /// How many following samples are tried in the place of a broken one.
 const TRIES: usize = 10;

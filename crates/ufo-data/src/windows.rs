@@ -52,7 +52,12 @@ pub fn segment<E>(
 }
 
 /// Writes the window at `[left, top]`, normalized.
-pub(crate) fn cut(image: &Image, preprocess: &Preprocess, [left, top]: [usize; 2], out: &mut [f32]) {
+pub(crate) fn cut(
+    image: &Image,
+    preprocess: &Preprocess,
+    [left, top]: [usize; 2],
+    out: &mut [f32],
+) {
     let [height, width] = preprocess.size;
     let size = [width.min(image.width - left), height.min(image.height - top)];
     let view = image.view().part([left, top], size);

@@ -5,7 +5,7 @@
 //!                                       -> outputs of each place: a logit a class, four sides, the center
 //! ```
 //! One map in the place of a pyramid, and one tower for all outputs: what the outputs mean is said by
-//! `ufo_data::detect()`, and [`crate::losses::fcos`] trains them.
+//! `ufo_data::detect()`, and [`crate::losses::fcos()`] trains them.
 
 use crate::cnn::{ConvNorm, Moments, Pass};
 use crate::param::{Visit, Visitor, from_values, key, truncated_normal};

@@ -204,8 +204,7 @@ mod tests {
         assert_eq!(mask, [0, 0, 2, 1]);
         let said: Vec<_> = shares.iter().map(|share| (share.class.as_str(), share.share)).collect();
         assert_eq!(said, [("a", 0.5), ("b", 0.25), ("c", 0.25)]);
-        let head =
-            HeadShape::Detection { channels: 1, convolutions: 1, doublings: 0, classes: 3 };
+        let head = HeadShape::Detection { channels: 1, convolutions: 1, doublings: 0, classes: 3 };
         let boxes = DescribedTask { head, ..masks };
         // One place in the middle of 4 x 4 pixels, and all sides a quarter of that away.
         let one = 0.25_f32.ln();

@@ -58,9 +58,7 @@ pub fn chip_step(
                     Head::Linear(_) | Head::Segmentation(_) => {
                         distill_logits(scored.outputs, largest.outputs.clone())
                     }
-                    Head::Detection(_) => {
-                        distill_boxes(scored.outputs, largest.outputs.clone())
-                    }
+                    Head::Detection(_) => distill_boxes(scored.outputs, largest.outputs.clone()),
                     Head::Embedding(_) => {
                         distill_embeddings(scored.outputs, largest.outputs.clone())
                     }

@@ -250,7 +250,10 @@ impl RunConfig {
             segment::validate_shape(self, task).with_context(named)?;
             detect::validate_shape(self, task).with_context(named)?;
             if self.distill.is_some() && task.head.reads_tokens() {
-                bail!("task `{}`: a student learns classes or embeddings, not masks or boxes", task.name);
+                bail!(
+                    "task `{}`: a student learns classes or embeddings, not masks or boxes",
+                    task.name
+                );
             }
             if self.tasks[..index].iter().any(|other| other.name == task.name) {
                 bail!("task `{}`: its name is used twice; names must differ", task.name);

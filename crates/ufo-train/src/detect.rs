@@ -143,8 +143,10 @@ pub(crate) fn patches(vit: &Vit, task: &Task, preprocess: &Preprocess) -> Result
                 let middle = |at: usize, cells: usize, side: usize| {
                     (at as f32 + 0.5) * side as f32 / cells as f32
                 };
-                let place =
-                    [middle(patch % columns, columns, width), middle(patch / columns, rows, height)];
+                let place = [
+                    middle(patch % columns, columns, width),
+                    middle(patch / columns, rows, height),
+                ];
                 let class = smallest(boxes, place).map(|around| around.class);
                 found.rows.extend_from_slice(row);
                 found.labels.push(class.unwrap_or(task.classes().len() as u32));
@@ -194,6 +196,7 @@ pub fn check(task: &Task) -> Result<()> {
     }
     let named = || format!("task `{}`", task.config.name);
     let counts = check_boxes(&task.train).with_context(named)?;
+    check_classes(task, &counts)?;
     for split in task.validation.iter().chain([&task.test]) {
         let counts = check_boxes(split).with_context(named)?;
         if counts.iter().sum::<u64>() == 0 {
@@ -204,7 +207,12 @@ pub fn check(task: &Task) -> Result<()> {
             );
         }
     }
-    let Some((class, _)) = task.classes().iter().zip(counts).find(|(_, count)| *count == 0) else {
+    Ok(())
+}
+
+/// Refuses training boxes of which some class has none.
+fn check_classes(task: &Task, counts: &[u64]) -> Result<()> {
+    let Some((class, _)) = task.classes().iter().zip(counts).find(|(_, count)| **count == 0) else {
         return Ok(());
     };
     match task.config.data.labels {

@@ -128,9 +128,9 @@ pub(crate) fn few(task: &Task, split: &Dataset) -> Vec<usize> {
     let most = if task.config.head.reads_tokens() { GLIMPSE_SCENES } else { GLIMPSE };
     let kept = len.min(most);
     match task.config.head {
-        HeadConfig::Linear
-        | HeadConfig::Segmentation { .. }
-        | HeadConfig::Detection { .. } => (0..kept).map(|i| i * len / kept).collect(),
+        HeadConfig::Linear | HeadConfig::Segmentation { .. } | HeadConfig::Detection { .. } => {
+            (0..kept).map(|i| i * len / kept).collect()
+        }
         HeadConfig::Embedding { .. } => {
             let mut order: Vec<usize> = (0..len).collect();
             order.sort_by_key(|&index| split.label(index));

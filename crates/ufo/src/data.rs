@@ -70,7 +70,9 @@ fn inspect_splits(args: &InspectArgs) -> Result<()> {
         "cityscapes" => Format::Cityscapes,
         "coco" => Format::Coco,
         other => {
-            bail!("--format {other}: allowed are image-folder, idx, csv, masks, voc, cityscapes, coco")
+            bail!(
+                "--format {other}: allowed are image-folder, idx, csv, masks, voc, cityscapes, coco"
+            )
         }
     };
     let train = Dataset::open(format, &args.train)?;

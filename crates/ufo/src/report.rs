@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::ExitCode;
 use ufo_data::{
-    Bounds, Dataset, Detection, IGNORE, Image, Interpolation, Mask, Palette, Preprocess, encode_png,
-    outlined,
+    Bounds, Dataset, Detection, IGNORE, Image, Interpolation, Mask, Palette, Preprocess,
+    encode_png, outlined,
 };
 use ufo_model::{HeadConfig, router};
 use ufo_nas::Slice;

@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Augment, between, color, happens};
 use crate::dataset::{Boxed, Scene};
-use crate::{Annotation, Bounds, Error, IGNORE, Image, Mask, Preprocess, transform::Target, transform::resize};
+use crate::{
+    Annotation, Bounds, Error, IGNORE, Image, Mask, Preprocess, transform::Target,
+    transform::resize,
+};
 
 /// The factors by which images with masks are scaled.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

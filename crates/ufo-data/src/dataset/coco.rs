@@ -112,9 +112,8 @@ impl BoxRow {
             return Err("[x, y, width, height], numbers, width and height above 0".to_owned());
         }
         let sides = size.map(|side| side as f64);
-        let outside = |from: f64, length: f64, side: f64| {
-            from < -ROUNDING || from + length > side + ROUNDING
-        };
+        let outside =
+            |from: f64, length: f64, side: f64| from < -ROUNDING || from + length > side + ROUNDING;
         if outside(x, width, sides[0]) || outside(y, height, sides[1]) {
             return Err(format!("boxes inside of the image of {} x {}", size[0], size[1]));
         }

@@ -479,7 +479,9 @@ fn trees_are_split_in_space_and_cut_boxes_do_not_count() {
     // Red tells the column.
     let image = image::RgbImage::from_fn(90, 40, |x, _| image::Rgb([x as u8, 0, 0]));
     let object = |[xmin, ymin, xmax, ymax]: [usize; 4]| {
-        format!("<object><name>Tree</name><bndbox><xmin>{xmin}</xmin><ymin>{ymin}</ymin><xmax>{xmax}</xmax><ymax>{ymax}</ymax></bndbox></object>")
+        format!(
+            "<object><name>Tree</name><bndbox><xmin>{xmin}</xmin><ymin>{ymin}</ymin><xmax>{xmax}</xmax><ymax>{ymax}</ymax></bndbox></object>"
+        )
     };
     // The border between the splits is at 60: 8 columns of the second are before it, 2 behind.
     let boxes = [[1, 1, 10, 12], [53, 5, 62, 14], [71, 31, 90, 40]].map(object).concat();

@@ -113,7 +113,12 @@ fn boxes(
             rest.split_once(&format!("</{tag}>"))?.0.trim().parse::<f32>().ok()
         };
         let [xmin, ymin, xmax, ymax] = ["xmin", "ymin", "xmax", "ymax"].map(number);
-        let bounds = (|| Some(Bounds::new([xmin? - 1.0, ymin? - 1.0, xmax?, ymax?])))();
+        let bounds = match [xmin, ymin, xmax, ymax] {
+            [Some(xmin), Some(ymin), Some(xmax), Some(ymax)] => {
+                Some(Bounds::new([xmin - 1.0, ymin - 1.0, xmax, ymax]))
+            }
+            _ => None,
+        };
         let fits = |b: &Bounds| {
             b.left >= 0.0
                 && b.top >= 0.0

@@ -189,7 +189,8 @@ async fn predict(
         let model = &asked.lane.model;
         let task = &model.tasks[asked.task];
         let [_, height, width] = model.image;
-        let answer = |told: &ufo_runtime::DescribedTask| told.answer(&row, [height, width], params.top);
+        let answer =
+            |told: &ufo_runtime::DescribedTask| told.answer(&row, [height, width], params.top);
         let said = match task.described.as_ref().map(answer) {
             Some(Answer::Classes { top, logits }) => {
                 Said::Classes { top, logits: params.logits.then_some(logits) }

@@ -34,7 +34,8 @@ fn case(head: &str, set: &[&str]) -> (RunConfig, Supernet, Batch) {
         vec![ufo_data::Annotation { bounds, class, crowd: false, area: 81.0 }]
     };
     let boxes = (format == "coco").then(|| (0..IMAGES).map(square).collect());
-    let batch = Batch { images, size, labels, masks, boxes, soft: None, indices, skipped: 0, step: 0 };
+    let batch =
+        Batch { images, size, labels, masks, boxes, soft: None, indices, skipped: 0, step: 0 };
     (config, supernet, batch)
 }
 

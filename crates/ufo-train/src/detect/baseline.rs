@@ -139,7 +139,8 @@ impl Sums {
             let mut row = [0.0; 3];
             for (at, value) in pixels.iter().enumerate() {
                 let channel = at % 3;
-                let [mean, std] = [preprocess.mean, preprocess.std].map(|of| f64::from(of[channel]));
+                let [mean, std] =
+                    [preprocess.mean, preprocess.std].map(|of| f64::from(of[channel]));
                 row[channel] += (f64::from(*value) / 255.0 - mean) / std;
                 sums[(y + 1) * line + 3 + at] = sums[y * line + 3 + at] + row[channel];
             }
@@ -164,12 +165,11 @@ impl Sums {
             for across in columns.windows(2) {
                 let area = ((down[1] - down[0]) * (across[1] - across[0])).max(1) as f64;
                 for channel in 0..3 {
-                    let at = |x: usize, y: usize| {
-                        self.sums[3 * (y * (self.size[0] + 1) + x) + channel]
-                    };
-                    let sum = at(across[1], down[1]) - at(across[0], down[1])
-                        - at(across[1], down[0])
-                        + at(across[0], down[0]);
+                    let at =
+                        |x: usize, y: usize| self.sums[3 * (y * (self.size[0] + 1) + x) + channel];
+                    let sum =
+                        at(across[1], down[1]) - at(across[0], down[1]) - at(across[1], down[0])
+                            + at(across[0], down[0]);
                     cells.push((sum / area) as f32);
                 }
             }

@@ -23,11 +23,8 @@ pub(super) struct Map {
 pub(super) fn places(boxes: &[Vec<Annotation>], map: &Map) -> Places {
     let [rows, columns] = map.size;
     let n = boxes.len() * rows * columns;
-    let mut all = Places {
-        classes: vec![0.0; n * map.classes],
-        counted: vec![1.0; n],
-        inside: Vec::new(),
-    };
+    let mut all =
+        Places { classes: vec![0.0; n * map.classes], counted: vec![1.0; n], inside: Vec::new() };
     for (image, boxes) in boxes.iter().enumerate() {
         let mut order: Vec<&Annotation> = boxes.iter().collect();
         order.sort_by(|a, b| a.bounds.area().total_cmp(&b.bounds.area()));
@@ -35,8 +32,8 @@ pub(super) fn places(boxes: &[Vec<Annotation>], map: &Map) -> Places {
             let place = image * rows * columns + at;
             let position = [at % columns, at / columns];
             let mut counting = order.iter().filter(|found| !found.crowd);
-            let told = counting
-                .find_map(|found| Some((found.class, map.inside(found, position, place)?)));
+            let told =
+                counting.find_map(|found| Some((found.class, map.inside(found, position, place)?)));
             let Some((class, inside)) = told else {
                 let mut hiding = boxes.iter().filter(|found| found.crowd);
                 let left_out = hiding.any(|found| map.sides(found, position).is_some());

@@ -36,7 +36,10 @@ fn case() -> (RunConfig, Supernet, Batch) {
     let images =
         (0..size.iter().product()).map(|_| rand::RngExt::random::<f32>(&mut rng)).collect();
     let boxes = vec![
-        vec![annotation([1.0, 2.0, 9.0, 8.0], 0, false), annotation([6.0, 5.0, 15.0, 15.0], 1, false)],
+        vec![
+            annotation([1.0, 2.0, 9.0, 8.0], 0, false),
+            annotation([6.0, 5.0, 15.0, 15.0], 1, false),
+        ],
         Vec::new(),
         vec![annotation([0.0, 0.0, 8.0, 16.0], 0, true)],
     ];
@@ -150,7 +153,10 @@ fn what_does_not_fit_a_detection_is_named() {
         (&["task.a.eval.kind=segmentation"], vec!["eval", "a detection by `detection`"]),
         (&["task.a.eval.kind=detection", "task.a.eval.nms=2"], vec!["nms = 2"]),
         (&["task.a.head={ kind = \"linear\" }"], vec!["head, data.format", "`detection` head"]),
-        (&["distill.teacher=runs/x", "distill.student=resnet18"], vec!["task `a`", "not masks or boxes"]),
+        (
+            &["distill.teacher=runs/x", "distill.student=resnet18"],
+            vec!["task `a`", "not masks or boxes"],
+        ),
     ] {
         let message = refused(sets);
         for word in words {

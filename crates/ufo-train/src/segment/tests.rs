@@ -32,7 +32,17 @@ fn case() -> (RunConfig, Supernet, Batch) {
         (0..size.iter().product()).map(|_| rand::RngExt::random::<f32>(&mut rng)).collect();
     let masks = Some((0..4 * 256).map(|pixel| (pixel / 5 % 3) as u8).collect());
     let (labels, indices) = (vec![0; 4], (0..4).collect());
-    let batch = Batch { step: 0, size, images, labels, masks, boxes: None, soft: None, indices, skipped: 0 };
+    let batch = Batch {
+        step: 0,
+        size,
+        images,
+        labels,
+        masks,
+        boxes: None,
+        soft: None,
+        indices,
+        skipped: 0,
+    };
     (config, supernet, batch)
 }
 

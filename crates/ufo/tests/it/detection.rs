@@ -14,18 +14,23 @@ fn squares(folder: &Path) {
         let (mut images, mut boxes) = (Vec::new(), Vec::new());
         for index in 0..count {
             let noise = |at: usize| (at * 7919 % 40) as u8;
-            let mut image = Image { width: 48, height: 40, rgb: (0..48 * 40 * 3).map(noise).collect() };
+            let mut image =
+                Image { width: 48, height: 40, rgb: (0..48 * 40 * 3).map(noise).collect() };
             for (object, [cell_x, cell_y]) in [[0, 0], [1, 0], [1, 1]].into_iter().enumerate() {
                 let side = 9 + (index * 5 + object * 3) % 6;
-                let (left, top) =
-                    (cell_x * 24 + (index * 7) % (24 - side), cell_y * 20 + (index * 3) % (20 - side));
+                let (left, top) = (
+                    cell_x * 24 + (index * 7) % (24 - side),
+                    cell_y * 20 + (index * 3) % (20 - side),
+                );
                 let class = (index + object) % 2;
                 for pixel in 0..side * side {
                     let at = 3 * ((top + pixel / side) * 48 + left + pixel % side);
                     image.rgb[at + class] = 220;
                 }
-                boxes.push(json!({"id": boxes.len() + 1, "image_id": index, "category_id": class + 1,
-                    "bbox": [left, top, side, side], "area": side * side, "iscrowd": 0}));
+                boxes.push(
+                    json!({"id": boxes.len() + 1, "image_id": index, "category_id": class + 1,
+                    "bbox": [left, top, side, side], "area": side * side, "iscrowd": 0}),
+                );
             }
             let name = format!("{index}.png");
             let place = folder.join(split).join("images").join(&name);
@@ -83,7 +88,7 @@ fn boxes_are_learned_judged_extracted_and_predicted() {
 
     let model = folder.path().join("model").display().to_string();
     let extract = ["extract", "--run", &run, "--tasks", "squares", "--out", &model];
-    succeeds(&ufo(&[&extract[..], &["--by-effect", "--quantize", "int8"]].concat()));
+    succeeds(&ufo(&[&extract[..], &["--quantize", "int8"]].concat()));
     let value = judged["result"]["value"].as_f64().unwrap();
     let onnx = format!("{model}/model.onnx");
     for place in [&model, &onnx] {

@@ -75,7 +75,11 @@ fn wrong_files_are_named_with_place_value_and_what_is_allowed() {
         refused(&move |file| *file.pointer_mut(pointer).unwrap() = value.clone())
     };
     for (pointer, value, words) in [
-        ("/annotations/0/bbox", json!([17, 2, 4, 5]), &["annotation 1", "bbox", "inside of the image of 20 x 10"][..]),
+        (
+            "/annotations/0/bbox",
+            json!([17, 2, 4, 5]),
+            &["annotation 1", "bbox", "inside of the image of 20 x 10"][..],
+        ),
         ("/annotations/0/bbox", json!([1, -2, 4, 5]), &["annotation 1", "[1.0, -2.0, 4.0, 5.0]"]),
         ("/annotations/0/bbox", json!([5, 2, -4, 5]), &["width and height above 0", "b.png"]),
         ("/annotations/1/bbox", json!([5, 2, 4, 0]), &["annotation 2", "width and height above 0"]),
