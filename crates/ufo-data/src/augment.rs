@@ -1,7 +1,7 @@
 //! Random changes of training images.
 //!
 //! Order: AutoAugment on the 8-bit image, resize (or a random resized crop), pad and crop, flip,
-//! normalize, erase; then MixUp or CutMix over the batch. A probability `p` means `p`. Images with masks:
+//! normalize, erase; then MixUp or CutMix over the batch. A probability `p` means `p`. Images with masks or boxes:
 //! scale, crop a window, flip, colors, normalize.
 
 use rand::{Rng, RngExt};
@@ -43,10 +43,10 @@ pub struct Augment {
     pub cutmix: f32,
     /// Probability that a batch is mixed, 0 to 1; default 1.
     pub mix_probability: f32,
-    /// Images with masks are scaled by a random factor; default off.
+    /// Images with masks or boxes are scaled by a random factor; default off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub random_scale: Option<RandomScale>,
-    /// How far brightness, contrast and saturation of images with masks change, 0 to below 1; default 0.
+    /// How far brightness, contrast and saturation of images with masks or boxes change, 0 to below 1; default 0.
     #[serde(skip_serializing_if = "is_zero")]
     pub color: f32,
 }

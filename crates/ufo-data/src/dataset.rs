@@ -8,9 +8,10 @@
 //! | `masks` | `path/images/**/NAME.jpg`, `path/masks/**/NAME.png`, `classes.txt` in or beside `path` |
 //! | `voc` | a list `ROOT/ImageSets/Segmentation/NAME.txt` of PASCAL VOC |
 //! | `cityscapes` | `ROOT/leftImg8bit/SPLIT` of Cityscapes, with `ROOT/gtFine/SPLIT` |
+//! | `coco` | a JSON file of boxes as COCO has it, with its images in `images/` beside it |
 //!
-//! A label is the position of its class in [`Dataset::classes`]. Images with masks have the classes of
-//! pixels; their own label is 0.
+//! A label is the position of its class in [`Dataset::classes`]. Images with masks or boxes have the classes
+//! of pixels or boxes; their own label is 0.
 
 use std::{
     collections::HashMap,
@@ -21,6 +22,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+mod boxed;
+mod coco;
 mod config;
 mod csv_list;
 mod idx;
@@ -29,6 +32,7 @@ mod labels;
 mod masks;
 mod scene;
 
+pub use boxed::{Boxed, check_boxes};
 pub use config::{DatasetConfig, HoldOut};
 pub use labels::Labels;
 pub use scene::{Scene, check_masks};
@@ -54,12 +58,19 @@ pub enum Format {
     Voc,
     /// Cityscapes' fine annotations.
     Cityscapes,
+    /// COCO's boxes.
+    Coco,
 }
 
 impl Format {
     /// Whether its images have masks.
     pub fn has_masks(self) -> bool {
         matches!(self, Self::Masks | Self::Voc | Self::Cityscapes)
+    }
+
+    /// Whether its images have boxes.
+    pub fn has_boxes(self) -> bool {
+        self == Self::Coco
     }
 }
 
@@ -68,6 +79,7 @@ impl Format {
 pub struct Dataset {
     source: Arc<Source>,
     masks: Option<Arc<masks::Masks>>,
+    boxes: Option<Arc<boxed::Boxes>>,
     /// Positions in the source.
     rows: Arc<[usize]>,
     labels: Arc<[u32]>,
@@ -91,6 +103,7 @@ struct Listing {
     /// For each class, where it was found first.
     places: Vec<String>,
     masks: Option<masks::Masks>,
+    boxes: Option<boxed::Boxes>,
 }
 
 impl Dataset {
@@ -113,7 +126,8 @@ impl Dataset {
         classes: &[String],
     ) -> Result<Self, Error> {
         let listing = listing(format, path)?;
-        if listing.masks.is_some() && listing.classes != classes {
+        let shared = listing.masks.is_some() || listing.boxes.is_some();
+        if shared && listing.classes != classes {
             let reason = format!("other classes than {}, in this order", shortened(classes));
             return Err(Error::layout(listing.places[0].clone(), reason));
         }
@@ -144,6 +158,7 @@ impl Dataset {
             rows: (0..listing.labels.len()).collect(),
             source: Arc::new(listing.source),
             masks: listing.masks.map(Arc::new),
+            boxes: listing.boxes.map(Arc::new),
             labels: listing.labels.into(),
             cameras: listing.cameras.map(Arc::from),
             classes: listing.classes.into(),
@@ -199,7 +214,7 @@ impl Dataset {
     }
 
     /// The images and their classes as the CSV layout has them; an image that is no file of its own is
-    /// named `FILE#ROW`. Images with masks are listed with their masks.
+    /// named `FILE#ROW`. Images with masks are listed with their masks, those with boxes with how many.
     pub fn list(&self) -> String {
         let quoted = |text: &str| {
             let plain = !text.contains([',', '"', '\n', '\r']) && text.trim() == text;
@@ -208,11 +223,17 @@ impl Dataset {
         let row = |index: usize| {
             let class = &self.classes[self.label(index) as usize];
             let mask = self.mask_file(index).map(|file| file.display().to_string());
-            let second = mask.as_ref().unwrap_or(class);
-            format!("{},{}\n", quoted(&self.name(index)), quoted(second))
+            let boxes = self.boxes.as_ref().map(|_| self.boxes(index).len().to_string());
+            let second = mask.or(boxes).unwrap_or_else(|| class.clone());
+            format!("{},{}\n", quoted(&self.name(index)), quoted(&second))
         };
-        let head = if self.masks.is_some() { "path,mask\n" } else { "path,label\n" };
-        std::iter::once(head.to_string()).chain((0..self.len()).map(row)).collect()
+        let second = match (&self.masks, &self.boxes) {
+            (Some(_), _) => "mask",
+            (_, Some(_)) => "boxes",
+            _ => "label",
+        };
+        let head = format!("path,{second}\n");
+        std::iter::once(head).chain((0..self.len()).map(row)).collect()
     }
 
     /// Reads image `index`.
@@ -237,6 +258,7 @@ impl Dataset {
         Self {
             source: Arc::clone(&self.source),
             masks: self.masks.clone(),
+            boxes: self.boxes.clone(),
             rows: indices.iter().map(|&index| self.rows[index]).collect(),
             labels: indices.iter().map(|&index| self.labels[index]).collect(),
             cameras: cameras.map(|all| indices.iter().map(|&index| all[index]).collect()),
@@ -266,6 +288,7 @@ fn listing(format: Format, path: &Path) -> Result<Listing, Error> {
         Format::Masks => masks::read_folders(path),
         Format::Voc => masks::read_voc(path),
         Format::Cityscapes => masks::read_cityscapes(path),
+        Format::Coco => coco::read(path),
     }?;
     if listing.labels.is_empty() {
         return Err(Error::layout(path, "no image"));

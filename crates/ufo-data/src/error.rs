@@ -49,6 +49,14 @@ pub enum Error {
         /// What is wrong and what is allowed.
         reason: String,
     },
+    /// Boxes that do not fit their image: no damaged file, so that training does not skip it.
+    #[error("{}: {reason}", path.display())]
+    Boxes {
+        /// The boxes' file.
+        path: PathBuf,
+        /// What is wrong and what is allowed.
+        reason: String,
+    },
     /// A dataset file whose layout is wrong as a whole.
     #[error("{}: {reason}", path.display())]
     Layout {

@@ -12,6 +12,7 @@
 //! | `emoji` | IDX 64x64x3 with cameras | by identity, about 21 % unseen in training |
 //! | `nuclei` | `split/{images,masks}/z00.png` | left and right half of the field |
 //! | `land` | `split/{images,masks}/row0-column00.png` | longitudes to and beyond 90° east |
+//! | `trees` | `split/images/NAME-x0-y0.png`, `split/boxes.json` | left two thirds and right third of each field |
 //!
 //! IDX files are `{split}-images.idx.gz`, `{split}-labels.idx.gz` (u8; big-endian i32 for emoji),
 //! for emoji also `{split}-cameras.idx.gz` (0 google, 1 twitter) and `{split}-names.txt`. No random
@@ -32,6 +33,7 @@ mod orl;
 mod package;
 #[cfg(test)]
 mod tests;
+mod trees;
 
 use std::{
     fmt, fs, io,
@@ -65,11 +67,13 @@ pub enum Source {
     Nuclei,
     /// Land and water from space, with masks (`three-globe`, MIT).
     Land,
+    /// Trees from the air, with boxes (`deepforest`, MIT).
+    Trees,
 }
 
 impl Source {
     /// Every source, in the order of the documentation.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::FashionMnist,
         Self::Mnist,
         Self::Animal,
@@ -79,6 +83,7 @@ impl Source {
         Self::Emoji,
         Self::Nuclei,
         Self::Land,
+        Self::Trees,
     ];
 
     /// Its name on the command line and its folder below `datasets/packages/`.
@@ -93,6 +98,7 @@ impl Source {
             Self::Emoji => "emoji",
             Self::Nuclei => "nuclei",
             Self::Land => "land",
+            Self::Trees => "trees",
         }
     }
 }
@@ -236,6 +242,7 @@ pub fn import(source: Source, packages: &Path, out: &Path) -> Result<Summary, Im
         Source::Emoji => emoji::convert(&package, &partial),
         Source::Nuclei => nuclei::convert(&package, &partial),
         Source::Land => land::convert(&package, &partial),
+        Source::Trees => trees::convert(&package, &partial),
     }?;
     fs::rename(&partial, out).map_err(ImportError::io(out))?;
     layout::sync_folder(parent)?;

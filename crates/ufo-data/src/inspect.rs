@@ -45,7 +45,7 @@ pub struct SplitReport {
     pub duplicates: Duplicates,
 }
 
-/// A class and how many images it has, or in how many masks it occurs.
+/// A class and how many images it has, or in how many masks it occurs, or how many boxes it has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ClassCount {
     /// The class.
@@ -139,6 +139,8 @@ fn see_one(dataset: &Dataset, index: usize) -> Seen {
         present.resize(256, false);
         scene.mask.ids.iter().for_each(|id| present[usize::from(*id)] = true);
         scene.image
+    } else if dataset.has_boxes() {
+        dataset.boxed(index).map_err(reason)?.image
     } else {
         dataset.image(index).map_err(reason)?
     };
@@ -151,7 +153,11 @@ fn see_one(dataset: &Dataset, index: usize) -> Seen {
 
 fn split_report(dataset: &Dataset, seen: &[Seen]) -> SplitReport {
     let mut counts = vec![0; dataset.classes().len()];
-    if dataset.has_masks() {
+    if dataset.has_boxes() {
+        for index in 0..dataset.len() {
+            dataset.boxes(index).iter().for_each(|found| counts[found.class as usize] += 1);
+        }
+    } else if dataset.has_masks() {
         for image in seen.iter().flatten() {
             let present = counts.iter_mut().zip(&image.present);
             present.for_each(|(count, present)| *count += usize::from(*present));

@@ -6,8 +6,10 @@
 //! a batch depends on neither the number of workers nor the step at which a run is resumed.
 
 mod augment;
+mod boxes;
 mod dataset;
 mod decode;
+mod detect;
 mod error;
 pub mod import;
 mod inspect;
@@ -22,8 +24,12 @@ mod windows;
 mod zip;
 
 pub use augment::{Augment, Operation, RandomScale, ResizedCrop};
-pub use dataset::{Dataset, DatasetConfig, Format, HoldOut, Labels, Scene, check_masks};
+pub use boxes::{Annotation, Bounds, Detection, outlined, suppressed};
+pub use dataset::{
+    Boxed, Dataset, DatasetConfig, Format, HoldOut, Labels, Scene, check_boxes, check_masks,
+};
 pub use decode::{Image, MAX_PIXELS, MAX_SIDE, decode, decode_within, encode_png};
+pub use detect::{BOX_OUTPUTS, Finding, detect, found};
 pub use error::Error;
 pub use inspect::{
     Broken, ClassCount, Duplicates, Report, Sizes, SplitReport, contact_sheet, fitted, inspect,

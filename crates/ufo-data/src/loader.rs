@@ -19,7 +19,9 @@ mod pipeline;
 use memory::zeros;
 use pipeline::{Delivery, Pipeline};
 
-use crate::{Augment, Dataset, Error, Preprocess, Purpose, Sampler, stream, transform::Scratch};
+use crate::{
+    Annotation, Augment, Dataset, Error, Preprocess, Purpose, Sampler, stream, transform::Scratch,
+};
 
 /// How many following samples are tried in the place of a broken one.
 const TRIES: usize = 10;
@@ -37,6 +39,8 @@ pub struct Batch {
     pub labels: Vec<u32>,
     /// The class of each pixel, samples x height x width, of images with masks in training.
     pub masks: Option<Vec<u8>>,
+    /// The boxes of each sample, in pixels of `images`, of images with boxes in training.
+    pub boxes: Option<Vec<Vec<Annotation>>>,
     /// Targets of MixUp or CutMix, samples x classes; none when the batch is not mixed.
     pub soft: Option<Vec<f32>>,
     /// The dataset's index of each sample.
@@ -235,6 +239,7 @@ impl Recipe {
         let (mut skipped, mut scratch) = (0, Scratch::default());
         let with_masks = self.dataset.has_masks();
         let mut masks = with_masks.then(|| vec![0; indices.len() * height * width]);
+        let mut boxes = self.dataset.has_boxes().then(|| vec![Vec::new(); indices.len()]);
         let outs = images.chunks_exact_mut(3 * height * width);
         for ((position, index), out) in indices.iter_mut().enumerate().zip(outs) {
             if closed.load(Ordering::Relaxed) {
@@ -246,6 +251,10 @@ impl Recipe {
                 let (used, scene) = self.readable(*index, broken, Dataset::scene)?;
                 let ids = &mut masks[position * height * width..][..height * width];
                 self.augment.window(&scene, &self.preprocess, &mut rng, (out, ids));
+                used
+            } else if let Some(boxes) = &mut boxes {
+                let (used, boxed) = self.readable(*index, broken, Dataset::boxed)?;
+                boxes[position] = self.augment.boxes(&boxed, &self.preprocess, &mut rng, out);
                 used
             } else {
                 let (used, image) = self.readable(*index, broken, Dataset::image)?;
@@ -261,7 +270,7 @@ impl Recipe {
         let soft = self.augment.mix(&mut images, [height, width], targets, &mut rng);
         let size = [labels.len(), 3, height, width];
         let indices = std::mem::take(indices);
-        Ok(Some(Batch { step, size, images, labels, masks, soft, indices, skipped }))
+        Ok(Some(Batch { step, size, images, labels, masks, boxes, soft, indices, skipped }))
     }
 
     /// What is at `index`, or the first readable one of those that follow.
@@ -276,7 +285,7 @@ impl Recipe {
             let at = (index + ahead) % self.dataset.len();
             match read(&self.dataset, at) {
                 Ok(found) => return Ok((at, found)),
-                Err(error @ Error::Mask { .. }) => return Err(error),
+                Err(error @ (Error::Mask { .. } | Error::Boxes { .. })) => return Err(error),
                 Err(error) => {
                     broken.push((at, error.to_string()));
                     first.get_or_insert(error);
@@ -314,8 +323,8 @@ fn build_eval(
     }
     let labels: Vec<u32> = indices.iter().map(|&index| dataset.label(index)).collect();
     let size = [labels.len(), 3, height, width];
-    let (masks, soft) = (None, None);
-    let batch = Batch { step, size, images, labels, masks, soft, indices, skipped: 0 };
+    let (masks, boxes, soft) = (None, None, None);
+    let batch = Batch { step, size, images, labels, masks, boxes, soft, indices, skipped: 0 };
     Some(Built { batch: Ok(batch), broken: Vec::new() })
 }
 

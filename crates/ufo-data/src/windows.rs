@@ -4,10 +4,10 @@
 use crate::{Image, Mask, Preprocess, transform::Target, transform::resize};
 
 /// Windows that go through the network at a time.
-const BATCH: usize = 16;
+pub(crate) const BATCH: usize = 16;
 
 /// Where windows begin along a side: at most `stride` apart, the last one ends with the side.
-fn starts(side: usize, window: usize, stride: usize) -> Vec<usize> {
+pub(crate) fn starts(side: usize, window: usize, stride: usize) -> Vec<usize> {
     let last = side.saturating_sub(window);
     (0..=last.div_ceil(stride)).map(|step| (step * stride).min(last)).collect()
 }
@@ -52,7 +52,12 @@ pub fn segment<E>(
 }
 
 /// Writes the window at `[left, top]`, normalized.
-fn cut(image: &Image, preprocess: &Preprocess, [left, top]: [usize; 2], out: &mut [f32]) {
+pub(crate) fn cut(
+    image: &Image,
+    preprocess: &Preprocess,
+    [left, top]: [usize; 2],
+    out: &mut [f32],
+) {
     let [height, width] = preprocess.size;
     let size = [width.min(image.width - left), height.min(image.height - top)];
     let view = image.view().part([left, top], size);

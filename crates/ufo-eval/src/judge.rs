@@ -36,7 +36,8 @@ impl Protocol {
     ///
     /// # Errors
     /// Outputs that are not finite, lengths that do not fit, a split that the protocol cannot judge; the
-    /// protocol of segmentation, which judges masks (see [`crate::segmentation()`]).
+    /// protocols of segmentation and detection, which judge masks and boxes (see [`crate::segmentation()`],
+    /// [`crate::detection()`]).
     pub fn judge(&self, outputs: &Outputs<'_>) -> Result<Judgment, Error> {
         let Outputs { rows, dim, labels, cameras } = *outputs;
         let metrics = match self {
@@ -58,6 +59,10 @@ impl Protocol {
             Self::Segmentation { .. } => {
                 let rule = "masks are judged by `segmentation`, not rows of outputs";
                 return Err(Error::value("eval.kind", "segmentation", rule));
+            }
+            Self::Detection { .. } => {
+                let rule = "boxes are judged by `detection`, not rows of outputs";
+                return Err(Error::value("eval.kind", "detection", rule));
             }
         };
         Ok(Judgment { metrics, confusion: None })

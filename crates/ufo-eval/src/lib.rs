@@ -5,6 +5,7 @@
 //! argument. Source: sections 4.1 to 4.7 of the project's specification of VIMER-UFO 2.0.
 
 mod classification;
+mod detection;
 mod error;
 mod judge;
 mod logistic;
@@ -20,6 +21,7 @@ mod segmentation;
 mod verification;
 
 pub use classification::{Classification, classification};
+pub use detection::{BoxMatches, DetectionResult, detection};
 pub use error::Error;
 pub use judge::{Judgment, Outputs};
 pub use logistic::Logistic;

@@ -76,6 +76,11 @@ impl Logistic {
         rows.chunks_exact(self.inputs).map(best).collect()
     }
 
+    /// The probability of each class of each row, `[n, classes]`.
+    pub fn probabilities(&self, rows: &[f32]) -> Vec<f64> {
+        rows.chunks_exact(self.inputs).flat_map(|row| softmax(&self.scores(row))).collect()
+    }
+
     fn scores(&self, row: &[f32]) -> Vec<f64> {
         let of_class = |weights: &[f64]| {
             let sum: f64 = weights.iter().zip(row).map(|(w, x)| w * f64::from(*x)).sum();

@@ -73,6 +73,20 @@ pub enum Protocol {
         #[serde(default = "default_overlap")]
         overlap: f32,
     },
+    /// [`crate::detection`] of boxes.
+    Detection {
+        /// Part of their side that neighboring windows share where an image is larger than the network's
+        /// input, 0 to 0.95; 0.5 by default.
+        #[serde(default = "default_overlap")]
+        overlap: f32,
+        /// Intersection over union above which the better of two boxes of a class stays, 0 to 1; 0.6 by
+        /// default.
+        #[serde(default = "default_nms")]
+        nms: f32,
+        /// Most boxes of an image, at least 1; 100 by default, as COCO.
+        #[serde(default = "default_most")]
+        most: usize,
+    },
 }
 
 impl Protocol {
@@ -90,12 +104,13 @@ impl Protocol {
             Self::ReId { .. } => "rank1".to_owned(),
             Self::Verification { .. } => "accuracy".to_owned(),
             Self::Segmentation { .. } => "miou".to_owned(),
+            Self::Detection { .. } => "ap".to_owned(),
         }
     }
 
     /// Whether the protocol judges features rather than logits.
     pub fn judges_features(&self) -> bool {
-        !matches!(self, Self::Classification { .. } | Self::Segmentation { .. })
+        matches!(self, Self::Retrieval { .. } | Self::ReId { .. } | Self::Verification { .. })
     }
 
     /// Checks every field; the error names the key, its value and what is allowed.
@@ -105,10 +120,19 @@ impl Protocol {
             Self::ReId { most_rank: 0, .. } => {
                 Err(Error::value("most_rank", 0, "must be at least 1"))
             }
-            Self::Segmentation { overlap } if !(0.0..=0.95).contains(overlap) => {
+            Self::Segmentation { overlap } | Self::Detection { overlap, .. }
+                if !(0.0..=0.95).contains(overlap) =>
+            {
                 Err(Error::value("overlap", overlap, "must be 0 to 0.95"))
             }
-            Self::Classification { .. } | Self::ReId { .. } | Self::Segmentation { .. } => Ok(()),
+            Self::Detection { nms, .. } if !(0.0..=1.0).contains(nms) => {
+                Err(Error::value("nms", nms, "must be 0 to 1"))
+            }
+            Self::Detection { most: 0, .. } => Err(Error::value("most", 0, "must be at least 1")),
+            Self::Classification { .. }
+            | Self::ReId { .. }
+            | Self::Segmentation { .. }
+            | Self::Detection { .. } => Ok(()),
             Self::Verification { fars } => {
                 match fars.iter().find(|far| !(**far > 0.0 && **far <= 1.0)) {
                     Some(far) => Err(Error::value("fars", far, "must be above 0 and at most 1")),
@@ -125,6 +149,14 @@ fn default_ks() -> Vec<usize> {
 
 fn default_overlap() -> f32 {
     0.5
+}
+
+fn default_nms() -> f32 {
+    0.6
+}
+
+fn default_most() -> usize {
+    100
 }
 
 fn default_most_rank() -> usize {
@@ -150,6 +182,7 @@ mod tests {
             (r#"{"kind":"reid"}"#, "rank1", true),
             (r#"{"kind":"verification"}"#, "accuracy", true),
             (r#"{"kind":"segmentation"}"#, "miou", false),
+            (r#"{"kind":"detection"}"#, "ap", false),
         ];
         for (json, headline, features) in cases {
             let protocol = read(json);
@@ -173,6 +206,12 @@ mod tests {
         assert_eq!(fars, "fars = 0: must be above 0 and at most 1");
         let overlap = message(r#"{"kind":"segmentation","overlap":1.0}"#);
         assert_eq!(overlap, "overlap = 1: must be 0 to 0.95");
+        let overlap = message(r#"{"kind":"detection","overlap":1.0}"#);
+        assert_eq!(overlap, "overlap = 1: must be 0 to 0.95");
+        let nms = message(r#"{"kind":"detection","nms":1.5}"#);
+        assert_eq!(nms, "nms = 1.5: must be 0 to 1");
+        let most = message(r#"{"kind":"detection","most":0}"#);
+        assert_eq!(most, "most = 0: must be at least 1");
         let unknown = serde_json::from_str::<Protocol>(r#"{"kind":"reid","rank":3}"#);
         assert!(unknown.unwrap_err().to_string().contains("unknown field `rank`"));
     }

@@ -1,9 +1,10 @@
-//! A task's head: what turns a feature into logits or an embedding (spec 1.5), or tokens into a class a pixel.
+//! A task's head: what turns a feature into logits or an embedding (spec 1.5), or tokens into a class a pixel or into
+//! boxes.
 
 use crate::cnn::Moments;
 use crate::fused::{self, Input, Unit};
 use crate::param::{Visit, Visitor, from_values, key, truncated_normal};
-use crate::{BnNeck, Linear, NeckStatistics, SegmentationHead, Vit};
+use crate::{BnNeck, DetectionHead, Linear, NeckStatistics, SegmentationHead, Vit};
 use burn_tensor::{Device, Tensor};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,26 @@ pub enum HeadConfig {
         #[serde(default = "default_lr_scale")]
         lr_scale: f32,
     },
+    /// Boxes with their classes, by convolutions on the patch tokens (FCOS).
+    Detection {
+        /// Channels of the convolutions, 1 to 4096; default 128.
+        #[serde(default = "default_box_channels")]
+        channels: usize,
+        /// Convolutions, 1 to 8; default 2.
+        #[serde(default = "default_convolutions")]
+        convolutions: usize,
+        /// How often the map of patches is doubled in size, before the second convolution and those that follow,
+        /// 0 to below `convolutions`; default 1, which is a place every 8 pixels with patches of 16.
+        #[serde(default = "default_box_doublings")]
+        doublings: usize,
+        /// How far around the middle of a box places learn it, in distances between places; 0 is all of the box;
+        /// default 1.5.
+        #[serde(default = "default_radius")]
+        radius: f32,
+        /// Factor of the learning rate of the head, above 0; default 1.
+        #[serde(default = "default_lr_scale")]
+        lr_scale: f32,
+    },
 }
 
 impl HeadConfig {
@@ -59,12 +80,25 @@ impl HeadConfig {
             Self::Segmentation { channels, doublings, auxiliary, .. } => {
                 HeadShape::Segmentation { channels, doublings, classes, auxiliary: auxiliary > 0.0 }
             }
+            Self::Detection { channels, convolutions, doublings, .. } => {
+                HeadShape::Detection { channels, convolutions, doublings, classes }
+            }
         }
     }
 
     /// Whether it gives a class for each pixel.
     pub fn segments(&self) -> bool {
         matches!(self, Self::Segmentation { .. })
+    }
+
+    /// Whether it gives boxes.
+    pub fn detects(&self) -> bool {
+        matches!(self, Self::Detection { .. })
+    }
+
+    /// Whether it reads all tokens, and not the class token's feature alone.
+    pub fn reads_tokens(&self) -> bool {
+        self.segments() || self.detects()
     }
 
     /// The blocks of `depth` behind which auxiliary heads read.
@@ -87,6 +121,22 @@ fn default_channels() -> usize {
 
 fn default_doublings() -> usize {
     3
+}
+
+fn default_box_channels() -> usize {
+    128
+}
+
+fn default_convolutions() -> usize {
+    2
+}
+
+fn default_box_doublings() -> usize {
+    1
+}
+
+fn default_radius() -> f32 {
+    1.5
 }
 
 fn default_auxiliary() -> f32 {
@@ -115,6 +165,8 @@ pub enum Head {
     Embedding(EmbeddingHead),
     /// Convolutions on the map of tokens.
     Segmentation(SegmentationHead),
+    /// Boxes from the map of tokens.
+    Detection(DetectionHead),
 }
 
 /// What the batch norms of a head measured of a batch.
@@ -122,7 +174,7 @@ pub enum Head {
 pub enum HeadStatistics {
     /// An embedding's neck.
     Neck(NeckStatistics),
-    /// A segmentation head's convolutions.
+    /// The convolutions of a segmentation or detection head.
     Maps(Vec<Moments>),
 }
 
@@ -178,11 +230,16 @@ impl Head {
                 let sizes = [dim, channels, doublings, classes];
                 Self::Segmentation(SegmentationHead::init(sizes, auxiliary > 0.0, rng, device))
             }
+            HeadConfig::Detection { channels, convolutions, doublings, .. } => {
+                let sizes = [dim, channels, convolutions, doublings, classes];
+                Self::Detection(DetectionHead::init(sizes, rng, device))
+            }
         }
     }
 
-    /// Evaluation output of images: logits `[b, classes]`, the embedding after the neck `[b, dim]`, or the
-    /// logits of each pixel `[b, classes * height * width]`.
+    /// Evaluation output of images: logits `[b, classes]`, the embedding after the neck `[b, dim]`, the
+    /// logits of each pixel `[b, classes * height * width]`, or the outputs of each place of the map of boxes
+    /// `[b, (classes + 5) * rows * columns]`.
     pub fn run(&self, vit: &Vit, images_bchw: Tensor<4>) -> Tensor<2> {
         match self {
             Self::Segmentation(head) => {
@@ -190,6 +247,7 @@ impl Head {
                 let tokens = vit.tokens(images_bchw, None, &[]);
                 head.forward(&tokens, [height, width], vit.mode)
             }
+            Self::Detection(head) => head.forward(&vit.tokens(images_bchw, None, &[]), vit.mode),
             _ => self.forward(vit.forward(images_bchw, None)),
         }
     }
@@ -197,21 +255,27 @@ impl Head {
     /// Evaluation output of features: logits `[b, classes]`, or the embedding after the neck `[b, dim]`.
     ///
     /// # Panics
-    /// For a segmentation head, which reads tokens: see [`Head::run`].
+    /// For a segmentation or detection head, which reads tokens: see [`Head::run`].
     pub fn forward(&self, features_bd: Tensor<2>) -> Tensor<2> {
         match self {
             Self::Linear(linear) => linear.forward(features_bd),
             Self::Embedding(head) => head.neck.forward(head.project(features_bd)),
-            Self::Segmentation(_) => unreachable!("a segmentation head reads tokens, not features"),
+            Self::Segmentation(_) | Self::Detection(_) => {
+                unreachable!("a head of maps reads tokens, not features")
+            }
         }
     }
 
-    /// Sizes of the evaluation output of an image of height and width `size`.
-    pub fn output_sizes(&self, size: [usize; 2]) -> Vec<usize> {
+    /// Sizes of the evaluation output of an image of height and width `size` with a `grid` of patches.
+    pub fn output_sizes(&self, size: [usize; 2], grid: [usize; 2]) -> Vec<usize> {
         match self {
             Self::Linear(linear) => vec![linear.weight_io.dims()[1]],
             Self::Embedding(head) => vec![head.neck.weight.dims()[0]],
             Self::Segmentation(head) => vec![head.classes.weight_io.dims()[1], size[0], size[1]],
+            Self::Detection(head) => {
+                let [rows, columns] = head.map_size(grid);
+                vec![head.outputs.weight_io.dims()[1], rows, columns]
+            }
         }
     }
 
@@ -231,6 +295,7 @@ impl Head {
         match (self, measured) {
             (Self::Embedding(head), HeadStatistics::Neck(batch)) => head.neck.update(batch),
             (Self::Segmentation(head), HeadStatistics::Maps(moments)) => head.update(moments),
+            (Self::Detection(head), HeadStatistics::Maps(moments)) => head.update(moments),
             _ => {}
         }
     }
@@ -245,12 +310,21 @@ impl Head {
         (vit, keys, name): (&Vit, &Keys, &str),
         (images, size): (&Value, [usize; 2]),
     ) -> crate::Result<Value> {
-        let Self::Segmentation(head) = self else {
-            let features = vit.to_onnx(graph, keys, images)?;
-            return self.to_onnx(graph, name, &features);
-        };
-        let tokens = vit.onnx_tokens(graph, (keys, images), false)?;
-        head.to_onnx(graph, name, &tokens, [vit.stem.grid(size), size])
+        let grid = vit.stem.grid(size);
+        match self {
+            Self::Segmentation(head) => {
+                let tokens = vit.onnx_tokens(graph, (keys, images), false)?;
+                head.to_onnx(graph, name, &tokens, [grid, size])
+            }
+            Self::Detection(head) => {
+                let tokens = vit.onnx_tokens(graph, (keys, images), false)?;
+                head.to_onnx(graph, name, &tokens, grid)
+            }
+            _ => {
+                let features = vit.to_onnx(graph, keys, images)?;
+                self.to_onnx(graph, name, &features)
+            }
+        }
     }
 
     /// Adds the evaluation output of features to an ONNX graph.
@@ -262,7 +336,9 @@ impl Head {
     /// As [`Head::forward`].
     pub fn to_onnx(&self, graph: &mut Graph, name: &str, features: &Value) -> crate::Result<Value> {
         match self {
-            Self::Segmentation(_) => unreachable!("a segmentation head reads tokens, not features"),
+            Self::Segmentation(_) | Self::Detection(_) => {
+                unreachable!("a head of maps reads tokens, not features")
+            }
             Self::Linear(linear) => linear.to_onnx(graph, name, features),
             Self::Embedding(head) => {
                 let projected = match &head.projection {
@@ -319,6 +395,7 @@ impl Visit for Head {
                 head.classes.visit(&key(prefix, "classes"), visitor);
             }
             Self::Segmentation(head) => head.visit(prefix, visitor),
+            Self::Detection(head) => head.visit(prefix, visitor),
         }
     }
 }

@@ -8,6 +8,7 @@
 mod attention;
 mod branch;
 pub mod cnn;
+mod detection;
 mod error;
 mod ffn;
 mod fused;
@@ -28,6 +29,7 @@ pub mod weights;
 
 pub use attention::Attention;
 pub use branch::{Branch, PerImage, Routed, Site};
+pub use detection::{Detected, DetectionHead};
 pub use error::{Error, Result};
 pub use ffn::Ffn;
 pub use fused::{Factors, Mode};

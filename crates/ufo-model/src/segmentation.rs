@@ -66,10 +66,7 @@ impl SegmentationHead {
         rng: &mut impl Rng,
         device: &Device,
     ) -> Self {
-        let conv = |inputs: usize, rng: &mut _| ConvNorm {
-            activation: Activation::Relu,
-            ..ConvNorm::init([channels, inputs, 3], NORM, rng, device)
-        };
+        let conv = |inputs: usize, rng: &mut _| convolution([channels, inputs], rng, device);
         let stage = |index: usize| if index == 0 { dim } else { channels };
         let stages = (0..=doublings).map(|index| conv(stage(index), rng)).collect();
         Self {
@@ -166,26 +163,10 @@ impl SegmentationHead {
         tokens: &Value,
         [grid, size]: [[usize; 2]; 2],
     ) -> crate::Result<Value> {
-        let d = self.stages[0].weight.dims()[1];
-        let patches = graph.slice(tokens, 1, 1, i64::MAX)?;
-        let patches = graph.transpose(&patches, &[0, 2, 1]);
-        let mut map = graph.reshape(&patches, &[0, d as i64, grid[0] as i64, grid[1] as i64])?;
-        for (index, stage) in self.stages.iter().enumerate() {
-            if index > 0 {
-                map = graph.upsample(&map, [2.0, 2.0])?;
-            }
-            map = stage.to_onnx(graph, &key(name, &format!("stages.{index}")), (&map, None))?;
-        }
-        let [channels, classes] = self.classes.weight_io.dims();
-        let weight = values(&self.classes.weight_io.clone().transpose());
-        let name = key(name, "classes");
-        let weight = graph.weight(&key(&name, "weight"), &[classes, channels, 1, 1], &weight)?;
-        let bias = match &self.classes.bias {
-            Some(bias) => Some(graph.weight(&key(&name, "bias"), &[classes], &values(bias))?),
-            None => None,
-        };
-        let logits = graph.conv(&map, &weight, bias.as_ref(), [1; 2], [0; 4]);
-        let doubled = grid.map(|side| side << (self.stages.len() - 1));
+        let doublings = self.stages.len() - 1;
+        let map = stages_onnx(graph, name, (tokens, grid), (&self.stages, doublings))?;
+        let logits = linear_onnx(graph, &key(name, "classes"), &map, &self.classes)?;
+        let doubled = grid.map(|side| side << doublings);
         if doubled == size {
             return Ok(logits);
         }
@@ -194,13 +175,64 @@ impl SegmentationHead {
     }
 }
 
+/// A fresh 3x3 convolution with batch norm and `ReLU`, of so many outputs and inputs.
+pub(crate) fn convolution(
+    [outputs, inputs]: [usize; 2],
+    rng: &mut impl Rng,
+    device: &Device,
+) -> ConvNorm {
+    ConvNorm {
+        activation: Activation::Relu,
+        ..ConvNorm::init([outputs, inputs, 3], NORM, rng, device)
+    }
+}
+
+/// Adds the convolutions on the map of the tokens of a `grid`, doubled in size before the second and those that
+/// follow, as often as `doublings`, to an ONNX graph.
+pub(crate) fn stages_onnx(
+    graph: &mut Graph,
+    name: &str,
+    (tokens, grid): (&Value, [usize; 2]),
+    (stages, doublings): (&[ConvNorm], usize),
+) -> crate::Result<Value> {
+    let d = stages[0].weight.dims()[1];
+    let patches = graph.slice(tokens, 1, 1, i64::MAX)?;
+    let patches = graph.transpose(&patches, &[0, 2, 1]);
+    let mut map = graph.reshape(&patches, &[0, d as i64, grid[0] as i64, grid[1] as i64])?;
+    for (index, stage) in stages.iter().enumerate() {
+        if (1..=doublings).contains(&index) {
+            map = graph.upsample(&map, [2.0, 2.0])?;
+        }
+        map = stage.to_onnx(graph, &key(name, &format!("stages.{index}")), (&map, None))?;
+    }
+    Ok(map)
+}
+
+/// Adds a linear layer on each pixel of a map to an ONNX graph.
+pub(crate) fn linear_onnx(
+    graph: &mut Graph,
+    name: &str,
+    map: &Value,
+    linear: &Linear,
+) -> crate::Result<Value> {
+    let [channels, outputs] = linear.weight_io.dims();
+    let weight = values(&linear.weight_io.clone().transpose());
+    let weight = graph.weight(&key(name, "weight"), &[outputs, channels, 1, 1], &weight)?;
+    let bias = match &linear.bias {
+        Some(bias) => Some(graph.weight(&key(name, "bias"), &[outputs], &values(bias))?),
+        None => None,
+    };
+    Ok(graph.conv(map, &weight, bias.as_ref(), [1; 2], [0; 4]))
+}
+
 /// The patch tokens as a map `[b, rows, columns, d]`; the first token is the class's.
-fn as_map(tokens_btd: Tensor<3>, [rows, columns]: [usize; 2]) -> Tensor<4> {
+pub(crate) fn as_map(tokens_btd: Tensor<3>, [rows, columns]: [usize; 2]) -> Tensor<4> {
     let [b, t, d] = tokens_btd.dims();
     tokens_btd.slice([0..b, 1..t]).reshape([b, rows, columns, d])
 }
 
-fn pixelwise(linear: &Linear, map_bhwc: Tensor<4>) -> Tensor<4> {
+/// The layer on each pixel of a map.
+pub(crate) fn pixelwise(linear: &Linear, map_bhwc: Tensor<4>) -> Tensor<4> {
     let [b, h, w, c] = map_bhwc.dims();
     let logits = linear.forward(map_bhwc.reshape([b, h * w, c]));
     let [_, _, classes] = logits.dims();
@@ -208,13 +240,13 @@ fn pixelwise(linear: &Linear, map_bhwc: Tensor<4>) -> Tensor<4> {
 }
 
 /// `[b, h, w, c]` to `[b, h * w, c]`.
-fn flat(map_bhwc: Tensor<4>) -> Tensor<3> {
+pub(crate) fn flat(map_bhwc: Tensor<4>) -> Tensor<3> {
     let [b, h, w, c] = map_bhwc.dims();
     map_bhwc.reshape([b, h * w, c])
 }
 
 /// A map `[b, h, w, c]` with `out` rows and columns.
-fn resized(map_bhwc: Tensor<4>, out: [usize; 2], level: Level) -> Tensor<4> {
+pub(crate) fn resized(map_bhwc: Tensor<4>, out: [usize; 2], level: Level) -> Tensor<4> {
     let [_, h, w, _] = map_bhwc.dims();
     if [h, w] == out {
         return map_bhwc;
@@ -259,7 +291,7 @@ impl Visit for SegmentationHead {
     }
 }
 
-fn visit_conv(conv: &mut ConvNorm, prefix: &str, visitor: &mut impl Visitor) {
+pub(crate) fn visit_conv(conv: &mut ConvNorm, prefix: &str, visitor: &mut impl Visitor) {
     conv.visit_named([&key(prefix, "conv"), &key(prefix, "bn")], visitor);
 }
 

@@ -252,7 +252,7 @@ impl Student {
         };
         match (&self.head, &self.body) {
             (Some(head), _) => {
-                let width = head.output_sizes([0; 2]).iter().product();
+                let width = head.output_sizes([0; 2], [0; 2]).iter().product();
                 Ok((head.to_onnx(graph, "head", &features)?, width))
             }
             (None, Body::Cnn(net)) => Ok((net.classify_onnx(graph, &features)?, net.classes())),

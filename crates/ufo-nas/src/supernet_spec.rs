@@ -30,7 +30,21 @@ pub enum HeadShape {
         /// Whether there is an auxiliary head, which only training needs.
         auxiliary: bool,
     },
+    /// Convolutions on the map of patch tokens, then classes, sides and center of the box of each place (FCOS).
+    Detection {
+        /// Channels of the convolutions.
+        channels: usize,
+        /// How many there are.
+        convolutions: usize,
+        /// How often the map is doubled in size, before the second convolution and those that follow.
+        doublings: usize,
+        /// Number of classes.
+        classes: usize,
+    },
 }
+
+/// Outputs of a place besides those of the classes: four sides and the center.
+const BOX_OUTPUTS: u64 = 5;
 
 impl HeadShape {
     /// Parameters for features of width `features`. The neck's frozen bias counts, its running
@@ -54,13 +68,20 @@ impl HeadShape {
                     if auxiliary { 2 * features + convolution(features) + classifier } else { 0 };
                 main + classifier + auxiliary
             }
+            Self::Detection { channels, convolutions, classes, .. } => {
+                let [channels, classes] = [channels as u64, classes as u64];
+                let convolution = |inputs: u64| channels * (9 * inputs + 2);
+                let more = convolutions.saturating_sub(1) as u64;
+                let outputs = (classes + BOX_OUTPUTS) * (channels + 1);
+                convolution(features) + more * convolution(channels) + outputs
+            }
         }
     }
 
     /// Parameters that are stored but never trained: the bias of the batch-norm neck (spec 1.5).
     pub fn frozen_params(&self, features: usize) -> u64 {
         match *self {
-            Self::Linear { .. } | Self::Segmentation { .. } => 0,
+            Self::Linear { .. } | Self::Segmentation { .. } | Self::Detection { .. } => 0,
             Self::Embedding { dim: 0, .. } => features as u64,
             Self::Embedding { dim, .. } => dim as u64,
         }
@@ -86,7 +107,9 @@ impl HeadShape {
             Self::Embedding { dim, .. } if dim > 65_536 => {
                 Err(Error::value(format!("{key}.dim"), dim, "must be 0 to 65536"))
             }
-            Self::Segmentation { channels, .. } if !(1..=4096).contains(&channels) => {
+            Self::Segmentation { channels, .. } | Self::Detection { channels, .. }
+                if !(1..=4096).contains(&channels) =>
+            {
                 Err(Error::value(format!("{key}.channels"), channels, "must be 1 to 4096"))
             }
             Self::Segmentation { doublings, .. } if doublings > 6 => {
@@ -94,6 +117,16 @@ impl HeadShape {
             }
             Self::Segmentation { classes, .. } if classes > 255 => {
                 Err(Error::value(format!("{key}.classes"), classes, "must be 1 to 255"))
+            }
+            Self::Detection { classes, .. } if classes > 254 => {
+                Err(Error::value(format!("{key}.classes"), classes, "must be 1 to 254"))
+            }
+            Self::Detection { convolutions, .. } if !(1..=8).contains(&convolutions) => {
+                Err(Error::value(format!("{key}.convolutions"), convolutions, "must be 1 to 8"))
+            }
+            Self::Detection { doublings, convolutions, .. } if doublings >= convolutions => {
+                let allowed = "must be below head.convolutions, between which the map is doubled";
+                Err(Error::value(format!("{key}.doublings"), doublings, allowed))
             }
             _ => Ok(()),
         }
@@ -104,7 +137,8 @@ impl HeadShape {
         match *self {
             Self::Linear { classes }
             | Self::Embedding { classes, .. }
-            | Self::Segmentation { classes, .. } => classes,
+            | Self::Segmentation { classes, .. }
+            | Self::Detection { classes, .. } => classes,
         }
     }
 }
@@ -224,6 +258,9 @@ mod tests {
         let main = 5 * 4 * 9 + 10 + 2 * (5 * 5 * 9 + 10) + 3 * 5 + 3;
         assert_eq!(head.extracted().params(4), main);
         assert_eq!(head.params(4), main + 8 + 5 * 4 * 9 + 10 + 3 * 5 + 3);
+        let head = HeadShape::Detection { channels: 5, convolutions: 3, doublings: 1, classes: 3 };
+        let convolutions = 5 * 4 * 9 + 10 + 2 * (5 * 5 * 9 + 10);
+        assert_eq!(head.params(4), convolutions + 8 * 5 + 8);
     }
 
     #[test]

@@ -1,11 +1,17 @@
-//! What a row of outputs says: the likeliest classes, an embedding, or the classes of pixels.
+//! What a row of outputs says: the likeliest classes, an embedding, the classes of pixels, or boxes.
 
 use crate::DescribedTask;
 use serde::Serialize;
+use ufo_data::{Bounds, Detection, Finding};
 use ufo_nas::HeadShape;
 
-/// What a task says of one image; in JSON `{"top": […], "logits": […]}`, `{"embedding": […]}` or
-/// `{"shares": […], "mask": […]}`.
+/// Intersection over union above which the better of two boxes of a class stays.
+const NMS: f32 = 0.6;
+/// Most boxes of an image.
+const MOST: usize = 100;
+
+/// What a task says of one image; in JSON `{"top": […], "logits": […]}`, `{"embedding": […]}`,
+/// `{"shares": […], "mask": […]}` or `{"boxes": […]}`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Answer {
@@ -28,6 +34,33 @@ pub enum Answer {
         /// The class of each pixel, row by row, as its number among the task's classes.
         mask: Vec<u8>,
     },
+    /// Of a detection, at the size of the network's input.
+    Boxes {
+        /// The boxes, the surest first.
+        boxes: Vec<FoundBox>,
+    },
+}
+
+/// A box, in pixels, x to the right and y down.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FoundBox {
+    /// Its class.
+    pub class: String,
+    /// How sure it is, 0 to 1.
+    pub score: f32,
+    /// Its edges.
+    #[serde(flatten)]
+    pub bounds: Bounds,
+}
+
+impl FoundBox {
+    /// The same on an image scaled across and down.
+    #[must_use]
+    pub fn scaled(self, [across, down]: [f32; 2]) -> Self {
+        let Bounds { left, top, right, bottom } = self.bounds;
+        let bounds = Bounds::new([left * across, top * down, right * across, bottom * down]);
+        Self { bounds, ..self }
+    }
 }
 
 /// A class and the share of pixels that are of it.
@@ -49,17 +82,21 @@ pub struct ClassProbability {
 }
 
 impl DescribedTask {
-    /// Reads the outputs of one image, with the `top` likeliest classes.
+    /// Reads the outputs of one image of height and width `size`, with the `top` likeliest classes.
     ///
     /// # Shapes
     /// `outputs` is one row of [`Model::outputs`](crate::Model::outputs).
-    pub fn answer(&self, outputs: &[f32], top: usize) -> Answer {
+    pub fn answer(&self, outputs: &[f32], size: [usize; 2], top: usize) -> Answer {
         if let HeadShape::Embedding { .. } = self.head {
             return Answer::Embedding { embedding: outputs.to_vec() };
         }
         if let HeadShape::Segmentation { classes, .. } = self.head {
             let mask = classes_of_pixels(outputs, classes);
             return Answer::Mask { shares: self.shares(&mask), mask };
+        }
+        if let HeadShape::Detection { .. } = self.head {
+            let boxes = ufo_data::found(outputs, &self.finding(0.0), size);
+            return Answer::Boxes { boxes: self.named(&boxes) };
         }
         let probabilities = softmax(outputs);
         let mut order: Vec<usize> = (0..outputs.len()).collect();
@@ -73,6 +110,21 @@ impl DescribedTask {
 }
 
 impl DescribedTask {
+    /// How boxes are found by windows that share the part `overlap` of their side, of a detection.
+    pub fn finding(&self, overlap: f32) -> Finding {
+        Finding { classes: self.classes.len(), overlap, nms: NMS, most: MOST }
+    }
+
+    /// Boxes with the names of their classes.
+    pub fn named(&self, boxes: &[Detection]) -> Vec<FoundBox> {
+        let named = |found: &Detection| FoundBox {
+            class: self.classes[found.class as usize].clone(),
+            score: found.score,
+            bounds: found.bounds,
+        };
+        boxes.iter().map(named).collect()
+    }
+
     /// The share of pixels of each class that occurs in a mask, the most frequent first; ids that are no
     /// classes do not count.
     pub fn shares(&self, mask: &[u8]) -> Vec<ClassShare> {
@@ -130,7 +182,7 @@ mod tests {
         let task = DescribedTask { name: "t".into(), task: None, slice, head, classes, path };
         // ln 2, ln 1, ln 5: of 8 parts.
         let logits = [2.0_f32.ln(), 0.0, 5.0_f32.ln()];
-        let Answer::Classes { top, logits: kept } = task.answer(&logits, 2) else {
+        let Answer::Classes { top, logits: kept } = task.answer(&logits, [8, 8], 2) else {
             panic!("it has classes");
         };
         let said: Vec<_> = top.iter().map(|best| best.class.as_str()).collect();
@@ -146,11 +198,22 @@ mod tests {
         let masks = DescribedTask { head, ..task };
         // Four pixels, class by class.
         let logits = [0.0, 1.0, 5.0, 0.0, -1.0, 1.0, 6.0, 2.0, -2.0, 0.0, 7.0, 2.0];
-        let Answer::Mask { shares, mask } = masks.answer(&logits, 1) else {
+        let Answer::Mask { shares, mask } = masks.answer(&logits, [2, 2], 1) else {
             panic!("it has a mask");
         };
         assert_eq!(mask, [0, 0, 2, 1]);
         let said: Vec<_> = shares.iter().map(|share| (share.class.as_str(), share.share)).collect();
         assert_eq!(said, [("a", 0.5), ("b", 0.25), ("c", 0.25)]);
+        let head = HeadShape::Detection { channels: 1, convolutions: 1, doublings: 0, classes: 3 };
+        let boxes = DescribedTask { head, ..masks };
+        // One place in the middle of 4 x 4 pixels, and all sides a quarter of that away.
+        let one = 0.25_f32.ln();
+        let Answer::Boxes { boxes } =
+            boxes.answer(&[-9.0, 9.0, -9.0, one, one, one, one, 9.0], [4, 4], 1)
+        else {
+            panic!("it has boxes");
+        };
+        let said: Vec<_> = boxes.iter().map(|found| (found.class.as_str(), found.bounds)).collect();
+        assert_eq!(said, [("b", Bounds::new([1.0, 1.0, 3.0, 3.0]))]);
     }
 }

@@ -107,6 +107,15 @@ impl Described {
                     "task `{name}`: head.classes is {classes}, but {named} classes are named"
                 ));
             }
+            if let HeadShape::Detection { doublings, .. } = task.head {
+                let larger = self.arch.grid().map(|side| side << doublings);
+                if (0..2).any(|axis| larger[axis] > self.arch.image_size[axis]) {
+                    return Err(format!(
+                        "task `{}`: head.doublings must not make the patches more than the image",
+                        task.name
+                    ));
+                }
+            }
             if let HeadShape::Segmentation { doublings, auxiliary, .. } = task.head {
                 let larger = self.arch.grid().map(|side| side << doublings);
                 if auxiliary || (0..2).any(|axis| larger[axis] > self.arch.image_size[axis]) {

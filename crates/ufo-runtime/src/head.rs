@@ -1,8 +1,8 @@
-//! A task's head: logits, the embedding behind its BN neck (running statistics, epsilon 1e-5), or the
-//! logits of each pixel.
+//! A task's head: logits, the embedding behind its BN neck (running statistics, epsilon 1e-5), the logits
+//! of each pixel, or the boxes of each place.
 
 use crate::dense::{Dense, Then};
-use crate::segmentation::Segmentation;
+use crate::maps::Maps;
 use ufo_kernels::Scratch;
 
 /// What turns features into a task's output.
@@ -12,8 +12,8 @@ pub(crate) enum Head {
     Linear(Dense),
     /// An embedding.
     Embedding { projection: Option<Dense>, neck: Neck },
-    /// The logits of each pixel, of all tokens.
-    Segmentation(Segmentation),
+    /// The outputs of each pixel or place, of all tokens.
+    Maps(Maps),
 }
 
 /// `(x - mean) / sqrt(var + 1e-5) * weight + bias`
@@ -45,7 +45,7 @@ impl Neck {
 impl Head {
     /// Whether it reads all tokens behind the final norm, and not the class token alone.
     pub(crate) fn reads_tokens(&self) -> bool {
-        matches!(self, Self::Segmentation(_))
+        matches!(self, Self::Maps(_))
     }
 
     /// The outputs of `features` `[n, d]`, or of tokens `[n, t, d]`, row-major.
@@ -66,7 +66,7 @@ impl Head {
                 neck.run(&mut rows);
                 rows
             }
-            Self::Segmentation(head) => head.run(&features, scratch),
+            Self::Maps(head) => head.run(&features, scratch),
         }
     }
 }

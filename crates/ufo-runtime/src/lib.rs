@@ -11,13 +11,13 @@ mod dense;
 mod described;
 mod error;
 mod head;
+mod maps;
 mod model;
 mod network;
 mod parts;
-mod segmentation;
 mod stem;
 
-pub use answer::{Answer, ClassProbability, ClassShare, softmax};
+pub use answer::{Answer, ClassProbability, ClassShare, FoundBox, softmax};
 pub use dense::Precision;
 pub use described::{CONFIG, Described, DescribedTask, ONNX, ONNX_INT8, WEIGHTS};
 pub use error::{Error, Result};

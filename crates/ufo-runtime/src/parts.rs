@@ -3,13 +3,14 @@
 use crate::block::{Attention, Block, Ffn, Norm};
 use crate::dense::Dense;
 use crate::head::{Head, Neck};
+use crate::maps::{Maps, Stage};
 use crate::network::Network;
-use crate::segmentation::{Segmentation, Stage};
 use crate::stem::{Convolution, Stem};
 use crate::{Described, Precision, Result};
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use ufo_data::BOX_OUTPUTS;
 use ufo_kernels::Level;
 use ufo_kernels::conv::Activation;
 use ufo_nas::{Arch, BlockSlice, HeadShape, Names, Stem as StemShape};
@@ -198,6 +199,16 @@ impl<'a> Parts<'a> {
         Ok(Stage { weight, sizes, norm })
     }
 
+    /// So many convolutions of as many channels on the map of tokens.
+    fn stages(&mut self, name: &str, [count, channels]: [usize; 2]) -> Result<Vec<Stage>> {
+        let features = self.arch().dim;
+        let stage = |index: usize| {
+            let inputs = if index == 0 { features } else { channels };
+            self.stage(&key(name, &format!("stages.{index}")), [channels, inputs])
+        };
+        (0..count).map(stage).collect()
+    }
+
     fn head(&mut self, name: &str, shape: HeadShape) -> Result<Head> {
         let features = self.arch().dim;
         match shape {
@@ -218,15 +229,19 @@ impl<'a> Parts<'a> {
                 Ok(Head::Embedding { projection, neck: Neck::new(neck) })
             }
             HeadShape::Segmentation { channels, doublings, classes, .. } => {
-                let stage = |index: usize| {
-                    let inputs = if index == 0 { features } else { channels };
-                    self.stage(&key(name, &format!("stages.{index}")), [channels, inputs])
-                };
-                let stages = (0..=doublings).map(stage).collect::<Result<_>>()?;
+                let stages = self.stages(name, [doublings + 1, channels])?;
                 let named = key(name, "classes");
-                let classes = self.dense_in(Precision::F32, &named, [classes, channels], true)?;
+                let outputs = self.dense_in(Precision::F32, &named, [classes, channels], true)?;
                 let sizes = [self.arch().grid(), self.arch().image_size];
-                Ok(Head::Segmentation(Segmentation { level: self.level, stages, classes, sizes }))
+                Ok(Head::Maps(Maps { level: self.level, stages, doublings, outputs, sizes }))
+            }
+            HeadShape::Detection { channels, convolutions, doublings, classes } => {
+                let stages = self.stages(name, [convolutions, channels])?;
+                let (named, count) = (key(name, "outputs"), classes + BOX_OUTPUTS);
+                let outputs = self.dense_in(Precision::F32, &named, [count, channels], true)?;
+                let grid = self.arch().grid();
+                let sizes = [grid, grid.map(|side| side << doublings)];
+                Ok(Head::Maps(Maps { level: self.level, stages, doublings, outputs, sizes }))
             }
         }
     }

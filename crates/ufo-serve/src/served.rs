@@ -9,7 +9,7 @@ use crate::{Error, Result};
 pub use modules::Module;
 pub use papers::{Front, FrontPoint, Papers, Scored};
 use std::path::Path;
-use ufo_data::Preprocess;
+use ufo_data::{BOX_OUTPUTS, Preprocess};
 use ufo_nas::HeadShape;
 use ufo_runtime::{DescribedTask, Model, Precision};
 
@@ -121,6 +121,10 @@ impl Served {
                 HeadShape::Embedding { dim: 0, .. } => vec![described.arch.dim],
                 HeadShape::Embedding { dim, .. } => vec![dim],
                 HeadShape::Segmentation { classes, .. } => vec![classes, height, width],
+                HeadShape::Detection { classes, doublings, .. } => {
+                    let [rows, columns] = described.arch.grid().map(|side| side << doublings);
+                    vec![classes + BOX_OUTPUTS, rows, columns]
+                }
             },
             described: Some(task.clone()),
         };

@@ -7,11 +7,11 @@
 use crate::evaluate::eval_features;
 use crate::optimizer::Grads;
 use crate::step::{Scored, Step, add, score, take_grads};
-use crate::{ChipConfig, RunConfig, Task, segment};
+use crate::{ChipConfig, RunConfig, Task, detect, segment};
 use anyhow::{Context, Result};
 use burn_tensor::Tensor;
 use ufo_data::{Batch, Preprocess, Purpose, stream};
-use ufo_model::losses::{distill_embeddings, distill_logits};
+use ufo_model::losses::{distill_boxes, distill_embeddings, distill_logits};
 use ufo_model::{
     DropPath, Head, HeadStatistics, Supernet, Vit, from_values, state_of, values, weights::load,
 };
@@ -58,6 +58,7 @@ pub fn chip_step(
                     Head::Linear(_) | Head::Segmentation(_) => {
                         distill_logits(scored.outputs, largest.outputs.clone())
                     }
+                    Head::Detection(_) => distill_boxes(scored.outputs, largest.outputs.clone()),
                     Head::Embedding(_) => {
                         distill_embeddings(scored.outputs, largest.outputs.clone())
                     }
@@ -175,6 +176,9 @@ pub fn calibrated(vit: &Vit, head: &Head, task: &Task, preprocess: &Preprocess) 
         Head::Linear(_) => return Ok(head.clone()),
         Head::Segmentation(head) => {
             return Ok(Head::Segmentation(segment::calibrated(vit, head, task, preprocess)?));
+        }
+        Head::Detection(head) => {
+            return Ok(Head::Detection(detect::calibrated(vit, head, task, preprocess)?));
         }
         Head::Embedding(head) => head,
     };

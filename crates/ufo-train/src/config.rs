@@ -1,6 +1,6 @@
 //! A run's configuration: one TOML file, a task in a few lines.
 
-use crate::segment;
+use crate::{detect, segment};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -88,7 +88,7 @@ pub struct TaskConfig {
     /// Name: letters, digits, `-` and `_`.
     pub name: String,
     /// Head; `linear` is classification, `embedding` is retrieval between cameras, `segmentation` gives a class
-    /// a pixel.
+    /// a pixel, `detection` gives boxes.
     pub head: HeadConfig,
     /// Images a step.
     pub batch: usize,
@@ -116,7 +116,7 @@ pub struct TaskConfig {
     #[serde(default)]
     pub triplet: Option<Triplet>,
     /// How the task is judged; default top-1 for a linear head, `reid` for an embedding, mean intersection over
-    /// union for a segmentation.
+    /// union for a segmentation, average precision for a detection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eval: Option<Protocol>,
 }
@@ -248,8 +248,12 @@ impl RunConfig {
             let named = || format!("task `{}`", task.name);
             task.validate().with_context(named)?;
             segment::validate_shape(self, task).with_context(named)?;
-            if self.distill.is_some() && task.head.segments() {
-                bail!("task `{}`: a student learns classes or embeddings, not masks", task.name);
+            detect::validate_shape(self, task).with_context(named)?;
+            if self.distill.is_some() && task.head.reads_tokens() {
+                bail!(
+                    "task `{}`: a student learns classes or embeddings, not masks or boxes",
+                    task.name
+                );
             }
             if self.tasks[..index].iter().any(|other| other.name == task.name) {
                 bail!("task `{}`: its name is used twice; names must differ", task.name);
@@ -268,6 +272,9 @@ impl TaskConfig {
                 Protocol::ReId { distance: Distance::Cosine, most_rank: 50 }
             }
             HeadConfig::Segmentation { .. } => Protocol::Segmentation { overlap: 0.5 },
+            HeadConfig::Detection { .. } => {
+                Protocol::Detection { overlap: 0.5, nms: 0.6, most: 100 }
+            }
         })
     }
 
@@ -286,13 +293,15 @@ impl TaskConfig {
             HeadConfig::Linear => matches!(protocol, Protocol::Classification { .. }),
             HeadConfig::Embedding { .. } => protocol.judges_features(),
             HeadConfig::Segmentation { .. } => matches!(protocol, Protocol::Segmentation { .. }),
+            HeadConfig::Detection { .. } => matches!(protocol, Protocol::Detection { .. }),
         };
         if !fits {
             bail!(
-                "eval: a linear head is judged by `classification`, an embedding by `retrieval`, `reid` or `verification`, a segmentation by `segmentation`"
+                "eval: a linear head is judged by `classification`, an embedding by `retrieval`, `reid` or `verification`, a segmentation by `segmentation`, a detection by `detection`"
             );
         }
         segment::validate(self)?;
+        detect::validate(self)?;
         match self.head {
             HeadConfig::Linear => {
                 if self.triplet.is_some() {
@@ -302,7 +311,7 @@ impl TaskConfig {
             HeadConfig::Embedding { scale, margin, .. } => {
                 self.validate_embedding(scale, margin)?;
             }
-            HeadConfig::Segmentation { .. } => {}
+            HeadConfig::Segmentation { .. } | HeadConfig::Detection { .. } => {}
         }
         check(&[
             ("loss_weight", f64::from(self.loss_weight), ABOVE_0),

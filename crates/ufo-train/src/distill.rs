@@ -264,7 +264,7 @@ fn taught(
     let answers: Tensor<2> = from_values(said.outputs.clone(), [b, answers], &device);
     let mut terms = Vec::new();
     let (compared, target) = match task.head {
-        HeadConfig::Linear | HeadConfig::Segmentation { .. } => {
+        HeadConfig::Linear | HeadConfig::Segmentation { .. } | HeadConfig::Detection { .. } => {
             if distill.logits > 0.0 {
                 let form = (distill.divergence, distill.temperature);
                 terms.push(distill_soft(own.outputs, answers, form) * distill.logits);

@@ -1,6 +1,6 @@
 //! Evaluation of a task from its network, beside the raw-pixel nearest-neighbor baseline.
 
-use crate::{Task, Training, segment};
+use crate::{Task, Training, detect, segment};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use ufo_data::{Batch, Dataset, Preprocess, eval_batches};
@@ -17,7 +17,7 @@ const BASELINE_SIDE: usize = 32;
 
 /// Images of a task in an evaluation during training.
 const GLIMPSE: usize = 500;
-/// The same of a segmentation task, where an image is many windows.
+/// The same of a segmentation or detection task, where an image is many windows.
 const GLIMPSE_SCENES: usize = 16;
 
 /// A task's result on its test split.
@@ -37,7 +37,7 @@ pub struct TaskResult {
 }
 
 /// A task's result on a split by a network and head, and the outputs for every image, row-major; none of a
-/// segmentation, whose logits of all pixels would not fit memory.
+/// segmentation or detection, whose outputs of all pixels would not fit memory.
 ///
 /// # Errors
 /// A broken image, since evaluation skips none; a wrong mask; outputs that are not finite.
@@ -62,6 +62,9 @@ pub fn result_by(
 ) -> Result<(TaskResult, Vec<f32>)> {
     if task.config.head.segments() {
         return Ok((segment::judge(task, split, preprocess, run)?, Vec::new()));
+    }
+    if task.config.head.detects() {
+        return Ok((detect::judge(task, split, preprocess, run)?, Vec::new()));
     }
     let rows = rows(split, preprocess, |batch| run(batch.images, batch.size))?;
     Ok((judge(task, split, &rows)?, rows))
@@ -122,10 +125,10 @@ pub fn glimpse(training: &Training<'_>, supernet: &Supernet) -> Result<Vec<TaskR
 /// Which images a glimpse looks at: spread over the classes, or whole identities, as many as fit.
 pub(crate) fn few(task: &Task, split: &Dataset) -> Vec<usize> {
     let len = split.len();
-    let most = if task.config.head.segments() { GLIMPSE_SCENES } else { GLIMPSE };
+    let most = if task.config.head.reads_tokens() { GLIMPSE_SCENES } else { GLIMPSE };
     let kept = len.min(most);
     match task.config.head {
-        HeadConfig::Linear | HeadConfig::Segmentation { .. } => {
+        HeadConfig::Linear | HeadConfig::Segmentation { .. } | HeadConfig::Detection { .. } => {
             (0..kept).map(|i| i * len / kept).collect()
         }
         HeadConfig::Embedding { .. } => {
@@ -164,13 +167,17 @@ pub fn judge(task: &Task, split: &Dataset, rows: &[f32]) -> Result<TaskResult> {
 }
 
 /// The same metric by raw pixels, at most 32x32 of them: the nearest training image's class, or the
-/// pixels as the embedding. Of a segmentation: logistic regression on each pixel's color.
+/// pixels as the embedding. Of a segmentation: logistic regression on each pixel's color; of a
+/// detection: a sliding window of cells of colors.
 ///
 /// # Errors
 /// A broken image.
 pub fn baseline(task: &Task, preprocess: &Preprocess) -> Result<f64> {
     if task.config.head.segments() {
         return segment::baseline(task, preprocess);
+    }
+    if task.config.head.detects() {
+        return detect::baseline(task, preprocess);
     }
     let size = preprocess.size.map(|side| side.min(BASELINE_SIDE));
     let preprocess = &Preprocess { size, ..preprocess.clone() };

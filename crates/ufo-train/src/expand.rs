@@ -6,7 +6,7 @@
 
 use crate::evaluate::eval_features;
 use crate::step::{Step, TaskStep, routed_step};
-use crate::{ExpandConfig, RunConfig, Task, segment};
+use crate::{ExpandConfig, RunConfig, Task, detect, segment};
 use anyhow::{Context, Result, bail};
 use burn_tensor::Tensor;
 use serde::Serialize;
@@ -22,7 +22,7 @@ const COMPARED: usize = 1000;
 pub struct StemScore {
     /// The task that has the stem.
     pub task: String,
-    /// Share of training images, or of a segmentation's patches, whose class has the nearest mean feature, each
+    /// Share of training images, or of a segmentation's or detection's patches, whose class has the nearest mean feature, each
     /// left out of its own; NaN when no class has two.
     pub accuracy: f64,
 }
@@ -81,6 +81,9 @@ fn compare_stems(config: &RunConfig, from: &Supernet, new: &Task) -> Result<Vec<
         let accuracy = if new.config.head.segments() {
             let patches = segment::patches(&vit, new, &config.preprocess())?;
             nearest_mean(&patches.rows, &patches.labels, classes)
+        } else if new.config.head.detects() {
+            let patches = detect::patches(&vit, new, &config.preprocess())?;
+            nearest_mean(&patches.rows, &patches.labels, classes + 1)
         } else {
             let features = eval_features(&vit, &images, &config.preprocess())?;
             nearest_mean(&features, images.labels(), classes)

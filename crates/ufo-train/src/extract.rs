@@ -199,7 +199,7 @@ pub(crate) fn build(
         let output = graph.scope(&format!("task.{}", entry.name), |graph| {
             head.run_onnx(graph, (&vit, &keys, &head_key), (&image, arch.image_size))
         })?;
-        let sizes = head.output_sizes(arch.image_size).into_iter().map(Dim::Fixed);
+        let sizes = head.output_sizes(arch.image_size, arch.grid()).into_iter().map(Dim::Fixed);
         let dims: Vec<Dim> = std::iter::once(batch.clone()).chain(sizes).collect();
         graph.output(&entry.name, &output, &dims);
     }
@@ -292,6 +292,7 @@ fn card(described: &Described, extracted: &Extracted) -> String {
             HeadShape::Linear { classes } => format!("{classes} classes"),
             HeadShape::Embedding { .. } => "embedding".to_string(),
             HeadShape::Segmentation { classes, .. } => format!("{classes} classes a pixel"),
+            HeadShape::Detection { classes, .. } => format!("boxes of {classes} classes"),
         };
         // The bar before the final norm would end the table's cell.
         let path = task.path.to_string().replace('|', " norm ");

@@ -3,6 +3,7 @@
 mod checkpoint;
 pub mod chip;
 mod config;
+pub mod detect;
 pub mod distill;
 pub mod effect;
 mod ema;

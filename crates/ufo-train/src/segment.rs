@@ -167,7 +167,7 @@ pub(crate) fn baseline(task: &Task, preprocess: &Preprocess) -> Result<f64> {
 }
 
 /// Training windows of a task, drawn evenly and not changed.
-fn windows(task: &Task, preprocess: &Preprocess) -> Result<Vec<Batch>> {
+pub(crate) fn windows(task: &Task, preprocess: &Preprocess) -> Result<Vec<Batch>> {
     let labels = task.train.shared_labels();
     let sampler = || Sampler::new(labels, SamplerConfig::default(), BATCH, 0, 0);
     let loader =
@@ -271,6 +271,9 @@ pub fn check(task: &Task) -> Result<()> {
 
 /// Refuses settings that a segmentation task does not take, and data without masks; or masks of another task.
 pub(crate) fn validate(task: &TaskConfig) -> Result<()> {
+    if task.head.detects() || task.data.format.has_boxes() {
+        return Ok(());
+    }
     let masks = task.data.format.has_masks();
     if masks != task.head.segments() {
         bail!(
@@ -280,7 +283,7 @@ pub(crate) fn validate(task: &TaskConfig) -> Result<()> {
     let (wrong, reason) = if masks {
         (task.augment.unfit_for_masks(), "a segmentation task takes flip, random_scale and color")
     } else {
-        (task.augment.only_for_masks(), "only a segmentation task takes them")
+        (task.augment.only_for_masks(), "only a segmentation or detection task takes them")
     };
     if !wrong.is_empty() {
         bail!("augment: {}: {reason}; remove them", wrong.join(", "));

@@ -2,7 +2,7 @@
 //!
 //! An operation that all threads share ends when the slowest of them does, dozens of times a step. Shards of
 //! the images run through all blocks without waiting for each other, and their rows stay longer in the cache.
-//! The head and its loss see the whole batch (statistics of a neck, pairs of a triplet loss); a segmentation, whose head
+//! The head and its loss see the whole batch (statistics of a neck, pairs of a triplet loss); a segmentation or detection, whose head
 //! reads tokens, takes it in one piece. The number of shards follows
 //! from the sizes alone and their gradients are added in order: the same bits for any number of threads.
 
@@ -44,8 +44,8 @@ pub(crate) fn in_shards(
     batch: &Batch,
     drop: Option<&DropPath>,
 ) -> TaskStep {
-    if task.head.segments() {
-        // Its head reads the tokens behind several blocks.
+    if task.head.reads_tokens() {
+        // Its head reads all tokens, and those behind several blocks.
         let leaves = net.supernet.leaves(net.index);
         let vit = (net.vit)(&leaves);
         return learn(leaves, &vit, (net.index, task), batch, drop);
@@ -148,6 +148,7 @@ mod tests {
             indices: (0..n).collect(),
             skipped: 0,
             masks: None,
+            boxes: None,
         };
         assert_eq!(count(n, supernet.arch.tokens()), 2);
         let path = ufo_nas::Path::uniform(&supernet.arch, ufo_nas::Expert::Shared);

@@ -5,7 +5,7 @@ use crate::chip::chip_step;
 use crate::expand::expand_step;
 use crate::optimizer::Grads;
 use crate::shards::{Net, in_shards};
-use crate::{Compute, RunConfig, Task, TaskConfig, Workers, segment};
+use crate::{Compute, RunConfig, Task, TaskConfig, Workers, detect, segment};
 use anyhow::{Context, Result};
 use burn_tensor::{Gradients, Tensor};
 use ufo_data::{Batch, Loader, Purpose, stream};
@@ -216,6 +216,9 @@ pub(crate) fn score(
         Head::Segmentation(head) => {
             segment::loss(head, &vit.tokens(images, drop, taps), (task, batch), vit.mode)
         }
+        Head::Detection(head) => {
+            detect::loss(head, &vit.tokens(images, drop, &[]), (task, batch), vit.mode)
+        }
         _ => task_loss(head, vit.forward(images, drop), task, batch),
     }
 }
@@ -224,7 +227,7 @@ pub(crate) fn score(
 pub(crate) struct Scored {
     /// The task's loss.
     pub(crate) loss: Tensor<1>,
-    /// Logits, of a segmentation a row a pixel, or embeddings behind the neck.
+    /// Logits, of a segmentation a row a pixel, embeddings behind the neck, or the outputs of places, a row each.
     pub(crate) outputs: Tensor<2>,
     /// Batch statistics of the head's norms.
     pub(crate) measured: Option<HeadStatistics>,

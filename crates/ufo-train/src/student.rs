@@ -60,6 +60,7 @@ mod tests {
             images: (0..6 * 3 * 32 * 32).map(|_| rng.random_range(-1.0..1.0)).collect(),
             labels: vec![0, 1, 2, 0, 1, 2],
             masks: None,
+            boxes: None,
             soft: None,
             indices: (0..6).collect(),
             skipped: 0,

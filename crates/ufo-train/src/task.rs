@@ -26,8 +26,8 @@ impl Task {
     /// Class names of the head; none for an embedding.
     pub fn classes(&self) -> &[String] {
         match self.config.head {
-            HeadConfig::Linear | HeadConfig::Segmentation { .. } => self.train.classes(),
             HeadConfig::Embedding { .. } => &[],
+            _ => self.train.classes(),
         }
     }
 
@@ -49,8 +49,8 @@ pub fn open_tasks(config: &RunConfig) -> Result<Vec<Task>> {
     let open = |(index, task): (usize, &TaskConfig)| -> Result<Task> {
         let data = &task.data;
         let hold_out = match task.head {
-            HeadConfig::Linear | HeadConfig::Segmentation { .. } => HoldOut::Images,
             HeadConfig::Embedding { .. } => HoldOut::Classes,
+            _ => HoldOut::Images,
         };
         let (train, validation) = data.open_train(config.seed_of(index), hold_out)?;
         let test = match task.head {

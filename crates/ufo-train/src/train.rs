@@ -295,7 +295,7 @@ pub fn schedule(progress: f64, warmup: f64, final_lr: f64) -> f64 {
 fn scales_of(task: &TaskConfig) -> Vec<(String, f32)> {
     let own = (format!("{}.", task_key(&task.name)), task.lr_scale);
     match task.head {
-        HeadConfig::Segmentation { lr_scale, .. } => {
+        HeadConfig::Segmentation { lr_scale, .. } | HeadConfig::Detection { lr_scale, .. } => {
             vec![(format!("{}head.", own.0), lr_scale * own.1), own]
         }
         _ => vec![own],

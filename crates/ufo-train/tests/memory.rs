@@ -36,6 +36,7 @@ fn batch(arch: &Arch, count: usize) -> Batch {
         images: vec![0.1; count * 3 * height * width],
         labels: vec![0; count],
         masks: None,
+        boxes: None,
         soft: None,
         indices: vec![0; count],
         skipped: 0,

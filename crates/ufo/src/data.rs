@@ -23,7 +23,7 @@ pub(crate) enum Command {
 
 #[derive(clap::Args)]
 pub(crate) struct ImportArgs {
-    /// fashion-mnist, mnist, animal, orl, elpv, food, emoji, nuclei or land.
+    /// fashion-mnist, mnist, animal, orl, elpv, food, emoji, nuclei, land or trees.
     source: Source,
     /// Folder of the fetched packages.
     #[arg(long, default_value = "datasets/packages")]
@@ -35,7 +35,7 @@ pub(crate) struct ImportArgs {
 
 #[derive(clap::Args)]
 pub(crate) struct InspectArgs {
-    /// image-folder, idx, csv, masks, voc or cityscapes.
+    /// image-folder, idx, csv, masks, voc, cityscapes or coco.
     #[arg(long)]
     format: String,
     /// Training split.
@@ -68,8 +68,11 @@ fn inspect_splits(args: &InspectArgs) -> Result<()> {
         "masks" => Format::Masks,
         "voc" => Format::Voc,
         "cityscapes" => Format::Cityscapes,
+        "coco" => Format::Coco,
         other => {
-            bail!("--format {other}: allowed are image-folder, idx, csv, masks, voc, cityscapes")
+            bail!(
+                "--format {other}: allowed are image-folder, idx, csv, masks, voc, cityscapes, coco"
+            )
         }
     };
     let train = Dataset::open(format, &args.train)?;

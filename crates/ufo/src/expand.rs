@@ -142,8 +142,8 @@ fn report(run: &Run, summary: &Summary, kept: bool) -> Result<Value> {
     let share =
         Share::new(task.config.batch, run.config.router.other_fraction, run.config.train.mode());
     let bytes = |update, trained| expand_bytes(&run.supernet.arch, share, update, trained);
-    // The formula knows no maps of a segmentation head.
-    let known = !task.config.head.segments();
+    // The formula knows no maps of a head.
+    let known = !task.config.head.reads_tokens();
     let mb = |bytes: u64| known.then(|| bytes as f64 / f64::from(1 << 20));
     Ok(json!({
         "task": result.name, "update": expand.update, "stem": expand.stem,

@@ -11,6 +11,7 @@ mod samples;
 mod tables;
 mod text;
 
+pub(crate) use samples::THUMBNAIL;
 pub(crate) use text::Escaped;
 
 /// All that the page shows.

@@ -13,8 +13,8 @@ const FEW: usize = 10;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A task: NAME=PATH, where PATH holds `train` and `test` as class folders, as folders of images and masks, as IDX files
-    /// (train-images…) or as lists (train.csv, test.csv).
+    /// A task: NAME=PATH, where PATH holds `train` and `test` as class folders, as folders of images and masks, as
+    /// folders of images with a boxes.json, as IDX files (train-images…) or as lists (train.csv, test.csv).
     #[arg(long = "task", value_name = "NAME=PATH", required = true)]
     tasks: Vec<String>,
     /// Architecture: demo, tiny, small, base, large, huge.
@@ -58,13 +58,15 @@ fn section(text: &mut String, (name, doublings): (&str, usize), path: &Path) -> 
     let dataset = Dataset::open(format, &train)?;
     let (images, classes) = (dataset.len(), dataset.classes().len());
     let identities = images < FEW * classes;
-    let head = if format.has_masks() {
+    let head = if format.has_boxes() {
+        format!("kind = \"detection\", doublings = {}", doublings.min(1))
+    } else if format.has_masks() {
         format!("kind = \"segmentation\", channels = 64, doublings = {doublings}")
     } else {
         let kind = if identities { "embedding" } else { "linear" };
         format!("kind = \"{kind}\"")
     };
-    let sampler = if format.has_masks() {
+    let sampler = if format.has_masks() || format.has_boxes() {
         "augment = { flip = 0.5, random_scale = {}, color = 0.4 }\n"
     } else if identities {
         "sampler = { kind = \"identity\", per_identity = 2 }\ntriplet = {}\n"
@@ -78,6 +80,7 @@ fn section(text: &mut String, (name, doublings): (&str, usize), path: &Path) -> 
         Format::Masks => "masks",
         Format::Voc => "voc",
         Format::Cityscapes => "cityscapes",
+        Format::Coco => "coco",
     };
     let quoted = |path: &Path| toml::Value::String(path.display().to_string()).to_string();
     write!(
@@ -97,6 +100,9 @@ fn layout(path: &Path) -> Result<(Format, &'static str)> {
     if path.join("train/images").is_dir() && path.join("train/masks").is_dir() {
         return Ok((Format::Masks, ""));
     }
+    if path.join("train/boxes.json").is_file() {
+        return Ok((Format::Coco, "/boxes.json"));
+    }
     if path.join("train").is_dir() {
         return Ok((Format::ImageFolder, ""));
     }
@@ -110,7 +116,7 @@ fn layout(path: &Path) -> Result<(Format, &'static str)> {
         }
     }
     bail!(
-        "{}: has neither train/ and test/ with a folder a class, nor train.csv and test.csv, nor IDX files train-images… and test-images…",
+        "{}: has neither train/ and test/ with a folder a class, images and masks or boxes.json, nor train.csv and test.csv, nor IDX files train-images… and test-images…",
         path.display()
     )
 }

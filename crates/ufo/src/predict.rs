@@ -1,19 +1,20 @@
 //! `ufo predict`: runs an extracted model folder on images.
 
 use crate::folder::Runner;
+use crate::report::{BOX_COLORS, SURE};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use ufo_data::{Image, Palette, decode};
+use ufo_data::{Detection, Image, Palette, decode, encode_png, outlined};
 use ufo_nas::HeadShape;
 use ufo_runtime::{DescribedTask, Precision};
-use ufo_train::{segment, write_atomic};
+use ufo_train::{detect, segment, write_atomic};
 
 /// Images of a batch.
 const BATCH: usize = 32;
-/// Part of their side that windows of a segmentation share.
+/// Part of their side that windows of a segmentation or detection share.
 const OVERLAP: f32 = 0.5;
 
 #[derive(clap::Args)]
@@ -35,7 +36,8 @@ pub(crate) struct Args {
     /// Give the features before the heads as well (with --json).
     #[arg(long, requires = "json")]
     features: bool,
-    /// Folder for the masks of segmentation tasks, IMAGE.TASK.png, palette PNG files of class ids.
+    /// Folder for the masks of segmentation tasks, IMAGE.TASK.png, palette PNG files of class ids, and for the images
+    /// of detection tasks with the boxes drawn.
     #[arg(long, default_value = "masks")]
     masks: PathBuf,
 }
@@ -85,6 +87,12 @@ impl Args {
                 }
                 continue;
             }
+            if let HeadShape::Detection { .. } = task.head {
+                for ((path, image), said) in images.iter().zip(&mut per_image) {
+                    said.push(self.boxes(model, index, (path, image))?);
+                }
+                continue;
+            }
             let outputs = model.outputs(index, &inputs)?;
             let features = self.features.then(|| model.features(index, &inputs)).transpose()?;
             for (image, said) in per_image.iter_mut().enumerate() {
@@ -92,7 +100,7 @@ impl Args {
                     let width = all.len() / images.len();
                     all[image * width..][..width].to_vec()
                 };
-                let mut one = answer(task, &row(&outputs), self.top)?;
+                let mut one = answer(task, (&row(&outputs), model.preprocess.size), self.top)?;
                 if let Some(features) = &features {
                     one["features"] = json!(row(features));
                 }
@@ -110,21 +118,45 @@ impl Args {
         let sizes = (task.classes.len(), OVERLAP);
         let mask = segment::predict(image, &model.preprocess, sizes, &mut network)
             .with_context(|| format!("task `{}`, {}", task.name, path.display()))?;
+        let place = self.write(path, task, &mask.encode(Palette::of(&task.classes))?)?;
+        let shares = task.shares(&mask.ids);
+        Ok(json!({"name": task.name, "mask": place.display().to_string(), "shares": shares}))
+    }
+
+    /// Draws the boxes of an image, and says them.
+    fn boxes(&self, model: &Runner, index: usize, (path, image): (&Path, &Image)) -> Result<Value> {
+        let task = &model.tasks[index];
+        let mut network = |images: Vec<f32>, _| model.outputs(index, &images);
+        let found = detect::predict(image, &model.preprocess, &task.finding(OVERLAP), &mut network)
+            .with_context(|| format!("task `{}`, {}", task.name, path.display()))?;
+        let sure = |found: &&Detection| found.score >= SURE;
+        let drawn: Vec<_> =
+            found.iter().filter(sure).map(|found| (found.bounds, BOX_COLORS[1])).collect();
+        let place = self.write(path, task, &encode_png(&outlined(image, &drawn, 2))?)?;
+        Ok(json!({"name": task.name, "picture": place.display().to_string(), "drawn": drawn.len(),
+            "boxes": task.named(&found)}))
+    }
+
+    /// Writes what a task makes of an image into the folder for masks.
+    fn write(&self, path: &Path, task: &DescribedTask, png: &[u8]) -> Result<PathBuf> {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let place = self.masks.join(format!("{stem}.{}.png", task.name));
         fs::create_dir_all(&self.masks)
             .with_context(|| format!("creating {}", self.masks.display()))?;
-        write_atomic(&place, &mask.encode(Palette::of(&task.classes))?)?;
-        let shares = task.shares(&mask.ids);
-        Ok(json!({"name": task.name, "mask": place.display().to_string(), "shares": shares}))
+        write_atomic(&place, png)?;
+        Ok(place)
     }
 }
 
 /// What a task says of one image.
-fn answer(task: &DescribedTask, outputs: &[f32], top: usize) -> Result<Value> {
+fn answer(
+    task: &DescribedTask,
+    (outputs, size): (&[f32], [usize; 2]),
+    top: usize,
+) -> Result<Value> {
     let mut said = json!({"name": task.name});
     if let (Value::Object(said), Value::Object(answer)) =
-        (&mut said, serde_json::to_value(task.answer(outputs, top))?)
+        (&mut said, serde_json::to_value(task.answer(outputs, size, top))?)
     {
         said.extend(answer);
     }
@@ -147,6 +179,10 @@ fn print(row: &Value) {
                 format!("embedding of {} numbers (see --json)", embedding.len())
             }
             (_, Some(mask)) => format!("{}, {mask}", listed("shares", "share")),
+            _ if task["boxes"].is_array() => {
+                let (drawn, picture) = (&task["drawn"], task["picture"].as_str());
+                format!("{drawn} boxes (all: see --json), {}", picture.unwrap_or_default())
+            }
             _ => listed("top", "probability"),
         };
         println!("  {name}: {said}");

@@ -1,28 +1,38 @@
 //! `ufo report`: a run as one HTML page.
 
 use crate::RunFolder;
-use crate::html_report::{Chart, ParamTable, Report, Routing, Sample, Samples, Series, TaskRow};
+use crate::html_report::{
+    Chart, ParamTable, Report, Routing, Sample, Samples, Series, THUMBNAIL, TaskRow,
+};
 use crate::run::{Results, Run};
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::ExitCode;
-use ufo_data::{Dataset, IGNORE, Image, Interpolation, Mask, Palette, Preprocess, encode_png};
+use ufo_data::{
+    Bounds, Dataset, Detection, IGNORE, Image, Interpolation, Mask, Palette, Preprocess,
+    encode_png, outlined,
+};
 use ufo_model::{HeadConfig, router};
 use ufo_nas::Slice;
 use ufo_runtime::softmax;
+use ufo_train::detect::predict_boxed;
 use ufo_train::effect::site_name;
 use ufo_train::segment::predict_scene;
 use ufo_train::{Task, write_atomic};
 
 /// Images shown of a classification task, and queries of a retrieval task.
 const SHOWN: usize = 24;
-/// Longest side of an image in the page.
-const THUMBNAIL: usize = 192;
 const QUERIES: usize = 4;
 const SCENES: usize = 8;
 const MATCHES: usize = 6;
+/// Longest side of the part of an image whose boxes are shown.
+const PART: usize = 288;
+/// Score from which boxes are shown, in the page and in pictures of `ufo predict`.
+pub(crate) const SURE: f32 = 0.3;
+/// Colors of boxes that are right, wrong and true.
+pub(crate) const BOX_COLORS: [[u8; 3]; 3] = [[80, 230, 120], [240, 60, 60], [255, 255, 255]];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -154,7 +164,7 @@ fn curves(run: &Run, results: &Results, log: &Log) -> Vec<Chart> {
         chart("Training loss", "loss", true, series(&log.losses, false)),
         chart(
             "Accuracy during training, dashed: raw-pixel 1-NN",
-            "top-1, rank-1 or mean IoU, %",
+            "top-1, rank-1, mean IoU or AP, %",
             false,
             series(&log.metrics, true),
         ),
@@ -204,6 +214,7 @@ fn samples(run: &Run, results: &Results) -> Result<Vec<Samples>> {
             HeadConfig::Linear => classified(task, &judged.rows, dim)?,
             HeadConfig::Embedding { .. } => retrieved(task, &judged.rows, dim)?,
             HeadConfig::Segmentation { .. } => segmented(run, index)?,
+            HeadConfig::Detection { .. } => detected(run, index)?,
         });
     }
     Ok(all)
@@ -264,6 +275,57 @@ fn segmented(run: &Run, index: usize) -> Result<Samples> {
         ),
         rows: shown,
     })
+}
+
+/// Parts of some test images, each with its true boxes and those found.
+fn detected(run: &Run, index: usize) -> Result<Samples> {
+    let (task, preprocess) = (&run.tasks[index], run.config.preprocess());
+    let test = &task.test;
+    let slice = Slice::full(&run.supernet.arch);
+    let vit = run.supernet.subnet(index, &run.supernet.path(index), &slice)?;
+    let head = &run.supernet.tasks[index].head;
+    let mut shown = Vec::new();
+    let count = test.len().min(SCENES);
+    let [right, wrong, white] = BOX_COLORS;
+    for image in (0..count).map(|i| i * test.len() / count) {
+        let mut network = |images, size| Ok(ufo_train::evaluate::run(&vit, head, images, size));
+        let (found, boxed) = predict_boxed(task, (test, image), &preprocess, &mut network)?;
+        let counts = || boxed.boxes.iter().filter(|truth| !truth.crowd);
+        let truth: Vec<(Bounds, [u8; 3])> = counts().map(|truth| (truth.bounds, white)).collect();
+        let hits = |found: &Detection| {
+            let same = |truth: &&ufo_data::Annotation| truth.class == found.class;
+            counts().filter(same).any(|truth| truth.bounds.iou(&found.bounds) >= 0.5)
+        };
+        let sure: Vec<&Detection> = found.iter().filter(|found| found.score >= SURE).collect();
+        let colored = |found: &&Detection| (found.bounds, if hits(found) { right } else { wrong });
+        let said: Vec<_> = sure.iter().map(colored).collect();
+        let good = said.iter().filter(|(_, color)| *color == right).count();
+        let card = |boxes: &[(Bounds, [u8; 3])], title: &str, note: String| -> Result<Sample> {
+            let picture = middle(&outlined(&boxed.image, boxes, 2));
+            Ok(Sample { png: encode_png(&picture)?, title: title.to_string(), note, right: None })
+        };
+        shown.push(vec![
+            card(&[], "image", String::new())?,
+            card(&truth, "truth", format!("{} boxes in the whole image", truth.len()))?,
+            card(&said, "found", format!("{} boxes, {good} on a true one", said.len()))?,
+        ]);
+    }
+    Ok(Samples {
+        task: task.config.name.clone(),
+        caption: format!(
+            "The middle of test images, evenly spread, with their true boxes and those found with a score of {SURE} \
+             or more: green where half of the union with a true box is common, else red."
+        ),
+        rows: shown,
+    })
+}
+
+/// The middle of an image, where it is larger than is shown.
+fn middle(image: &Image) -> Image {
+    let [width, height] = [image.width, image.height].map(|side| side.min(PART));
+    let [left, top] = [(image.width - width) / 2, (image.height - height) / 2];
+    let line = |y: usize| &image.rgb[3 * (y * image.width + left)..][..3 * width];
+    Image { width, height, rgb: (top..top + height).flat_map(line).copied().collect() }
 }
 
 fn classified(task: &Task, rows: &[f32], classes: usize) -> Result<Samples> {

@@ -24,7 +24,7 @@ pub(crate) struct Judged {
     pub(crate) result: evaluate::TaskResult,
     /// The same metric by raw pixels.
     pub(crate) baseline: f64,
-    /// Output of every test image, row-major; none of a segmentation.
+    /// Output of every test image, row-major; none of a segmentation or detection.
     pub(crate) rows: Vec<f32>,
 }
 
@@ -47,6 +47,7 @@ impl Run {
         let tasks = open_tasks(&config)?;
         if !folder.join("config.toml").exists() {
             tasks.iter().try_for_each(ufo_train::segment::check)?;
+            tasks.iter().try_for_each(ufo_train::detect::check)?;
         }
         let mut supernet = new_supernet(&config, &tasks)?;
         fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;

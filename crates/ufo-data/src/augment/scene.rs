@@ -1,15 +1,18 @@
-//! Random windows of images with masks: scale, crop and flip, the same for both, and colors.
+//! Random windows of images with masks or boxes: scale, crop and flip, the same for both, and colors.
 //!
 //! The image is scaled, a window of the network's size is cut out, and what of the window lies beyond the
 //! image is the mean color, with pixels that do not count. Class ids are never mixed: the mask has the id of
-//! the nearest pixel.
+//! the nearest pixel. Boxes are cut at the window.
 
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
 use super::{Augment, between, color, happens};
-use crate::dataset::Scene;
-use crate::{Error, IGNORE, Image, Mask, Preprocess, transform::Target, transform::resize};
+use crate::dataset::{Boxed, Scene};
+use crate::{
+    Annotation, Bounds, Error, IGNORE, Image, Mask, Preprocess, transform::Target,
+    transform::resize,
+};
 
 /// The factors by which images with masks are scaled.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -63,7 +66,7 @@ struct Window {
 }
 
 impl Augment {
-    /// The names of what is on that images with masks cannot take.
+    /// The names of what is on that images with masks or boxes cannot take.
     pub fn unfit_for_masks(&self) -> Vec<&'static str> {
         [
             ("pad_crop", self.pad_crop > 0),
@@ -78,7 +81,7 @@ impl Augment {
         .collect()
     }
 
-    /// The names of what is on that only images with masks take.
+    /// The names of what is on that only images with masks or boxes take.
     pub fn only_for_masks(&self) -> Vec<&'static str> {
         [("random_scale", self.random_scale.is_some()), ("color", self.color > 0.0)]
             .into_iter()
@@ -97,8 +100,34 @@ impl Augment {
         rng: &mut impl Rng,
         (out, ids): (&mut [f32], &mut [u8]),
     ) {
+        let window = self.cut(&scene.image, preprocess, rng, out);
+        window.cut_mask(&scene.mask, preprocess.size[1], ids);
+    }
+
+    /// A random window of an image, and the boxes in it, in its pixels.
+    ///
+    /// # Shapes
+    /// `out` is `3 * height * width` values of the size of `preprocess`.
+    pub(crate) fn boxes(
+        &self,
+        boxed: &Boxed,
+        preprocess: &Preprocess,
+        rng: &mut impl Rng,
+        out: &mut [f32],
+    ) -> Vec<Annotation> {
+        self.cut(&boxed.image, preprocess, rng, out).cut_boxes(&boxed.boxes)
+    }
+
+    /// Writes a random window of an image, and says where it is.
+    fn cut(
+        &self,
+        image: &Image,
+        preprocess: &Preprocess,
+        rng: &mut impl Rng,
+        out: &mut [f32],
+    ) -> Window {
         let [height, width] = preprocess.size;
-        let window = self.place(&scene.image, [width, height], rng);
+        let window = self.place(image, [width, height], rng);
         let [corner, size] = [window.corner, window.size]
             .map(|pair| [pair[0] as f64 * window.step[0], pair[1] as f64 * window.step[1]]);
         let target = Target {
@@ -107,7 +136,7 @@ impl Augment {
             filter: preprocess.interpolation,
             mirrored: window.mirrored,
         };
-        let cut = self.colored(resize(scene.image.view(), target), rng);
+        let cut = self.colored(resize(image.view(), target), rng);
         if window.size == [width, height] {
             preprocess.normalize_into(&cut, out);
         } else {
@@ -122,7 +151,7 @@ impl Augment {
                 }
             }
         }
-        window.cut_mask(&scene.mask, width, ids);
+        window
     }
 
     /// Draws where the window is.
@@ -149,6 +178,25 @@ impl Augment {
 }
 
 impl Window {
+    /// What lies of the boxes in the window, in its pixels.
+    fn cut_boxes(&self, boxes: &[Annotation]) -> Vec<Annotation> {
+        let [width, height] = self.size.map(|side| side as f32);
+        let part = Bounds::new([0.0, 0.0, width, height]);
+        let scale = self.step.map(|step| (1.0 / step) as f32);
+        let shift = self.corner.map(|pixels| -(pixels as f32));
+        let cut = |annotation: &Annotation| {
+            let area = annotation.area * scale[0] * scale[1];
+            let bounds = annotation.bounds.mapped(scale, shift);
+            let mut cut = Annotation { bounds, area, ..*annotation }.cut(&part)?;
+            if self.mirrored {
+                let Bounds { left, right, .. } = cut.bounds;
+                cut.bounds = Bounds { left: width - right, right: width - left, ..cut.bounds };
+            }
+            Some(cut)
+        };
+        boxes.iter().filter_map(cut).collect()
+    }
+
     /// Writes the ids of the window, whose rows are `width` long.
     fn cut_mask(&self, mask: &Mask, width: usize, ids: &mut [u8]) {
         ids.fill(IGNORE);
@@ -224,6 +272,69 @@ mod tests {
             // Half of 23 pixels does not fill 20.
             assert_eq!(outside > 0, augment.random_scale.is_some());
         }
+    }
+
+    #[test]
+    fn boxes_stay_around_what_they_are_around() {
+        // Bright rectangles on black: each box is the rectangle that is seen.
+        let rectangles = [[3.0, 2.0, 11.0, 9.0], [14.0, 4.0, 22.0, 16.0], [2.0, 12.0, 9.0, 17.0]];
+        let mut image = Image::filled(24, 18, [0; 3]);
+        let boxes: Vec<Annotation> = rectangles
+            .into_iter()
+            .zip(0..)
+            .map(|(bounds, class)| {
+                let bounds = Bounds::new(bounds);
+                for y in bounds.top as usize..bounds.bottom as usize {
+                    for x in bounds.left as usize..bounds.right as usize {
+                        let at = image.at(x, y);
+                        image.rgb[at + class as usize] = 255;
+                    }
+                }
+                Annotation { bounds, class, crowd: false, area: bounds.area() as f32 }
+            })
+            .collect();
+        let boxed = Boxed { image, boxes };
+        let preprocess = Preprocess {
+            size: [16, 14],
+            interpolation: crate::Interpolation::Nearest,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+            ..Preprocess::default()
+        };
+        let random_scale = Some(RandomScale { range: [0.5, 2.0], step: 0.5 });
+        let augment = Augment { flip: 0.5, random_scale, ..Augment::default() };
+        let (mut counted, mut left_out) = (0, 0);
+        for sample in 0..60 {
+            let mut rng = stream(1, Purpose::Augment, &[sample]);
+            let mut out = vec![9.0; 3 * 16 * 14];
+            let boxes = augment.boxes(&boxed, &preprocess, &mut rng, &mut out);
+            for class in 0..3_usize {
+                let plane = &out[class * 16 * 14..][..16 * 14];
+                let seen: Vec<[usize; 2]> = (0..16 * 14)
+                    .filter(|&at| plane[at] > 0.5)
+                    .map(|at| [at % 14, at / 14])
+                    .collect();
+                let Some(found) = boxes.iter().find(|found| found.class as usize == class) else {
+                    assert!(seen.is_empty(), "sample {sample}, class {class}");
+                    continue;
+                };
+                let edge = |axis: usize| {
+                    let along = || seen.iter().map(|pixel| pixel[axis] as f32);
+                    [along().fold(f32::MAX, f32::min), along().fold(0.0, f32::max) + 1.0]
+                };
+                let [[left, right], [top, bottom]] = [edge(0), edge(1)];
+                let Bounds { left: l, top: t, right: r, bottom: b } = found.bounds;
+                // Half scales round sides of odd length by half a pixel.
+                if !found.crowd {
+                    for (got, want) in [(l, left), (t, top), (r, right), (b, bottom)] {
+                        assert!((got - want).abs() <= 0.51, "{sample} {class}: {found:?}");
+                    }
+                }
+                counted += usize::from(!found.crowd);
+                left_out += usize::from(found.crowd);
+            }
+        }
+        assert!(counted > 60 && left_out > 10, "{counted} {left_out}");
     }
 
     #[test]

@@ -49,7 +49,15 @@ pub(super) fn read(path: &Path) -> Result<Listing, Error> {
     for (row, &label) in rows.iter().zip(&labels).rev() {
         places[label as usize] = format!("{}, line {}", path.display(), row.line);
     }
-    Ok(Listing { source: Source::Files(files), labels, cameras, classes, places, masks: None })
+    Ok(Listing {
+        source: Source::Files(files),
+        labels,
+        cameras,
+        classes,
+        places,
+        masks: None,
+        boxes: None,
+    })
 }
 
 struct Columns {

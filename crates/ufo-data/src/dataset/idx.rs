@@ -89,7 +89,15 @@ pub(super) fn read(path: &Path) -> Result<Listing, Error> {
     for (row, &label) in labels.iter().enumerate().rev() {
         places[label as usize] = format!("{}, row {row}", label_path.display());
     }
-    Ok(Listing { source: Source::Memory(images), labels, cameras, classes, places, masks: None })
+    Ok(Listing {
+        source: Source::Memory(images),
+        labels,
+        cameras,
+        classes,
+        places,
+        masks: None,
+        boxes: None,
+    })
 }
 
 /// The labels as positions in the classes: in `names`, or in the distinct values.

@@ -21,6 +21,7 @@ pub(super) fn read(path: &Path) -> Result<Listing, Error> {
         classes: Vec::new(),
         places: Vec::new(),
         masks: None,
+        boxes: None,
     };
     let mut files = Vec::new();
     for folder in entries(path)?.into_iter().filter(|entry| entry.is_dir()) {

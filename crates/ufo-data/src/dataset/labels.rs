@@ -77,8 +77,9 @@ impl Labels {
         hold_out: HoldOut,
         seed: u64,
     ) -> Result<Vec<usize>, Error> {
-        if dataset.masks.is_some() && matches!(self, Self::PerClass(_)) {
-            let allowed = "a percentage: an image with a mask is of no one class";
+        let whole = dataset.masks.is_some() || dataset.boxes.is_some();
+        if whole && matches!(self, Self::PerClass(_)) {
+            let allowed = "a percentage: an image with a mask or boxes is of no one class";
             return Err(Error::config("data.labels", self, allowed));
         }
         let mut of_class = vec![Vec::new(); dataset.classes().len()];

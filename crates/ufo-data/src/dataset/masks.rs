@@ -111,6 +111,7 @@ fn listing(
         places: vec![place.display().to_string(); classes.len()],
         source: Source::Files(files),
         masks: Some(masks),
+        boxes: None,
         cameras: None,
         classes,
     })

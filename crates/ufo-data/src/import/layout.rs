@@ -11,8 +11,10 @@ use std::{
 
 use flate2::{Compression, write::GzEncoder};
 
+use serde_json::json;
+
 use super::{ImportError, Package, Split};
-use crate::{Image, Mask, Palette, encode_png};
+use crate::{Annotation, Bounds, Image, Mask, Palette, encode_png};
 
 const U8: u8 = 0x08;
 const I32: u8 = 0x0C;
@@ -60,15 +62,54 @@ pub(super) fn write_scene(
     mask: &Mask,
 ) -> Result<(), ImportError> {
     let place = |kind: &str| folder.join(kind).join(format!("{name}.png"));
-    let (image_place, mask_place) = (place("images"), place("masks"));
-    let said = |place: &Path| {
-        let place = place.to_owned();
-        move |error: crate::Error| ImportError::format(&place, "pixels of a size", &error)
+    write_image(&place("images"), image)?;
+    let place = place("masks");
+    let said = |error| ImportError::format(&place, "ids of a size", &error);
+    write_file(&place, &mask.encode(Palette::Voc).map_err(said)?)
+}
+
+/// Writes an image as PNG.
+pub(super) fn write_image(place: &Path, image: &Image) -> Result<(), ImportError> {
+    let said = |error| ImportError::format(place, "pixels of a size", &error);
+    write_file(place, &encode_png(image).map_err(said)?)
+}
+
+/// An image and its boxes.
+pub(super) struct BoxedRow {
+    /// Name of the file in `images`.
+    pub(super) file: String,
+    /// Width and height.
+    pub(super) size: [usize; 2],
+    pub(super) boxes: Vec<Annotation>,
+}
+
+/// Writes boxes as COCO has them; ids begin with 1.
+pub(super) fn write_boxes(
+    place: &Path,
+    rows: &[BoxedRow],
+    classes: &[&str],
+) -> Result<(), ImportError> {
+    let image = |(row, id): (&BoxedRow, usize)| json!({"id": id, "file_name": row.file, "width": row.size[0], "height": row.size[1]});
+    let images: Vec<_> = rows.iter().zip(1..).map(image).collect();
+    let of_image = |(row, image)| row_boxes(row, image);
+    let boxes = rows.iter().zip(1..).flat_map(of_image).zip(1..).map(|(mut one, id)| {
+        one["id"] = json!(id);
+        one
+    });
+    let boxes: Vec<_> = boxes.collect();
+    let class = |(name, id): (&&str, usize)| json!({"id": id, "name": name});
+    let classes: Vec<_> = classes.iter().zip(1..).map(class).collect();
+    let file = json!({"images": images, "annotations": boxes, "categories": classes});
+    write_file(place, file.to_string().as_bytes())
+}
+
+fn row_boxes(row: &BoxedRow, image: usize) -> Vec<serde_json::Value> {
+    let one = |found: &Annotation| {
+        let Bounds { left, top, right, bottom } = found.bounds;
+        json!({"image_id": image, "category_id": found.class + 1, "iscrowd": u8::from(found.crowd),
+            "bbox": [left, top, right - left, bottom - top], "area": found.area})
     };
-    let image = encode_png(image).map_err(said(&image_place))?;
-    write_file(&image_place, &image)?;
-    let mask = mask.encode(Palette::Voc).map_err(said(&mask_place))?;
-    write_file(&mask_place, &mask)
+    row.boxes.iter().map(one).collect()
 }
 
 /// Writes one name a line.

@@ -12,7 +12,7 @@ use image::{DynamicImage, ImageReader, Limits};
 use super::{ImportError, Source};
 
 /// More than any single plain file of the packages: an image or a list.
-const FILE_LIMIT: u64 = 8 << 20;
+const FILE_LIMIT: u64 = 16 << 20;
 
 /// An unpacked package.
 pub(super) struct Package {
@@ -36,7 +36,7 @@ impl Package {
         self.root.join(file)
     }
 
-    /// A whole plain file, of 8 MiB at most.
+    /// A whole plain file, of 16 MiB at most.
     pub(super) fn read(&self, file: &str) -> Result<Vec<u8>, ImportError> {
         bounded(self.file(file)?, &self.path(file), FILE_LIMIT)
     }

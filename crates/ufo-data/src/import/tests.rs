@@ -463,3 +463,55 @@ fn land_is_cut_into_tiles_split_by_longitude() {
     assert_eq!(scene.mask.ids, [1; 16]);
     assert_eq!(train.scene(0).unwrap().mask.ids, [0; 16]);
 }
+
+#[test]
+fn trees_are_split_in_space_and_cut_boxes_do_not_count() {
+    let (_folder, packages, out) = workplace();
+    let root = packages.join("trees");
+    put(&root, "deepforest-2.1.0.dist-info/licenses/LICENSE", b"MIT");
+    let folder = "deepforest/data";
+    let names = [
+        "2019_YELL_2_528000_4978000_image_crop2",
+        "2019_YELL_2_541000_4977000_image_crop",
+        "OSBS_029",
+        "SOAP_061",
+    ];
+    // Red tells the column.
+    let image = image::RgbImage::from_fn(90, 40, |x, _| image::Rgb([x as u8, 0, 0]));
+    let object = |[xmin, ymin, xmax, ymax]: [usize; 4]| {
+        format!(
+            "<object><name>Tree</name><bndbox><xmin>{xmin}</xmin><ymin>{ymin}</ymin><xmax>{xmax}</xmax><ymax>{ymax}</ymax></bndbox></object>"
+        )
+    };
+    // The border between the splits is at 60: 8 columns of the second are before it, 2 behind.
+    let boxes = [[1, 1, 10, 12], [53, 5, 62, 14], [71, 31, 90, 40]].map(object).concat();
+    for name in names {
+        put(&root, &format!("{folder}/{name}.png"), &encoded(image.clone(), ImageFormat::Png));
+        put(&root, &format!("{folder}/{name}.xml"), format!("<annotation>{boxes}").as_bytes());
+    }
+    let summary = import(Source::Trees, &packages, &out).unwrap();
+    assert_eq!(summary.splits, [split("train", 4, 1), split("test", 4, 1)]);
+    let open = |name: &str| {
+        crate::Dataset::open(crate::Format::Coco, &out.join(name).join("boxes.json")).unwrap()
+    };
+    let (train, test) = (open("train"), open("test"));
+    assert_eq!(train.classes(), ["tree"]);
+    let said = |boxes: &[crate::Annotation]| -> Vec<([f32; 4], bool)> {
+        let one = |found: &crate::Annotation| {
+            let crate::Bounds { left, top, right, bottom } = found.bounds;
+            ([left, top, right, bottom], found.crowd)
+        };
+        boxes.iter().map(one).collect()
+    };
+    let boxed = train.boxed(2).unwrap();
+    assert_eq!((boxed.image.width, boxed.image.rgb[3 * 59]), (60, 59));
+    let expected = [([0.0, 0.0, 10.0, 12.0], false), ([52.0, 4.0, 60.0, 14.0], false)];
+    assert_eq!(said(&boxed.boxes), expected);
+    let boxed = test.boxed(3).unwrap();
+    assert_eq!((boxed.image.width, boxed.image.rgb[0]), (30, 60));
+    let expected = [([0.0, 4.0, 2.0, 14.0], true), ([10.0, 30.0, 30.0, 40.0], false)];
+    assert_eq!(said(&boxed.boxes), expected);
+    put(&root, &format!("{folder}/OSBS_029.xml"), object([1, 1, 91, 4]).as_bytes());
+    let error = import(Source::Trees, &packages, &out.with_file_name("other")).unwrap_err();
+    assert!(error.to_string().contains("OSBS_029.xml: expected boxes within 90 x 40"), "{error}");
+}

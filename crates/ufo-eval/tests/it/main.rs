@@ -1,6 +1,8 @@
 //! Every protocol against scikit-learn and numpy; `tests/reference/eval_reference.py` in the root of
 //! the repository writes the fixture.
 
+mod detection;
+
 use serde::Deserialize;
 use std::path::Path;
 use ufo_eval::{

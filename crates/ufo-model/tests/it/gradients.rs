@@ -41,6 +41,9 @@ fn gradients(
             let given = head.train(&vit.tokens(x, None, &[0, 2]), [8, 8], Mode::default());
             [vec![given.logits], given.auxiliary].concat()
         }
+        Head::Detection(head) => {
+            vec![head.train(&vit.tokens(x, None, &[]), Mode::default()).outputs]
+        }
     };
     // A sum of squares, so that no gradient vanishes by symmetry.
     let squares = outputs.into_iter().map(|out| (out.clone() * out).sum());
@@ -54,9 +57,8 @@ fn gradients(
 fn a_loss_reaches_shared_and_own_experts_and_nothing_of_other_tasks() {
     for layout in [Layout::A, Layout::B] {
         let supernet = supernet(&arch(layout), 1);
-        for (index, own) in
-            ["tasks.first.", "tasks.second.", "tasks.third."].into_iter().enumerate()
-        {
+        let all = ["tasks.first.", "tasks.second.", "tasks.third.", "tasks.fourth."];
+        for (index, own) in all.into_iter().enumerate() {
             let used = |name: &str| name.starts_with("shared.") || name.starts_with(own);
             let mut reached = BTreeMap::new();
             for seed in 0..12 {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod detection;
 mod gradients;
 mod routing;
 mod runtime;
@@ -35,7 +36,7 @@ fn arch(layout: Layout) -> Arch {
     }
 }
 
-/// A classification, a retrieval and a segmentation task.
+/// A classification, a retrieval, a segmentation and a detection task.
 fn supernet(arch: &Arch, seed: u64) -> Supernet {
     let embedding = HeadConfig::Embedding { dim: 6, scale: 30.0, margin: 0.2 };
     let spec = |name: &str, head, classes| TaskSpec { name: name.to_string(), head, classes };
@@ -46,10 +47,18 @@ fn supernet(arch: &Arch, seed: u64) -> Supernet {
         taps: None,
         lr_scale: 1.0,
     };
+    let detection = HeadConfig::Detection {
+        channels: 6,
+        convolutions: 3,
+        doublings: 1,
+        radius: 1.5,
+        lr_scale: 1.0,
+    };
     let specs = [
         spec("first", HeadConfig::Linear, 5),
         spec("second", embedding, 7),
         spec("third", segmentation, 3),
+        spec("fourth", detection, 2),
     ];
     let mut supernet = Supernet::init(arch, &specs, &mut rng(seed), &Device::flex()).unwrap();
     scramble(&mut supernet, seed);

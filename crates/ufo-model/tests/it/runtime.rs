@@ -44,8 +44,8 @@ fn outputs_and_features_are_the_networks_bit_for_bit_on_any_number_of_threads() 
         let arch = random_arch(&mut rng);
         let slice = random_slice(&arch, &mut rng);
         let net = supernet(&arch, seed);
-        let paths = [0, 1, 2].map(|index| (index, random_path(&arch, &mut rng)));
-        for chosen in [&paths[..1], &paths[1..2], &paths[2..], &paths[..]] {
+        let paths = [0, 1, 2, 3].map(|index| (index, random_path(&arch, &mut rng)));
+        for chosen in [&paths[..1], &paths[1..2], &paths[2..3], &paths[3..], &paths[..]] {
             let (described, state) = folder(&net, &slice, chosen);
             let model = Model::new(described, &state, "memory", Precision::F32).unwrap();
             for (position, (index, path)) in chosen.iter().enumerate() {
@@ -55,7 +55,9 @@ fn outputs_and_features_are_the_networks_bit_for_bit_on_any_number_of_threads() 
                     let head = &net.tasks[*index].head;
                     let outputs = values(&head.run(&vit, x.clone()));
                     let features = match head {
-                        Head::Segmentation(_) => values(&vit.tokens(x.clone(), None, &[]).last),
+                        Head::Segmentation(_) | Head::Detection(_) => {
+                            values(&vit.tokens(x.clone(), None, &[]).last)
+                        }
                         _ => values(&vit.forward(x.clone(), None)),
                     };
                     let x = values(&x);
@@ -79,13 +81,13 @@ fn lower_precisions_stay_near_and_do_not_depend_on_threads() {
         let mut rng = rng(seed);
         let arch = random_arch(&mut rng);
         let (net, slice) = (supernet(&arch, seed), Slice::full(&arch));
-        let chosen = [0, 1, 2].map(|index| (index, random_path(&arch, &mut rng)));
+        let chosen = [0, 1, 2, 3].map(|index| (index, random_path(&arch, &mut rng)));
         let x = values(&images(9, &arch, seed));
         let outputs = |precision: Precision, threads: usize| {
             let (described, state) = folder(&net, &slice, &chosen);
             let model = Model::new(described, &state, "memory", precision).unwrap();
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| [0, 1, 2].map(|task| model.outputs(task, &x).unwrap()).concat())
+            pool.install(|| [0, 1, 2, 3].map(|task| model.outputs(task, &x).unwrap()).concat())
         };
         let exact = outputs(Precision::F32, 1);
         let largest = exact.iter().fold(0.0_f32, |most, v| most.max(v.abs()));

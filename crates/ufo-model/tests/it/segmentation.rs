@@ -19,7 +19,7 @@ fn head_of(net: &ufo_model::Supernet) -> &SegmentationHead {
 }
 
 /// As many values, each within 1e-5 of the largest.
-fn assert_close(got: &[f32], expected: &[f32]) {
+pub(crate) fn assert_close(got: &[f32], expected: &[f32]) {
     assert_eq!(got.len(), expected.len());
     let largest = expected.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
     for (got, want) in got.iter().zip(expected) {
@@ -61,12 +61,19 @@ fn its_onnx_file_gives_the_logits_of_its_forward() {
         let x = images(3, &arch, seed);
         let expected = values(&net.tasks[TASK].head.run(&vit, x.clone()));
         assert_eq!(expected.len(), 3 * 3 * 64);
-        let got = run_onnx_of(&net.tasks[TASK].head, &vit, &arch, (3, &values(&x)));
+        let head = &net.tasks[TASK].head;
+        let got = run_onnx_of(head, &vit, (&arch, [3, 8, 8]), (3, &values(&x)));
         assert_close(&got, &expected);
     }
 }
 
-fn run_onnx_of(head: &Head, vit: &Vit, arch: &Arch, (count, images): (usize, &[f32])) -> Vec<f32> {
+/// The outputs of `size` of a network and head in rten.
+pub(crate) fn run_onnx_of(
+    head: &Head,
+    vit: &Vit,
+    (arch, size): (&Arch, [usize; 3]),
+    (count, images): (usize, &[f32]),
+) -> Vec<f32> {
     let mut graph = Graph::new("test");
     let [height, width] = arch.image_size;
     let sizes = [count, arch.channels, height, width];
@@ -74,7 +81,8 @@ fn run_onnx_of(head: &Head, vit: &Vit, arch: &Arch, (count, images): (usize, &[f
     let keys = Keys::plain(vit.blocks.len());
     let network = (vit, &keys, "head");
     let out = head.run_onnx(&mut graph, network, (&image, arch.image_size)).unwrap();
-    graph.output("mask", &out, &[count, 3, height, width].map(Dim::Fixed));
+    let dims = [count, size[0], size[1], size[2]];
+    graph.output("mask", &out, &dims.map(Dim::Fixed));
     let model = rten::Model::load(graph.to_bytes().unwrap()).unwrap();
     let ids = (model.node_id("image").unwrap(), model.node_id("mask").unwrap());
     let input = NdTensor::from_data(sizes, images.to_vec());
@@ -137,7 +145,8 @@ fn a_supernet_for_other_images_has_its_positions_resized_and_nothing_else() {
     let x = images(2, &larger.arch, 1);
     let logits = larger.tasks[TASK].head.run(&vit, x.clone());
     assert_eq!(logits.dims(), [2, 3 * 16 * 16]);
-    let got = run_onnx_of(&larger.tasks[TASK].head, &vit, &larger.arch, (2, &values(&x)));
+    let head = &larger.tasks[TASK].head;
+    let got = run_onnx_of(head, &vit, (&larger.arch, [3, 16, 16]), (2, &values(&x)));
     assert_close(&got, &values(&logits));
     let same = net.resized([8, 8]).unwrap();
     assert_close(&values(&same.tasks[0].stem.pos_embed), &values(&net.tasks[0].stem.pos_embed));

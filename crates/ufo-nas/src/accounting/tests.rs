@@ -177,6 +177,16 @@ fn task_tensors(arch: &Arch, task: &TaskShape) -> Vec<(String, Vec<usize>)> {
                 add(&format!("{holder}classes.bias"), &[classes]);
             }
         }
+        HeadShape::Detection { channels, convolutions, classes, .. } => {
+            for stage in 0..convolutions {
+                let inputs = if stage == 0 { dim } else { channels };
+                add(&format!("stages.{stage}.conv.weight"), &[channels, inputs, 3, 3]);
+                add(&format!("stages.{stage}.bn.weight"), &[channels]);
+                add(&format!("stages.{stage}.bn.bias"), &[channels]);
+            }
+            add("outputs.weight", &[classes + 5, channels]);
+            add("outputs.bias", &[classes + 5]);
+        }
     }
     all
 }
@@ -197,6 +207,9 @@ fn any_spec() -> impl Strategy<Value = SupernetSpec> {
     let head = prop_oneof![
         (1_usize..50).prop_map(|classes| HeadShape::Linear { classes }),
         (0_usize..9, 1_usize..50).prop_map(|(dim, classes)| HeadShape::Embedding { dim, classes }),
+        (1_usize..9, 1_usize..4, 1_usize..50).prop_map(|(channels, convolutions, classes)| {
+            HeadShape::Detection { channels, convolutions, doublings: 0, classes }
+        }),
     ];
     let sizes = (8_usize..=17, 8_usize..=17, 1_usize..=4, 1_usize..=20);
     let blocks = (1_usize..=5, 1_usize..=4, 1_usize..=9, 1_usize..=30);

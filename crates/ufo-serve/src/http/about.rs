@@ -47,6 +47,7 @@ fn told(lane: &Lane) -> Value {
             HeadShape::Linear { .. } => "classes",
             HeadShape::Embedding { .. } => "embedding",
             HeadShape::Segmentation { .. } => "mask",
+            HeadShape::Detection { .. } => "boxes",
         });
         json!({
             "name": task.name,

@@ -70,6 +70,10 @@ enum Said {
         shares: Vec<ufo_runtime::ClassShare>,
         mask: Vec<u8>,
     },
+    /// In pixels of the image.
+    Boxes {
+        boxes: Vec<ufo_runtime::FoundBox>,
+    },
     Output {
         output: Vec<f32>,
     },
@@ -184,12 +188,19 @@ async fn predict(
     let reply = |(asked, row): (&Asked, Vec<f32>)| {
         let model = &asked.lane.model;
         let task = &model.tasks[asked.task];
-        let said = match task.described.as_ref().map(|told| told.answer(&row, params.top)) {
+        let [_, height, width] = model.image;
+        let answer =
+            |told: &ufo_runtime::DescribedTask| told.answer(&row, [height, width], params.top);
+        let said = match task.described.as_ref().map(answer) {
             Some(Answer::Classes { top, logits }) => {
                 Said::Classes { top, logits: params.logits.then_some(logits) }
             }
             Some(Answer::Embedding { embedding }) => Said::Embedding { embedding },
             Some(Answer::Mask { shares, mask }) => Said::Mask { shares, mask },
+            Some(Answer::Boxes { boxes }) => {
+                let scale = [size[0] as f32 / width as f32, size[1] as f32 / height as f32];
+                Said::Boxes { boxes: boxes.into_iter().map(|found| found.scaled(scale)).collect() }
+            }
             None => Said::Output { output: row },
         };
         TaskReply { name: task.name.clone(), model: model.name.clone(), said }

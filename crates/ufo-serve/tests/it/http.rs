@@ -19,7 +19,7 @@ fn predictions_are_the_bits_of_the_folder_and_an_image_is_decoded_once() {
     let expected = |name: &str, task: usize| {
         let model = Model::open(&server.folder.path().join(name), Precision::F32).unwrap();
         let row = model.outputs(task, &model.described.preprocess.apply(&image)).unwrap();
-        (model.described.tasks[task].answer(&row, 2), row)
+        (model.described.tasks[task].answer(&row, model.described.arch.image_size, 2), row)
     };
     let reply = server.post("/v1/predict?tasks=colors,faces&top=2&logits=true", &file).json();
     assert_eq!([&reply["width"], &reply["height"]], [40, 30]);

@@ -9,6 +9,7 @@ const IMAGES: usize = 6;
 fn case(head: &str, set: &[&str]) -> (RunConfig, Supernet, Batch) {
     let (format, more) = match head {
         "segmentation" => ("masks", ", channels = 5, doublings = 2"),
+        "detection" => ("coco", ", channels = 5"),
         _ => ("idx", ""),
     };
     let text = format!(
@@ -27,7 +28,14 @@ fn case(head: &str, set: &[&str]) -> (RunConfig, Supernet, Batch) {
     let ids = (0..IMAGES * 16 * 16).map(|pixel| (pixel % (CLASSES + 1)) as u8);
     let ids = ids.map(|id| if usize::from(id) == CLASSES { ufo_data::IGNORE } else { id });
     let masks = (format == "masks").then(|| ids.collect());
-    let batch = Batch { images, size, labels, masks, soft: None, indices, skipped: 0, step: 0 };
+    let square = |image: usize| {
+        let (from, class) = (image as f32, (image % CLASSES) as u32);
+        let bounds = ufo_data::Bounds::new([from, 2.0, from + 9.0, 11.0]);
+        vec![ufo_data::Annotation { bounds, class, crowd: false, area: 81.0 }]
+    };
+    let boxes = (format == "coco").then(|| (0..IMAGES).map(square).collect());
+    let batch =
+        Batch { images, size, labels, masks, boxes, soft: None, indices, skipped: 0, step: 0 };
     (config, supernet, batch)
 }
 
@@ -38,7 +46,7 @@ fn step((config, supernet, batch): &(RunConfig, Supernet, Batch), at: u64) -> St
 
 #[test]
 fn the_largest_slice_alone_learns_as_the_whole_path() {
-    for head in ["linear", "embedding", "segmentation"] {
+    for head in ["linear", "embedding", "segmentation", "detection"] {
         let case = case(head, &["chip.random=0", "chip.smallest=false"]);
         let (config, supernet, batch) = &case;
         let got = step(&case, 7);
@@ -101,6 +109,7 @@ fn gap((config, supernet, batch): &(RunConfig, Supernet, Batch)) -> f32 {
     let distance = |student: Tensor<2>| {
         let distance = match pass.head() {
             Head::Linear(_) | Head::Segmentation(_) => distill_logits,
+            Head::Detection(_) => distill_boxes,
             Head::Embedding(_) => distill_embeddings,
         };
         values(&distance(student.autodiff(), large.clone()))[0]
@@ -128,7 +137,7 @@ fn distillation_keeps_the_smallest_near_the_largest() {
         }
         gap(&case)
     };
-    for head in ["linear", "embedding"] {
+    for head in ["linear", "embedding", "detection"] {
         let taught = trained(head, &["chip.task_loss=0"]);
         let untaught = trained(head, &["chip.distill=0", "chip.task_loss=0.001"]);
         assert!(taught < 0.7 * untaught, "{head}: {taught} {untaught}");

@@ -32,8 +32,8 @@ fn case(layout: &str, head: &str, update: &str) -> (RunConfig, Supernet, Batch) 
         (0..size.iter().product()).map(|_| rand::RngExt::random::<f32>(&mut rng)).collect();
     let labels = (0..IMAGES as u32).map(|image| image % CLASSES as u32).collect();
     let indices = (0..IMAGES).collect();
-    let (masks, soft) = (None, None);
-    let batch = Batch { images, size, labels, masks, soft, indices, skipped: 0, step: 0 };
+    let (masks, boxes, soft) = (None, None, None);
+    let batch = Batch { images, size, labels, masks, boxes, soft, indices, skipped: 0, step: 0 };
     (config, supernet, batch)
 }
 

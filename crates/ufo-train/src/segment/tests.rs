@@ -32,7 +32,17 @@ fn case() -> (RunConfig, Supernet, Batch) {
         (0..size.iter().product()).map(|_| rand::RngExt::random::<f32>(&mut rng)).collect();
     let masks = Some((0..4 * 256).map(|pixel| (pixel / 5 % 3) as u8).collect());
     let (labels, indices) = (vec![0; 4], (0..4).collect());
-    let batch = Batch { step: 0, size, images, labels, masks, soft: None, indices, skipped: 0 };
+    let batch = Batch {
+        step: 0,
+        size,
+        images,
+        labels,
+        masks,
+        boxes: None,
+        soft: None,
+        indices,
+        skipped: 0,
+    };
     (config, supernet, batch)
 }
 
@@ -118,7 +128,7 @@ fn what_does_not_fit_a_segmentation_is_named() {
                 "task.a.data.format=idx",
                 "task.a.augment.color=0.4",
             ],
-            vec!["augment: color", "only a segmentation task"],
+            vec!["augment: color", "only a segmentation or detection task"],
         ),
         (&["distill.teacher=runs/x", "distill.student=resnet18"], vec!["task `a`", "not masks"]),
     ] {

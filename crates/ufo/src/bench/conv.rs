@@ -30,6 +30,7 @@ impl Student {
             images: (0..values).map(|_| rng.random_range(-1.0..1.0)).collect(),
             labels: (0..count).map(|_| rng.random_range(0..CLASSES)).collect(),
             masks: None,
+            boxes: None,
             soft: None,
             indices: (0..count).collect(),
             skipped: 0,

@@ -70,6 +70,7 @@ pub(crate) fn batch(arch: &Arch, count: usize, classes: u32, task: u64) -> Batch
         images: (0..values).map(|_| rng.random_range(-1.0..1.0)).collect(),
         labels: (0..count).map(|_| rng.random_range(0..classes)).collect(),
         masks: None,
+        boxes: None,
         soft: None,
         indices: (0..count).collect(),
         skipped: 0,

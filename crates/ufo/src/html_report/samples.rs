@@ -6,6 +6,10 @@ use std::fmt::{self, Write as _};
 
 /// Longer side of an image on the page, in CSS pixels, at most.
 const SIDE: u32 = 96;
+/// The same of one that is larger than thumbnails are, which is to be looked at closely.
+const CLOSE: u32 = 288;
+/// Longer side of thumbnails, in pixels of the file, at most.
+pub(crate) const THUMBNAIL: usize = 192;
 
 /// Images of one task.
 ///
@@ -68,7 +72,8 @@ pub(crate) fn shown_size(png: &[u8]) -> (u32, u32, bool) {
         let factor = SIDE / longer;
         return (width * factor, height * factor, factor > 1);
     }
-    let shrunk = |side: u32| (side as f64 * SIDE as f64 / longer as f64).round().max(1.0) as u32;
+    let most = if longer as usize > THUMBNAIL { CLOSE.min(longer) } else { SIDE };
+    let shrunk = |side: u32| (side as f64 * most as f64 / longer as f64).round().max(1.0) as u32;
     (shrunk(width), shrunk(height), false)
 }
 

@@ -359,10 +359,13 @@ fn images_are_shown_at_a_sensible_size() {
         (28, 28, (84, 84, true)),
         (32, 16, (96, 48, true)),
         (64, 96, (64, 96, false)),
-        (224, 448, (48, 96, false)),
-        (1, 5000, (1, 96, false)),
+        (192, 192, (96, 96, false)),
+        // What is larger than thumbnails is to be looked at closely.
+        (224, 448, (144, 288, false)),
+        (200, 100, (200, 100, false)),
+        (1, 5000, (1, 288, false)),
         (0, 0, (96, 96, false)),
-        (u32::MAX, u32::MAX, (96, 96, false)),
+        (u32::MAX, u32::MAX, (288, 288, false)),
     ] {
         assert_eq!(shown_size(&png(width, height)), expected);
     }

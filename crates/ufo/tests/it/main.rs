@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 
 mod bad_input;
 mod chip;
+mod detection;
 mod distill;
 mod expand;
 mod figures;

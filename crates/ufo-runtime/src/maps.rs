@@ -1,5 +1,5 @@
-//! The head that gives a class a pixel: convolutions on the map of patch tokens, doubled in size between
-//! them, as in training.
+//! The heads that give a class a pixel, or the boxes of places: convolutions on the map of patch tokens, doubled in
+//! size between them, as in training.
 
 use crate::dense::{Dense, Then};
 use ufo_kernels::batch_norm::{self, BatchNorm};
@@ -17,18 +17,21 @@ pub(crate) struct Stage {
     pub(crate) norm: [Vec<f32>; 4],
 }
 
-/// The head of a segmentation task.
+/// The head of a segmentation or detection task.
 #[derive(Debug)]
-pub(crate) struct Segmentation {
+pub(crate) struct Maps {
     pub(crate) level: Level,
     pub(crate) stages: Vec<Stage>,
-    pub(crate) classes: Dense,
-    /// Rows and columns of the patches, and of the image.
+    /// How often the map is doubled, before the second stage and those that follow.
+    pub(crate) doublings: usize,
+    /// Channels to the outputs of a pixel.
+    pub(crate) outputs: Dense,
+    /// Rows and columns of the patches, and of the outputs.
     pub(crate) sizes: [[usize; 2]; 2],
 }
 
-impl Segmentation {
-    /// The logits of each pixel, class by class, of the tokens `[n, 1 + patches, d]` of images.
+impl Maps {
+    /// The outputs of each pixel, output by output, of the tokens `[n, 1 + patches, d]` of images.
     pub(crate) fn run(&self, tokens: &[f32], scratch: &mut Scratch) -> Vec<f32> {
         let [mut size, out] = self.sizes;
         let d = self.stages[0].sizes[1];
@@ -37,24 +40,24 @@ impl Segmentation {
         let mut map: Vec<f32> =
             tokens.chunks_exact(each).flat_map(|tokens| &tokens[d..]).copied().collect();
         for (index, stage) in self.stages.iter().enumerate() {
-            if index > 0 {
+            if (1..=self.doublings).contains(&index) {
                 let doubled = size.map(|side| 2 * side);
                 map = self.resized(map, (images, stage.sizes[1]), [size, doubled]);
                 size = doubled;
             }
             map = stage.run(self.level, &map, (images, size), scratch);
         }
-        let [_, classes] = self.classes.sizes();
-        let mut logits = vec![0.0; images * size[0] * size[1] * classes];
-        self.classes.run(&map, &mut logits, Then::Nothing, scratch);
-        let logits = self.resized(logits, (images, classes), [size, out]);
-        let mut planes = vec![0.0; logits.len()];
+        let [_, outputs] = self.outputs.sizes();
+        let mut rows = vec![0.0; images * size[0] * size[1] * outputs];
+        self.outputs.run(&map, &mut rows, Then::Nothing, scratch);
+        let rows = self.resized(rows, (images, outputs), [size, out]);
+        let mut planes = vec![0.0; rows.len()];
         let pixels = out[0] * out[1];
-        let each = classes * pixels;
-        for (planes, logits) in planes.chunks_exact_mut(each).zip(logits.chunks_exact(each)) {
-            for (pixel, logits) in logits.chunks_exact(classes).enumerate() {
-                for (class, logit) in logits.iter().enumerate() {
-                    planes[class * pixels + pixel] = *logit;
+        let each = outputs * pixels;
+        for (planes, rows) in planes.chunks_exact_mut(each).zip(rows.chunks_exact(each)) {
+            for (pixel, row) in rows.chunks_exact(outputs).enumerate() {
+                for (output, value) in row.iter().enumerate() {
+                    planes[output * pixels + pixel] = *value;
                 }
             }
         }
