@@ -54,7 +54,7 @@ for seed in "${seeds[@]}"; do
     [ $kind != project ] || sets=(--set chip.project=true)
     chip=$out/$kind-$seed
     [ -e "$chip/slices.json" ] || "$ufo" chip --run "$out/whole-$seed" --task animals --out "$chip" \
-      --set 'chip.space.depths=[1,2,3,4,5,6]' --set "train.steps=$chip_steps" "${sets[@]}"
+      --set 'chip.space.depths=[1,2,3,4,5,6]' --set "train.steps=$chip_steps" --set train.log_every=5 "${sets[@]}"
   done
   train "alone-$seed" "$seed" "$((steps + chip_steps))" 'depth = 1, heads = 1, ffn = 48'
 done

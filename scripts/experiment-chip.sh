@@ -8,8 +8,8 @@
 # the same slices of the supernet that was not trained to be cut; the smallest slice's network trained alone
 # with as many steps. `wide` has slices of one block, too, judges on a quarter of the training images and multiplies
 # in bf16. `spread` is fashion alone, a network of 5 blocks and slices from 1 block with 12 hidden units on, so that
-# accuracies differ by more than 12,000 images' noise. UFO names another binary, which is not built. What is there already is
-# not done again.
+# accuracies differ by more than 12,000 images' noise. UFO names another binary, which is not built. What is there already
+# is not done again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-runs/experiment-chip}

@@ -25,16 +25,19 @@ def main():
         found = [json.loads(line).get("gradient_cosine") for line in lines]
         return [cosine for cosine in found if cosine is not None]
 
-    print("| seed | slice | parameters | chip supernet | the same slice before |\n|---|---|---|---|---|")
+    print("| seed | slice | parameters | chip supernet | the same slice before |")
+    print("|---|---|---|---|---|")
     for seed in seeds:
         for row in slices("first", seed):
             value, before = (100 * row[key] for key in ("value", "before"))
             print(f"| {seed} | `{row['slice']}` | {row['params']:,} | {value:.1f} % | {before:.1f} % |")
-    alone = [json.loads((folder / f"alone-{seed}.json").read_text())[0]["result"]["value"] for seed in seeds]
-    smallest = [100 * slices("first", seed)[-1]["value"] for seed in seeds]
-    print(f"\nsmallest slice {spread(smallest)}, its network alone {spread([100 * a for a in alone])}\n")
+    results = [json.loads((folder / f"alone-{seed}.json").read_text())[0]["result"] for seed in seeds]
+    alone = spread([100 * result["value"] for result in results])
+    smallest = spread([100 * slices("first", seed)[-1]["value"] for seed in seeds])
+    print(f"\nsmallest slice {smallest}, its network alone {alone}\n")
 
-    print("| variant | largest | mean of the others | smallest | gradient cosine | below 0 |\n|---|---|---|---|---|---|")
+    print("| variant | largest | mean of the others | smallest | gradient cosine | below 0 |")
+    print("|---|---|---|---|---|---|")
     for kind in ("first", "even", "project"):
         rows = [[100 * row["value"] for row in slices(kind, seed)] for seed in seeds]
         values = [cosine for seed in seeds for cosine in cosines(kind, seed)]
@@ -54,7 +57,8 @@ def main():
         for seed, before in zip(seeds, first, strict=True):
             pairs = zip(slices(kind, seed)[1:], before[1:], strict=True)
             gains.append(statistics.fmean(100 * (a["value"] - b["value"]) for a, b in pairs))
-        print(f"\n{kind} over first, mean of six slices by seed: {', '.join(f'{g:+.1f}' for g in gains)} points")
+        told = ", ".join(f"{gain:+.1f}" for gain in gains)
+        print(f"\n{kind} over first, mean of six slices by seed: {told} points")
 
 
 if __name__ == "__main__":
