@@ -66,7 +66,7 @@ pub use pareto::{hypervolume, pareto_front};
 pub use path::{Expert, Path};
 pub use predictor::{MOST_TASKS, Predictor, PredictorFile, TaskHyper, TaskPrediction, TaskSamples};
 pub use preset::Preset;
-pub use rank_correlation::{kendall_tau, ranks, spearman};
+pub use rank_correlation::{kendall_tau, ranks, spearman, tau_ceiling};
 pub use samples::{Sample, parse_samples};
 pub use sampling::{Sampling, choose, choose_at_random};
 pub use slice::{BlockSlice, Slice};

@@ -1,6 +1,7 @@
 //! How well scores order what they score: Kendall's tau-b and Spearman's rho, with ties.
 
 use crate::Error;
+use std::f64::consts::FRAC_2_PI;
 
 /// Kendall's tau-b, -1 to 1: the surplus of pairs in equal order over pairs in opposite order, divided by
 /// the geometric mean of the pairs that are untied in `a` and in `b` (Kendall, 1945); `n ln n` steps
@@ -23,6 +24,13 @@ pub fn kendall_tau(a: &[f64], b: &[f64]) -> Result<f64, Error> {
     let concordant = (all + tied_both) as f64 - (tied_a + tied_b + discordant) as f64;
     let untied = ((all - tied_a) as f64).sqrt() * ((all - tied_b) as f64).sqrt();
     Ok((concordant - discordant as f64) / untied)
+}
+
+/// Kendall's tau that a predictor of all but the noise would have: `2/pi asin sqrt(1 - noise)`, the tau of two normal
+/// variables of correlation `sqrt(1 - noise)` (Greiner's relation: Kruskal, 1958). `noise` is its share of the measured
+/// values' variance; less than 0 counts as none, more than 1 as all.
+pub fn tau_ceiling(noise: f64) -> f64 {
+    FRAC_2_PI * (1.0 - noise).clamp(0.0, 1.0).sqrt().asin()
 }
 
 /// Spearman's rho, -1 to 1: the correlation of the ranks, where ties share the mean of theirs. Equals
@@ -106,7 +114,10 @@ fn inversions(values: &mut [f64]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::normal;
     use proptest::prelude::*;
+    use rand::rngs::ChaCha8Rng;
+    use rand::{RngExt, SeedableRng};
 
     /// Figures of scipy 1.17 for `a = [12, 2, 1, 12, 2, 7, 5]`, `b = [1, 4, 7, 1, 0, 3, 3]`.
     #[test]
@@ -139,6 +150,23 @@ mod tests {
     #[test]
     fn ties_share_their_mean_rank() {
         assert_eq!(ranks(&[3.0, 1.0, 3.0, 2.0]), [2.5, 0.0, 2.5, 1.0]);
+    }
+
+    #[test]
+    fn the_ceiling_by_hand_and_by_drawing() {
+        for (noise, expected) in [(0.0, 1.0), (0.5, 0.5), (0.75, 1.0 / 3.0), (1.0, 0.0), (1.2, 0.0)]
+        {
+            assert!((tau_ceiling(noise) - expected).abs() < 1e-12, "{noise}");
+        }
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let mut normals = |scale: f64| -> Vec<f64> {
+            let draw = |_| scale * normal::quantile(rng.random_range(1e-9..1.0 - 1e-9));
+            (0..4000).map(draw).collect()
+        };
+        let (truth, noise) = (normals(0.3_f64.sqrt()), normals(0.7_f64.sqrt()));
+        let measured: Vec<f64> = truth.iter().zip(noise).map(|(a, b)| a + b).collect();
+        let tau = kendall_tau(&truth, &measured).unwrap();
+        assert!((tau - tau_ceiling(0.7)).abs() < 0.02, "{tau} {}", tau_ceiling(0.7));
     }
 
     #[test]

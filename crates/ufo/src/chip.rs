@@ -75,6 +75,8 @@ struct Row {
     macs: u64,
     metric: String,
     value: f64,
+    /// The same slice of the network that the chip supernet began from; none where that run cannot be opened.
+    before: Option<f64>,
 }
 
 /// The largest, the smallest and random slices, by size.
@@ -84,6 +86,14 @@ fn judge(run: &Run) -> Result<Vec<Row>> {
     let mut rng = ChaCha8Rng::seed_from_u64(run.config.seed);
     let mut slices = vec![chip.space.largest(arch), chip.space.smallest(arch)];
     slices.extend((0..JUDGED).map(|_| chip.space.random(arch, &mut rng)));
+    let from = Run::open(&chip.from)
+        .inspect_err(|error| eprintln!("slices of the run it began from are not judged: {error:#}"))
+        .ok();
+    let before = |slice: &Slice| -> Result<Option<f64>> {
+        let Some(from) = &from else { return Ok(None) };
+        let index = from.supernet.task_index(&run.tasks[0].config.name)?;
+        Ok(Some(from.judge(index, slice)?.0.value))
+    };
     let row = |slice: &Slice| -> Result<Row> {
         let (result, _) = run.judge(0, slice)?;
         let cost = cost(arch, slice);
@@ -93,6 +103,7 @@ fn judge(run: &Run) -> Result<Vec<Row>> {
             macs: cost.macs.total(),
             metric: result.metric,
             value: result.value,
+            before: before(slice)?,
         })
     };
     let mut rows = slices.iter().map(row).collect::<Result<Vec<_>>>()?;
@@ -104,12 +115,14 @@ fn table(rows: &[Row]) -> comfy_table::Table {
     let mut table = comfy_table::Table::new();
     table.load_preset(comfy_table::presets::UTF8_FULL_CONDENSED);
     let metric = rows.first().map_or("", |row| &row.metric);
-    table.set_header(["parameters", "million MACs", metric, "slice (block:heads:ffn)"]);
+    table.set_header(["parameters", "million MACs", metric, "before", "slice (block:heads:ffn)"]);
+    let percent = |value: f64| format!("{:.1} %", 100.0 * value);
     for row in rows {
         table.add_row([
             row.params.to_string(),
             format!("{:.1}", row.macs as f64 / 1e6),
-            format!("{:.1} %", 100.0 * row.value),
+            percent(row.value),
+            row.before.map_or("–".to_string(), percent),
             row.slice.clone(),
         ]);
     }

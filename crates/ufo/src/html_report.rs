@@ -97,6 +97,8 @@ pub(crate) enum Marks {
     Line,
     /// A dot each.
     Dots,
+    /// The outline of an area that lies behind all else; the points go around it.
+    Area,
 }
 
 /// One line of a chart.
@@ -106,7 +108,7 @@ pub(crate) struct Series {
     pub(crate) marks: Marks,
     /// Name in the legend.
     pub(crate) name: String,
-    /// (x, y) in any order; points that are not finite are left out.
+    /// (x, y) in any order but for areas; points that are not finite are left out.
     pub(crate) points: Vec<(f64, f64)>,
     /// Baseline, a dashed horizontal line in the same color.
     pub(crate) reference: Option<f64>,

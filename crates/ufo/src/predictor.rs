@@ -4,12 +4,12 @@
 //! measurements of a search (`ufo_nas::Sample`).
 
 use anyhow::{Context, Result, bail};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
-use ufo_nas::{Benchmark, Encoding, Predictor, TaskSamples, Transform};
+use ufo_nas::{Benchmark, Encoding, Predictor, Sample, Slice, TaskSamples, Transform};
 use ufo_nas::{benchmark_arch, benchmark_space, parse_samples};
 use ufo_train::{RunConfig, write_atomic};
 
@@ -131,6 +131,7 @@ fn measured(text: &str) -> Result<(Encoding, Vec<TaskSamples>)> {
     let samples = parse_samples(text)?;
     let slices: Vec<_> = samples.iter().map(|sample| sample.slice.clone()).collect();
     let encoding = Encoding::seen(&slices)?;
+    one_network(&samples)?;
     let mut tasks: BTreeMap<String, TaskSamples> = BTreeMap::new();
     for sample in samples {
         let name = format!("{}.{}", sample.task, sample.split);
@@ -152,4 +153,18 @@ fn measured(text: &str) -> Result<(Encoding, Vec<TaskSamples>)> {
         }
     }
     Ok((encoding, tasks.into_values().collect()))
+}
+
+/// An error where a slice was measured twice: keys differ with the weights and images, so the file is of two networks, which
+/// no predictor tells apart.
+fn one_network(samples: &[Sample]) -> Result<()> {
+    let mut seen: HashMap<(&Slice, &str, &str), &str> = HashMap::new();
+    for Sample { key, slice, task, split, .. } in samples {
+        if let Some(other) = seen.insert((slice, task, split), key) {
+            bail!(
+                "slice = {slice}: has two measurements of {task}.{split}, keys {other} and {key}; must have one: keep the lines of one network"
+            );
+        }
+    }
+    Ok(())
 }

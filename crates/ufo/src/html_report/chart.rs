@@ -86,11 +86,14 @@ impl<'a> Plot<'a> {
         for line in &self.lines {
             self.write_reference(out, line)?;
         }
-        let (dots, lines): (Vec<&Line>, Vec<&Line>) =
-            self.lines.iter().partition(|line| line.series.marks == Marks::Dots);
-        for line in dots {
+        let drawn = |marks| self.lines.iter().filter(move |line| line.series.marks == marks);
+        for line in drawn(Marks::Area) {
+            self.write_area(out, line)?;
+        }
+        for line in drawn(Marks::Dots) {
             self.write_dots(out, line)?;
         }
+        let lines: Vec<&Line> = drawn(Marks::Line).collect();
         for line in &lines {
             self.write_line(out, line)?;
         }
@@ -152,6 +155,15 @@ impl<'a> Plot<'a> {
         write!(out, "\"><title>{}</title></polyline>", Escaped(&line.series.name))
     }
 
+    fn write_area(&self, out: &mut String, line: &Line) -> fmt::Result {
+        write!(out, "<polygon class=\"area {}\" points=\"", line.class)?;
+        for (index, (x, y)) in line.points.iter().enumerate() {
+            let space = if index == 0 { "" } else { " " };
+            write!(out, "{space}{:.1},{:.1}", self.at_x(*x), self.at_y(*y))?;
+        }
+        write!(out, "\"><title>{}</title></polygon>", Escaped(&line.series.name))
+    }
+
     fn write_dots(&self, out: &mut String, line: &Line) -> fmt::Result {
         let (class, name) = (&line.class, Escaped(&line.series.name));
         for &(x, y) in &line.points {
@@ -204,11 +216,17 @@ impl<'a> Plot<'a> {
     fn write_legend(&self, out: &mut String) -> fmt::Result {
         write!(out, "<ul class=\"legend\">")?;
         for Line { series, points, class, marker, .. } in &self.lines {
-            if series.marks == Marks::Dots {
+            let mark = match series.marks {
+                Marks::Line => None,
+                Marks::Dots => {
+                    Some(format!("<circle class=\"dot {class}\" cx=\"13\" cy=\"6\" r=\"3\"/>"))
+                }
+                Marks::Area => Some(format!("<path class=\"area {class}\" d=\"M1 1H25V11H1z\"/>")),
+            };
+            if let Some(mark) = mark {
                 write!(
                     out,
-                    "<li><svg class=\"key\" viewBox=\"0 0 26 12\" aria-hidden=\"true\">\
-                     <circle class=\"dot {class}\" cx=\"13\" cy=\"6\" r=\"3\"/></svg>\
+                    "<li><svg class=\"key\" viewBox=\"0 0 26 12\" aria-hidden=\"true\">{mark}</svg>\
                      <span>{}</span></li>",
                     Escaped(&series.name)
                 )?;
@@ -243,13 +261,15 @@ impl<'a> Line<'a> {
             .copied()
             .filter(|&(x, y)| drawable(x, Kind::Tight) && drawable(y, kind))
             .collect();
-        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        if series.marks != Marks::Area {
+            points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        }
         let cycle = index / COLORS;
         Self {
             series,
             points: match series.marks {
                 Marks::Line => thin(&points, MOST_POINTS),
-                Marks::Dots => points,
+                Marks::Dots | Marks::Area => points,
             },
             reference: series.reference.filter(|&value| drawable(value, kind)),
             class: format!("c{} d{}", index % COLORS, cycle % DASHES),

@@ -166,6 +166,32 @@ fn a_line_runs_from_left_to_right_and_its_ends_tell_their_values() {
 }
 
 #[test]
+fn an_area_keeps_the_order_of_its_corners_and_lies_behind_dots() {
+    let mut all = chart(false, &[(0.0, 1.0), (10.0, 2.0)], None);
+    let series = |marks, points: &[(f64, f64)]| Series {
+        marks,
+        name: format!("{marks:?}"),
+        points: points.to_vec(),
+        reference: None,
+    };
+    all.series.push(series(Marks::Dots, &[(5.0, 1.5)]));
+    all.series.push(series(Marks::Area, &[(0.0, 0.0), (10.0, 1.0), (10.0, 3.0), (0.0, 2.0)]));
+    let html = Report { curves: vec![all], ..empty() }.html();
+    let (before, rest) = html.split_once("<polygon class=\"area c2 d0\" points=\"").unwrap();
+    let corners: Vec<f64> = rest
+        .split_once('"')
+        .unwrap()
+        .0
+        .split(' ')
+        .map(|point| point.split_once(',').unwrap().0.parse().unwrap())
+        .collect();
+    let [left, right] = [corners[0], corners[1]];
+    assert!(left < right && corners == [left, right, right, left], "{corners:?}");
+    assert!(!before.contains("<circle class=\"dot") && rest.contains("<circle class=\"dot c1"));
+    assert!(html.contains("<path class=\"area c2 d0\"") && html.contains("<span>Area</span>"));
+}
+
+#[test]
 fn ticks_are_round() {
     for (low, high, kind, expected) in [
         (20.0, 761.0, Kind::Tight, "0 200 400 600"),

@@ -7,10 +7,8 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use ufo_nas::{Benchmark, GpNas, GpNasKernel, Kernel, Predictor, Sampling, Slice, TaskSamples};
-use ufo_nas::{Matrix, Update, choose, choose_at_random, kendall_tau, spearman};
+use ufo_nas::{Matrix, Update, choose, choose_at_random, kendall_tau, spearman, tau_ceiling};
 
-/// Parts of a cross-validation.
-const FOLDS: usize = 5;
 /// Numbers of samples that rules of sampling are compared at.
 const SAMPLES: [usize; 4] = [25, 50, 100, 200];
 /// Rules of sampling; without one, at random.
@@ -25,12 +23,18 @@ pub(crate) struct Args {
     /// Networks with scores, a file of the public benchmark.
     #[arg(long)]
     train: PathBuf,
-    /// Networks to predict; without it, five-fold cross-validation.
+    /// Networks to predict; without it, cross-validation.
     #[arg(long)]
     test: Option<PathBuf>,
+    /// Parts of a cross-validation: each is predicted from all others.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(2..=100))]
+    folds: u64,
     /// Cross-validations, each with folds of its own.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100))]
     seeds: u64,
+    /// Numbers of samples that rules of sampling are compared at, such as 25,100; 0 compares none.
+    #[arg(long, value_delimiter = ',', default_values_t = SAMPLES)]
+    samples: Vec<usize>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -44,18 +48,21 @@ struct Split {
 }
 
 /// Figures of each task on a split.
+#[derive(Default)]
 struct Figures {
     tau: Vec<f64>,
     rho: Vec<f64>,
     /// Tau of the public estimator.
     reference: Vec<f64>,
+    /// Learned noise, a share of the variance.
+    noise: Vec<f64>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let networks = benchmark(&args.train)?;
     let splits = match &args.test {
         Some(path) => vec![held_out(&networks, path)?],
-        None => folds(&networks, args.seeds)?,
+        None => folds(&networks, args.folds as usize, args.seeds)?,
     };
     let mut seconds = 0.0;
     let mut figures = Vec::new();
@@ -65,7 +72,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         seconds += started.elapsed().as_secs_f64() / splits.len() as f64;
         figures.push(judge(&predictor, split)?);
     }
-    let samples = after_samples(&splits)?;
+    let samples = after_samples(&splits, &args.samples)?;
     let report = report(&networks.tasks, &splits, &figures, seconds);
     let report = with(report, "samples", samples);
     if args.json {
@@ -78,7 +85,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 fn judge(predictor: &Predictor, Split { seen, unseen, .. }: &Split) -> Result<Figures> {
     let predicted = predictor.predict(&unseen.slices)?;
-    let mut figures = Figures { tau: Vec::new(), rho: Vec::new(), reference: Vec::new() };
+    let mut figures = Figures { noise: predictor.noise(), ..Figures::default() };
     for (task, (predicted, truth)) in predicted.iter().zip(&unseen.scores).enumerate() {
         figures.tau.push(kendall_tau(&predicted.mean, truth)?);
         figures.rho.push(spearman(&predicted.mean, truth)?);
@@ -105,11 +112,11 @@ fn reference(samples: &TaskSamples, unseen: &[Slice]) -> Result<Vec<f64>> {
 
 /// Mean tau over tasks and splits after so many samples of the networks to learn from, chosen by each rule
 /// with the covariance that is believed before any score is known.
-fn after_samples(splits: &[Split]) -> Result<Value> {
-    let counts = SAMPLES.into_iter().filter(|&count| count <= splits[0].seen.keys.len());
-    let counts: Vec<usize> = counts.collect();
+fn after_samples(splits: &[Split], counts: &[usize]) -> Result<Value> {
+    let known = 1..=splits[0].seen.keys.len();
+    let counts: Vec<usize> = counts.iter().copied().filter(|count| known.contains(count)).collect();
     let mut sums = vec![[0.0; RULES.len()]; counts.len()];
-    let Some(&most) = counts.last() else { return Ok(json!([])) };
+    let Some(&most) = counts.iter().max() else { return Ok(json!([])) };
     let encoding = benchmark_encoding();
     let kernel = Kernel::new(encoding.groups())?;
     for Split { seed, seen, unseen } in splits {
@@ -162,6 +169,8 @@ fn report(tasks: &[String], splits: &[Split], figures: &[Figures], seconds: f64)
             "kendall_tau": spread(&|figures| figures.tau[task]),
             "spearman": spread(&|figures| figures.rho[task]),
             "reference_kendall_tau": spread(&|figures| figures.reference[task]),
+            "noise_variance": spread(&|figures| figures.noise[task]),
+            "kendall_tau_ceiling": spread(&|figures| tau_ceiling(figures.noise[task])),
         })
     };
     let by_task: serde_json::Map<_, _> =
@@ -172,6 +181,7 @@ fn report(tasks: &[String], splits: &[Split], figures: &[Figures], seconds: f64)
         "tasks": by_task,
         "mean_kendall_tau": spread(&|figures| mean(figures.tau.iter().copied())),
         "mean_reference_kendall_tau": spread(&|figures| mean(figures.reference.iter().copied())),
+        "mean_kendall_tau_ceiling": spread(&|figures| mean(figures.noise.iter().map(|n| tau_ceiling(*n)))),
         "seconds_per_fit": seconds,
     })
 }
@@ -194,15 +204,24 @@ fn print_tables(report: &Value) {
             None => mean,
         }
     };
-    let header = ["task", "Kendall tau", "Spearman rho", "tau of the public estimator"];
-    let mut table = new(header.map(String::from).to_vec());
+    let columns = [
+        ("Kendall tau", "kendall_tau"),
+        ("Spearman rho", "spearman"),
+        ("tau of the public estimator", "reference_kendall_tau"),
+        ("noise", "noise_variance"),
+        ("tau at most, by the noise", "kendall_tau_ceiling"),
+    ];
+    let header = ["task"].into_iter().chain(columns.map(|(title, _)| title));
+    let mut table = new(header.map(String::from).collect());
     for (task, figures) in report["tasks"].as_object().into_iter().flatten() {
-        let keys = ["kendall_tau", "spearman", "reference_kendall_tau"];
-        let figures = keys.iter().map(|key| figure(&figures[key]));
+        let figures = columns.iter().map(|(_, key)| figure(&figures[key]));
         table.add_row([task.clone()].into_iter().chain(figures));
     }
-    let [tau, reference] = ["mean_kendall_tau", "mean_reference_kendall_tau"];
-    table.add_row(["mean".into(), figure(&report[tau]), String::new(), figure(&report[reference])]);
+    let mean = |(_, key): &(&str, &str)| match &report[format!("mean_{key}")] {
+        Value::Null => String::new(),
+        value => figure(value),
+    };
+    table.add_row(["mean".to_string()].into_iter().chain(columns.iter().map(mean)));
     println!("{table}");
     let header = ["samples"].into_iter().chain(RULES.map(|rule| rule.0));
     let mut table = new(header.map(String::from).collect());
@@ -210,7 +229,9 @@ fn print_tables(report: &Value) {
         let taus = RULES.map(|(rule, _)| format!("{:.4}", row[rule].as_f64().unwrap_or(f64::NAN)));
         table.add_row([row["count"].to_string()].into_iter().chain(taus));
     }
-    println!("mean tau after samples, chosen by each rule:\n{table}");
+    if !table.is_empty() {
+        println!("mean tau after samples, chosen by each rule:\n{table}");
+    }
     let seconds = report["seconds_per_fit"].as_f64().unwrap_or(f64::NAN);
     println!("{seconds:.2} s to fit {} networks, all tasks", report["trained_on"]);
 }
@@ -229,17 +250,17 @@ fn held_out(networks: &Benchmark, path: &Path) -> Result<Split> {
 }
 
 /// For each seed every network is held out once.
-fn folds(networks: &Benchmark, seeds: u64) -> Result<Vec<Split>> {
+fn folds(networks: &Benchmark, folds: usize, seeds: u64) -> Result<Vec<Split>> {
     let count = networks.keys.len();
-    if count < 2 * FOLDS {
-        bail!("{count} networks; must be {} at least to hold some out", 2 * FOLDS);
+    if count < 2 * folds {
+        bail!("{count} networks; must be {} at least for --folds {folds}", 2 * folds);
     }
     let mut splits = Vec::new();
     for seed in 0..seeds {
         let order = choose_at_random(count, count, &mut ChaCha8Rng::seed_from_u64(seed))?;
-        for fold in 0..FOLDS {
+        for fold in 0..folds {
             let part = |held: bool| {
-                let places = (0..count).filter(|place| (place % FOLDS == fold) == held);
+                let places = (0..count).filter(|place| (place % folds == fold) == held);
                 networks.select(&places.map(|place| order[place]).collect::<Vec<_>>())
             };
             splits.push(Split { seed, seen: part(false), unseen: part(true) });

@@ -13,19 +13,15 @@ pub(super) fn page(run: &Path, pareto: &Pareto, held_out: Option<&HeldOut>) -> S
         front(pareto, "thousand parameters", |point| point.params as f64 / 1e3),
     ];
     if let Some(foretold) = foretold {
-        let percent = |value: f64| 100.0 * value;
-        let band = 100.0 * foretold.accuracy_errors[1];
         let title = format!("{}, predicted and measured", pareto.metric);
-        curves.push(scatter(&title, "%", &foretold.accuracies, percent, &|x| [x - band, x + band]));
-        let share = foretold.latency_errors[1];
-        let wide = |x: f64| [x * (1.0 - share), x * (1.0 + share)];
-        curves.push(scatter(
-            "Latency, predicted and measured",
-            "ms",
-            &foretold.latencies,
-            |x| x,
-            &wide,
-        ));
+        let pairs: Vec<[f64; 2]> =
+            foretold.accuracies.iter().map(|pair| pair.map(|value| 100.0 * value)).collect();
+        let errors = foretold.accuracy_errors.map(|error| 100.0 * error);
+        curves.push(scatter(&title, "%", &pairs, &|x, band| x + errors[band.0] * band.1));
+        let errors = foretold.latency_errors;
+        let title = "Latency, predicted and measured";
+        let edge = |x, (band, side): Edge| slowest(x, side * errors[band]);
+        curves.push(scatter(title, "ms", &foretold.latencies, &edge));
     }
     if let Some(held_out) = held_out {
         curves.push(learning(held_out));
@@ -92,33 +88,45 @@ fn dots(name: &str, points: Vec<(f64, f64)>) -> Series {
     Series { marks: Marks::Dots, name: name.to_string(), points, reference: None }
 }
 
-/// Measured by predicted values, and the band that nine of ten keep within.
-fn scatter(
-    title: &str,
-    unit: &str,
-    pairs: &[[f64; 2]],
-    scale: fn(f64) -> f64,
-    band: &dyn Fn(f64) -> [f64; 2],
-) -> Chart {
-    let points: Vec<(f64, f64)> = pairs.iter().map(|[x, y]| (scale(*x), scale(*y))).collect();
-    let least = points.iter().map(|point| point.0).fold(f64::INFINITY, f64::min);
-    let most = points.iter().map(|point| point.0).fold(f64::NEG_INFINITY, f64::max);
-    let line = |name: &str, at: &dyn Fn(f64) -> f64| Series {
-        name: name.to_string(),
-        points: [least, most].map(|x| (x, at(x))).to_vec(),
+/// A band's place in [`BANDS`], and its side: -1 below, 1 above.
+type Edge = (usize, f64);
+/// Percent of slices within each band.
+const BANDS: [u32; 3] = [50, 90, 99];
+
+/// What was measured where `predicted` is `error` of it too little: errors are shares of measured values.
+fn slowest(predicted: f64, error: f64) -> f64 {
+    predicted / (1.0 - error).max(0.2)
+}
+
+/// Measured by predicted values, and the bands that 50, 90 and 99 % keep within; `edge` gives a band's edge at a
+/// predicted value.
+fn scatter(title: &str, unit: &str, pairs: &[[f64; 2]], edge: &dyn Fn(f64, Edge) -> f64) -> Chart {
+    let least = pairs.iter().map(|pair| pair[0]).fold(f64::INFINITY, f64::min);
+    let most = pairs.iter().map(|pair| pair[0]).fold(f64::NEG_INFINITY, f64::max);
+    let as_predicted = Series {
+        name: "as predicted".to_string(),
+        points: vec![(least, least), (most, most)],
         ..Series::default()
     };
+    let band = |(index, percent): (usize, &u32)| {
+        let corners = [(least, -1.0), (most, -1.0), (most, 1.0), (least, 1.0)];
+        Series {
+            marks: Marks::Area,
+            name: format!("{percent} % are within"),
+            points: corners.map(|(x, side)| (x, edge(x, (index, side)))).to_vec(),
+            reference: None,
+        }
+    };
+    let slices = dots("slices", pairs.iter().map(|[x, y]| (*x, *y)).collect());
     Chart {
         title: title.to_string(),
         x_label: format!("predicted, {unit}"),
         y_label: format!("measured, {unit}"),
         log_y: false,
-        series: vec![
-            dots("slices", points),
-            line("as predicted", &|x| x),
-            line("90 % are above", &|x| band(x)[0]),
-            line("90 % are below", &|x| band(x)[1]),
-        ],
+        series: [slices, as_predicted]
+            .into_iter()
+            .chain(BANDS.iter().enumerate().map(band))
+            .collect(),
     }
 }
 
@@ -221,5 +229,35 @@ fn choices(held_out: &HeldOut) -> TextTable {
             .to_string(),
         columns: ["latency at most", "search", "predicted", "best"].map(str::to_string).to_vec(),
         rows: held_out.choices.iter().map(row).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bands_hold_as_many_slices_as_they_say() {
+        // Relative errors from 0 to 0.198 of the measured value, too much and too little in turns.
+        let pair = |i: i32| {
+            let (measured, side) = (1.0 + f64::from(i % 7), if i % 2 == 0 { 1.0 } else { -1.0 });
+            [measured * (1.0 + side * 0.002 * f64::from(i)), measured]
+        };
+        let pairs: Vec<[f64; 2]> = (0..100).map(pair).collect();
+        let errors = Foretold::new(10, pairs.clone(), pairs.clone()).latency_errors;
+        let edge = |x, (band, side): Edge| slowest(x, side * errors[band]);
+        let chart = scatter("t", "ms", &pairs, &edge);
+        assert_eq!(chart.series.len(), 5);
+        for (band, percent) in BANDS.into_iter().enumerate() {
+            let area = &chart.series[2 + band];
+            assert_eq!((area.marks, &area.name), (Marks::Area, &format!("{percent} % are within")));
+            let [lower, _, _, upper] = area.points[..] else { panic!("{:?}", area.points) };
+            // The edges are lines through the origin.
+            let within = |[x, y]: &&[f64; 2]| {
+                let (low, high) = (x * lower.1 / lower.0, x * upper.1 / upper.0);
+                (low - 1e-9..=high + 1e-9).contains(y)
+            };
+            assert_eq!(pairs.iter().filter(within).count(), percent as usize);
+        }
     }
 }

@@ -29,6 +29,10 @@ fn slices_are_trained_judged_and_extracted() {
         let rows = slices["slices"].as_array().unwrap();
         let params: Vec<u64> = rows.iter().map(|row| row["params"].as_u64().unwrap()).collect();
         assert!(params.is_sorted_by(|a, b| a >= b) && params[0] > 4 * params[6], "{params:?}");
+        let whole = printed(&["eval", "--run", &run, "--json"]);
+        let one =
+            whole.as_array().unwrap().iter().find(|one| one["result"]["name"] == task).unwrap();
+        assert_eq!(rows[0]["before"], one["result"]["value"]);
         let log = fs::read_to_string(chip.join("metrics.jsonl")).unwrap();
         assert_eq!(log.matches("gradient_cosine").count(), 6, "{log}");
 

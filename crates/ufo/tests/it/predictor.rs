@@ -55,7 +55,11 @@ fn fits_predicts_and_measures() {
     let report = ufo(&["predictor", "bench", "--train", train, "--test", test, "--json"]);
     succeeds(&report);
     let report: Value = serde_json::from_slice(&report.stdout).unwrap();
-    assert!(report["tasks"]["msmt17"]["kendall_tau"]["mean"].as_f64().unwrap() > 0.8, "{report}");
+    let of = |key: &str| report["tasks"]["msmt17"][key]["mean"].as_f64().unwrap();
+    assert!(of("kendall_tau") > 0.8, "{report}");
+    let (noise, ceiling) = (of("noise_variance"), of("kendall_tau_ceiling"));
+    assert!(noise > 0.0 && noise < 0.3 && (0.6..1.0).contains(&ceiling), "{report}");
+    assert!((ceiling - ufo_nas::tau_ceiling(noise)).abs() < 1e-12);
     let counts: Vec<u64> = report["samples"]
         .as_array()
         .unwrap()
@@ -63,6 +67,17 @@ fn fits_predicts_and_measures() {
         .map(|row| row["count"].as_u64().unwrap())
         .collect();
     assert_eq!(counts, [25, 50]);
+
+    let few = ["--folds", "8", "--samples", "0"];
+    let table = ufo(&[&["predictor", "bench", "--train", train][..], &few].concat());
+    succeeds(&table);
+    let table = String::from_utf8_lossy(&table.stdout).into_owned();
+    for said in ["tau at most, by the noise", "to fit 70 networks"] {
+        assert!(table.contains(said), "{said}: {table}");
+    }
+    assert!(!table.contains("chosen by each rule"), "{table}");
+    let many = ufo(&["predictor", "bench", "--train", train, "--folds", "60"]);
+    fails(&many, &["80 networks; must be 120 at least for --folds 60"]);
 }
 
 #[test]
@@ -105,4 +120,72 @@ fn wrong_files_say_what_is_wrong() {
     let train = write(folder.path(), "train.json", &good);
     let files: [(_, &Path); 3] = [("--model", &train), ("--archs", &train), ("--out", &out)];
     fails(&predictor("predict", &files), &["train.json", "not a predictor that `fit` wrote"]);
+}
+
+/// Lines of `samples.jsonl` of a network with 6 blocks.
+fn measured(count: usize) -> Vec<Value> {
+    let block = |block: usize, row: usize| json!({"block": block, "heads": 1 + row % 3, "ffn": 48 * (1 + row / 6)});
+    let line = |row: usize| {
+        let blocks: Vec<Value> = (0..1 + row % 6).map(|at| block(at, row + at)).collect();
+        json!({"key": format!("k{row}"), "slice": {"blocks": blocks}, "task": "digits",
+            "split": "validation", "accuracy": 0.5 + 0.01 * row as f64})
+    };
+    (0..count).map(line).collect()
+}
+
+#[test]
+fn wrong_samples_are_named_with_file_and_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bad, out) = (folder.path().join("samples.jsonl"), folder.path().join("out.json"));
+    let text = |lines: &[Value]| {
+        lines.iter().map(|line| format!("{line}\n")).collect::<Vec<String>>().concat()
+    };
+    let good = measured(12);
+    let changed = |change: &dyn Fn(&mut Value)| {
+        let mut lines = good.clone();
+        change(&mut lines[3]);
+        text(&lines)
+    };
+    let second = |key: &str, accuracy: f64| {
+        let mut line = good[3].clone();
+        line["key"] = json!(key);
+        line["accuracy"] = json!(accuracy);
+        text(&[&good[..], &[line]].concat())
+    };
+    let raw = |value: &str| text(&good).replacen("0.53", value, 1);
+    for (text, words) in [
+        (second("k3", 0.9), vec!["samples.jsonl: line 13.key = k3: contradicts line 4"]),
+        (second("x", 0.53), vec!["samples.jsonl: slice = 0:1:48,", "keys k3 and x; must have one"]),
+        (raw("NaN"), vec!["samples.jsonl: line 4 = ", "must be a sample"]),
+        (raw("1e999"), vec!["samples.jsonl: line 4 = number out of range"]),
+        (raw("null"), vec!["samples.jsonl: line 4.accuracy = nothing"]),
+        (
+            changed(&|line| line["latency_ms"] = json!(-1.0)),
+            vec!["samples.jsonl: line 4.latency_ms = -1: must be more than 0"],
+        ),
+        (
+            changed(&|line| line["slice"]["blocks"] = json!([])),
+            vec!["samples.jsonl: line 4.slice.blocks = []: must keep at least one block"],
+        ),
+        (
+            changed(&|line| line["slice"]["blocks"][1]["block"] = json!(5)),
+            vec!["samples.jsonl: slices = kept blocks: must follow one depth rule"],
+        ),
+    ] {
+        fs::write(&bad, text).unwrap();
+        fails(&predictor("fit", &[("--train", &bad), ("--out", &out)]), &words);
+    }
+    assert!(!out.exists());
+
+    // The same line twice is one measurement.
+    fs::write(&bad, text(&[&good[..], &good[3..4]].concat())).unwrap();
+    succeeds(&predictor("fit", &[("--train", &bad), ("--out", &out)]));
+    let fitted: Value = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
+    assert_eq!(fitted["tasks"][0]["values"].as_array().unwrap().len(), 12);
+
+    // Slices that the configured network has not.
+    fs::write(&bad, changed(&|line| line["slice"]["blocks"][0]["heads"] = json!(9))).unwrap();
+    let config = crate::config(folder.path(), "tasks.toml", 1, "digits");
+    let files: [(_, &Path); 3] = [("--train", &bad), ("--config", &config), ("--out", &out)];
+    fails(&predictor("fit", &files), &["samples.jsonl: encoding.space.heads = [1, 2, 3, 9]"]);
 }

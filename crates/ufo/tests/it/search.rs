@@ -2,7 +2,7 @@
 
 use crate::bad_input::fails;
 use crate::{config, succeeds, train, ufo};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -37,7 +37,7 @@ impl Chip {
     }
 }
 
-fn json(path: &Path) -> Value {
+fn read(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
@@ -52,11 +52,11 @@ fn a_search_measures_once_chooses_within_limits_and_its_choice_is_extracted() {
     succeeds(&chip.search(&out, &["--samples", "14", "--held-out", "5"]));
     let first = fs::read(out.join("samples.jsonl")).unwrap();
     assert_eq!((lines(&out.join("samples.jsonl")), lines(&out.join("held-out.jsonl"))), (14, 5));
-    let device = json(&out.join("device.json"));
+    let device = read(&out.join("device.json"));
     assert_eq!(device["rows"].as_array().unwrap().len(), 19);
-    let held_out = json(&out.join("held-out.json"));
+    let held_out = read(&out.join("held-out.json"));
     assert_eq!(held_out["predictions"][0]["learned_from"], 14);
-    let open = json(&out.join("pareto.json"));
+    let open = read(&out.join("pareto.json"));
     assert!(open["chosen"].is_null() && open["points"][0]["untrained"].is_f64());
     assert!(fs::read_to_string(out.join("report.html")).unwrap().contains("<h2>Choices</h2>"));
 
@@ -90,7 +90,7 @@ fn a_search_measures_once_chooses_within_limits_and_its_choice_is_extracted() {
     let parts = [format!("{run}=chosen"), format!("{whole}=largest")];
     let place = several.to_str().unwrap();
     succeeds(&ufo(&["extract", "--part", &parts[0], "--part", &parts[1], "--out", place]));
-    let manifest = json(&several.join("manifest.json"));
+    let manifest = read(&several.join("manifest.json"));
     let names: Vec<&str> =
         manifest["tasks"].as_array().unwrap().iter().map(|t| t["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["digits-0", "digits-1", "emoji"]);
@@ -99,12 +99,12 @@ fn a_search_measures_once_chooses_within_limits_and_its_choice_is_extracted() {
 
 /// What a model brings along for the server: the front, and what it scored in every form.
 fn kept(chip: &Chip, model: &Path, (found, judged): (&Value, &Value)) {
-    let fronts = json(&model.join("fronts.json"));
+    let fronts = read(&model.join("fronts.json"));
     let points = found["points"].as_array().unwrap();
     assert_eq!(fronts[0]["points"].as_array().unwrap().len(), points.len());
     assert_eq!(fronts[0]["points"][1]["accuracy"], points[1]["measured"]["accuracy"]);
     succeeds(&chip.command("eval", &["--model", model.to_str().unwrap(), "--keep"]));
-    let results = json(&model.join("results.json"));
+    let results = read(&model.join("results.json"));
     let rows = results.as_array().unwrap();
     let forms: Vec<&str> = rows.iter().map(|row| row["as"].as_str().unwrap()).collect();
     assert_eq!(forms, ["f32", "f32", "int8", "int8", "model.onnx", "model.onnx"]);
@@ -115,7 +115,7 @@ fn kept(chip: &Chip, model: &Path, (found, judged): (&Value, &Value)) {
 /// Limits that nothing keeps, points that are not, files of other runs; nothing is changed by them.
 fn refused(chip: &Chip, out: &Path) {
     let before = fs::read(out.join("samples.jsonl")).unwrap();
-    let pareto = json(&out.join("pareto.json"));
+    let pareto = read(&out.join("pareto.json"));
     let smallest = &pareto["measured"][0];
     let least = smallest["params"].to_string();
     let accuracy = smallest["measured"]["accuracy"].as_f64().unwrap();
@@ -137,14 +137,29 @@ fn refused(chip: &Chip, out: &Path) {
     let whole = chip.folder.path().join("whole");
     fails(&ufo(&["search", "--run", whole.to_str().unwrap()]), &["make one with `ufo chip`"]);
 
+    // A measurement of this run's weights, of a slice that the space has not.
+    let stray = json!({"blocks": (0..6).map(|block| json!({"block": block, "heads": 1, "ffn": 50})).collect::<Vec<_>>()});
+    let name: Vec<String> = (0..6).map(|block| format!("{block}:1:50")).collect();
+    let hashed = json!([pareto["checkpoint"], name.join(","), "digits", "test", 1000]).to_string();
+    let key = blake3::hash(hashed.as_bytes()).to_hex()[..32].to_string();
+    let line =
+        json!({"key": key, "slice": stray, "task": "digits", "split": "test", "accuracy": 0.5});
+    let astray = chip.folder.path().join("astray");
+    fs::create_dir(&astray).unwrap();
+    fs::write(astray.join("samples.jsonl"), format!("{line}\n")).unwrap();
+    fails(
+        &chip.search(&astray, &["--samples", "8"]),
+        &["samples.jsonl: slice = 0:1:50,", "must be of the run's space"],
+    );
+
     // Times of another space are refused; those of this one are taken as they are.
     let device = out.join("device.json");
     let other = chip.folder.path().join("other.json");
     let elsewhere = chip.folder.path().join("elsewhere");
     let file = ["--samples", "8", "--device-file", other.to_str().unwrap()];
-    let mut times = json(&device);
-    times["space"]["depths"] = serde_json::json!([6]);
-    times["rows"] = serde_json::json!([]);
+    let mut times = read(&device);
+    times["space"]["depths"] = json!([6]);
+    times["rows"] = json!([]);
     fs::write(&other, times.to_string()).unwrap();
     let search = |more: &[&str]| {
         let [run, out] = [&chip.run, &elsewhere].map(|path| path.to_str().unwrap());
@@ -152,9 +167,9 @@ fn refused(chip: &Chip, out: &Path) {
     };
     fails(&search(&file), &["must be the run's"]);
     fs::copy(&device, &other).unwrap();
-    let most = json(&device)["whole_ms"].as_f64().unwrap() * 2.0;
+    let most = read(&device)["whole_ms"].as_f64().unwrap() * 2.0;
     succeeds(&search(&[&file[..], &["--max-latency-ms", &most.to_string()]].concat()));
-    let found = json(&elsewhere.join("pareto.json"));
+    let found = read(&elsewhere.join("pareto.json"));
     assert!(found["chosen"]["measured_again_ms"].is_null());
     assert!(!elsewhere.join("device.json").exists());
 }
