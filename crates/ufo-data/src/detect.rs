@@ -207,8 +207,8 @@ mod tests {
                     continue;
                 }
                 // Only as far as is seen.
-                let right = (x..).take_while(|&x| white(x, y)).count() as f32;
-                let down = (y..).take_while(|&y| white(x, y)).count() as f32;
+                let right = (x..width as isize).take_while(|&x| white(x, y)).count() as f32;
+                let down = (y..height as isize).take_while(|&y| white(x, y)).count() as f32;
                 let values = [4.0, -20.0, 0.5, 0.5, (right - 1.0) / 2.0, (down - 1.0) / 2.0];
                 let out = &mut outputs[image * 7 * rows * columns..];
                 for (index, value) in values.into_iter().enumerate() {

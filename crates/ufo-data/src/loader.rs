@@ -132,7 +132,7 @@ impl Loader {
 
     fn receive(&mut self, step: u64) -> Result<Batch, Error> {
         let built = match self.pipeline.receive() {
-            Delivery::Built(built) => built,
+            Delivery::Built(built) => *built,
             Delivery::End | Delivery::Died => {
                 return Err(Error::Stopped { step, reason: "a worker died" });
             }

@@ -25,7 +25,7 @@ pub(super) struct Pipeline {
 
 pub(super) enum Delivery {
     /// The step that was waited for.
-    Built(Built),
+    Built(Box<Built>),
     /// There are no more steps.
     End,
     /// A worker panicked.
@@ -99,7 +99,7 @@ impl Pipeline {
                 self.deliver += 1;
                 state.deliver = self.deliver;
                 self.shared.room.notify_all();
-                return Delivery::Built(built);
+                return Delivery::Built(Box::new(built));
             }
             if state.ended && self.deliver >= state.next {
                 return Delivery::End;

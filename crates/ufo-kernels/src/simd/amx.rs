@@ -33,16 +33,18 @@ pub(crate) fn is_available() -> bool {
     })
 }
 
-/// Asks Linux for the state of tiles, for all threads of the process; other systems are not known to give it.
+/// Asks Linux for the state of tiles, for all threads of the process.
+#[cfg(target_os = "linux")]
 fn permitted() -> bool {
-    #[cfg(target_os = "linux")]
-    {
-        /// `ARCH_REQ_XCOMP_PERM` and the number of the tiles' state.
-        const REQUEST: [libc::c_long; 2] = [0x1023, 18];
-        // SAFETY: asks for a permission; nothing else changes.
-        return unsafe { libc::syscall(libc::SYS_arch_prctl, REQUEST[0], REQUEST[1]) } == 0;
-    }
-    #[cfg(not(target_os = "linux"))]
+    /// `ARCH_REQ_XCOMP_PERM` and the number of the tiles' state.
+    const REQUEST: [libc::c_long; 2] = [0x1023, 18];
+    // SAFETY: asks for a permission; nothing else changes.
+    unsafe { libc::syscall(libc::SYS_arch_prctl, REQUEST[0], REQUEST[1]) == 0 }
+}
+
+/// Other systems are not known to give the state of tiles.
+#[cfg(not(target_os = "linux"))]
+fn permitted() -> bool {
     false
 }
 

@@ -64,7 +64,7 @@ pub fn fcos(outputs: Tensor<2>, places: &Places) -> Tensor<1> {
     let whole = centers.iter().sum::<f32>();
     let centers: Tensor<2> = from_values(centers, [count, 1], &device);
     let said = inside.clone().slice([0..count, classes..classes + 4]).clamp_max(WIDEST).exp();
-    let boxes = ((-giou(said, sides) + 1.0) * centers.clone()).sum() / whole;
+    let boxes = ((-giou(&said, &sides) + 1.0) * centers.clone()).sum() / whole;
     let logits = inside.slice([0..count, classes + 4..width]);
     let right = activation::log_sigmoid(logits.clone()) * centers.clone();
     let wrong = activation::log_sigmoid(-logits) * (-centers + 1.0);
@@ -77,6 +77,7 @@ pub fn fcos(outputs: Tensor<2>, places: &Places) -> Tensor<1> {
 ///
 /// # Shapes
 /// Both `[n, classes + 5]`; the teacher's without a graph.
+#[allow(clippy::needless_pass_by_value, reason = "the signature of the other distances")]
 pub fn distill_boxes(student: Tensor<2>, teacher: Tensor<2>) -> Tensor<1> {
     let [n, width] = student.dims();
     let classes = width - 5;
@@ -110,7 +111,7 @@ fn focal(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<2> {
 }
 
 /// Generalized intersection over union of boxes around the same place, `[n, 4]` sides each, to `[n, 1]`.
-fn giou(a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
+fn giou(a: &Tensor<2>, b: &Tensor<2>) -> Tensor<2> {
     let [n, _] = a.dims();
     // Left and right, top and bottom add up to width and height.
     let area = |sides: &Tensor<2>| {
@@ -119,7 +120,7 @@ fn giou(a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
     };
     let common = area(&a.clone().min_pair(b.clone()));
     let around = area(&a.clone().max_pair(b.clone()));
-    let union = area(&a) + area(&b) - common.clone();
+    let union = area(a) + area(b) - common.clone();
     common / union.clone() - (around.clone() - union) / around
 }
 
@@ -153,7 +154,7 @@ mod tests {
         for place in 0..7 {
             for class in 0..2 {
                 let p = sigmoid(outputs[7 * place + class]);
-                let cost = if places.classes[2 * place + class] == 1.0 {
+                let cost = if places.classes[2 * place + class] > 0.5 {
                     -0.25 * (1.0 - p).powi(2) * p.ln()
                 } else {
                     -0.75 * p.powi(2) * (1.0 - p).ln()

@@ -143,6 +143,12 @@ fn task_tensors(arch: &Arch, task: &TaskShape) -> Vec<(String, Vec<usize>)> {
             convolution("patch_embed.proj".into(), input, dim, *patch);
         }
     }
+    all.extend(head_tensors(dim, task));
+    all
+}
+
+fn head_tensors(dim: usize, task: &TaskShape) -> Vec<(String, Vec<usize>)> {
+    let mut all = Vec::new();
     let mut add = |name: &str, shape: &[usize]| all.push((format!("head.{name}"), shape.to_vec()));
     match task.head {
         HeadShape::Linear { classes } => {

@@ -103,7 +103,9 @@ fn sizes(train: &Dataset, classes: usize) -> Vec<Vec<[usize; 2]>> {
         if sides[0].is_empty() {
             return Vec::new();
         }
-        sides.iter_mut().for_each(|side| side.sort_by(f32::total_cmp));
+        for side in &mut sides {
+            side.sort_by(f32::total_cmp);
+        }
         let side = |side: &[f32], part: f64| {
             (side[((side.len() - 1) as f64 * part).round() as usize].round() as usize).max(1)
         };

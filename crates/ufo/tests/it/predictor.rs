@@ -126,7 +126,7 @@ fn wrong_files_say_what_is_wrong() {
 fn measured(count: usize) -> Vec<Value> {
     let block = |block: usize, row: usize| json!({"block": block, "heads": 1 + row % 3, "ffn": 48 * (1 + row / 6)});
     let line = |row: usize| {
-        let blocks: Vec<Value> = (0..1 + row % 6).map(|at| block(at, row + at)).collect();
+        let blocks: Vec<Value> = (0..=row % 6).map(|at| block(at, row + at)).collect();
         json!({"key": format!("k{row}"), "slice": {"blocks": blocks}, "task": "digits",
             "split": "validation", "accuracy": 0.5 + 0.01 * row as f64})
     };

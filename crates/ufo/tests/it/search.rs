@@ -20,7 +20,13 @@ impl Chip {
         let (whole, run) = (folder.path().join("whole"), folder.path().join("chip"));
         succeeds(&train(&tasks, &whole).output().unwrap());
         let [from, out] = [&whole, &run].map(|path| path.to_str().unwrap());
-        let sets = ["--set", "train.steps=80", "--set", "train.lr=2e-3"];
+        // The same networks on all machines, as far as possible.
+        let sets = [
+            ["--set", "train.steps=80"],
+            ["--set", "train.lr=2e-3"],
+            ["--set", "train.precision=\"f32\""],
+        ]
+        .concat();
         let start = ["chip", "--run", from, "--task", "digits", "--out", out];
         succeeds(&ufo(&[&start[..], &sets].concat()));
         Self { folder, run }
