@@ -43,6 +43,17 @@ fn batch(arch: &Arch, count: usize) -> Batch {
     }
 }
 
+/// The heap in use once the threads of pools that were dropped have ended, for which nobody waits.
+fn settled() -> usize {
+    loop {
+        let usage = HEAP.current_usage();
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        if HEAP.current_usage() == usage {
+            return usage;
+        }
+    }
+}
+
 /// Largest heap of a step above what was there before, and bytes of its gradients.
 fn measured(config: &RunConfig, count: usize) -> (f64, f64, Arch) {
     let spec = |task: &ufo_train::TaskConfig| TaskSpec {
@@ -55,7 +66,7 @@ fn measured(config: &RunConfig, count: usize) -> (f64, f64, Arch) {
     let batches: Vec<Batch> = config.tasks.iter().map(|_| batch(&net.arch, count)).collect();
     // Threads of their own, whose working memory is not there yet.
     let workers = Workers::new(1, config.tasks.len()).unwrap();
-    let before = HEAP.current_usage();
+    let before = settled();
     HEAP.reset_peak_usage();
     let step = step_on(config, &workers, &net, &batches, (0, 0.5));
     let grads: usize = step.grads.values().map(|grad| grad.len() * size_of::<f32>()).sum();
@@ -70,7 +81,7 @@ fn expanded(net: &str, update: &str, count: usize) -> (f64, f64) {
     let supernet = fresh_supernet(&config, &[spec("t0"), spec("t1")]).unwrap();
     let (expand, batch) = (config.expand.as_ref().unwrap(), batch(&supernet.arch, count));
     let trained = parameters(expand, &supernet, 1).trained;
-    let before = HEAP.current_usage();
+    let before = settled();
     HEAP.reset_peak_usage();
     // A thread that is gone with its working memory before the next case is measured.
     let step = std::thread::scope(|scope| {
