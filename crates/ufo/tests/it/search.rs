@@ -78,13 +78,16 @@ fn a_search_measures_once_chooses_within_limits_and_its_choice_is_extracted() {
     assert!(chosen["measured_again_ms"].as_f64().unwrap() <= slow);
     assert!(chosen["point"]["params"].as_u64().unwrap() <= middle.parse().unwrap());
 
-    // The choice and points of the front go into one model, which scores what they did.
+    // The choice and points of the front go into one model, which scores what they did. Times are this machine's: the
+    // fastest network may be the best one, too, and the front that point alone.
     let both = chip.folder.path().join("both");
-    let points = ["--tasks", "digits", "--pareto", "0,1", "--out", both.to_str().unwrap()];
+    let count = found["points"].as_array().unwrap().len().min(2);
+    let numbers = ["0", "0,1"][count - 1];
+    let points = ["--tasks", "digits", "--pareto", numbers, "--out", both.to_str().unwrap()];
     succeeds(&chip.command("extract", &points));
     let judged = chip.command("eval", &["--model", both.to_str().unwrap(), "--json"]);
     let judged: Value = serde_json::from_slice(&judged.stdout).unwrap();
-    for point in [0, 1] {
+    for point in 0..count {
         let result = &judged[point]["result"];
         assert_eq!(result["name"], format!("digits-{point}"));
         assert_eq!(result["value"], found["points"][point]["measured"]["accuracy"]);
@@ -108,14 +111,17 @@ fn kept(chip: &Chip, model: &Path, (found, judged): (&Value, &Value)) {
     let fronts = read(&model.join("fronts.json"));
     let points = found["points"].as_array().unwrap();
     assert_eq!(fronts[0]["points"].as_array().unwrap().len(), points.len());
-    assert_eq!(fronts[0]["points"][1]["accuracy"], points[1]["measured"]["accuracy"]);
+    let last = points.len() - 1;
+    assert_eq!(fronts[0]["points"][last]["accuracy"], points[last]["measured"]["accuracy"]);
     succeeds(&chip.command("eval", &["--model", model.to_str().unwrap(), "--keep"]));
     let results = read(&model.join("results.json"));
     let rows = results.as_array().unwrap();
     let forms: Vec<&str> = rows.iter().map(|row| row["as"].as_str().unwrap()).collect();
-    assert_eq!(forms, ["f32", "f32", "int8", "int8", "model.onnx", "model.onnx"]);
-    assert_eq!(rows[1]["value"], judged[1]["result"]["value"]);
-    assert_eq!(rows[1]["task"], "digits-1");
+    let of_each = |form| std::iter::repeat_n(form, points.len().min(2));
+    assert!(forms.into_iter().eq(["f32", "int8", "model.onnx"].into_iter().flat_map(of_each)));
+    let last = points.len().min(2) - 1;
+    assert_eq!(rows[last]["value"], judged[last]["result"]["value"]);
+    assert_eq!(rows[last]["task"], judged[last]["result"]["name"]);
 }
 
 /// Limits that nothing keeps, points that are not, files of other runs; nothing is changed by them.
