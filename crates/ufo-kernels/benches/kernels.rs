@@ -167,10 +167,7 @@ fn attentions(criterion: &mut Criterion) {
     let (qkv, proj, norm) = (filled(D * 3 * D), filled(D * D), filled(D));
     let layer = Attention {
         norm: LayerNorm { weight: &norm, bias: &norm, eps: 1e-6 },
-        qkv: [0, 1, 2].map(|part| LinearWeights {
-            weight: Mat::row_major(&qkv, D, 3 * D).block([0, part * D], [D, D]),
-            bias: Some(&norm),
-        }),
+        qkv: LinearWeights { weight: Mat::row_major(&qkv, D, 3 * D), bias: None },
         proj: LinearWeights { weight: Mat::row_major(&proj, D, D), bias: Some(&norm) },
         heads: 3,
         tokens: TOKENS,
@@ -179,18 +176,22 @@ fn attentions(criterion: &mut Criterion) {
     bench(criterion, "attention forward", |level| {
         attention::forward_saving(level, &layer, (&x, &mut y), &mut saved, &mut scratch);
     });
-    let mut weights = [(); 4].map(|()| filled(D * D));
-    let mut biases = [(); 6].map(|()| filled(D));
+    let (mut d_qkv, mut d_proj) = (filled(D * 3 * D), filled(D * D));
+    let (mut qkv_bias, mut biases) = (filled(3 * D), [(); 3].map(|()| filled(D)));
     bench(criterion, "attention backward", |level| {
-        let [norm_weight, norm_bias, bq, bk, bv, bp] = biases.each_mut();
-        let [q, k, v, p] = weights.each_mut().map(|w| MatMut::row_major(w, D, D));
+        let [norm_weight, norm_bias, proj_bias] = biases.each_mut();
         let grads = attention::Grads {
             dx: &mut dx,
             norm_weight,
             norm_bias,
-            qkv: [(q, bq), (k, bk), (v, bv)]
-                .map(|(weight, bias)| LinearGrads { weight: Some(weight), bias: Some(bias) }),
-            proj: LinearGrads { weight: Some(p), bias: Some(bp) },
+            qkv: LinearGrads {
+                weight: Some(MatMut::row_major(&mut d_qkv, D, 3 * D)),
+                bias: Some(&mut qkv_bias),
+            },
+            proj: LinearGrads {
+                weight: Some(MatMut::row_major(&mut d_proj, D, D)),
+                bias: Some(proj_bias),
+            },
         };
         let given = attention::Backward { saved: &saved, x: &x, dy: &dy, past: &dy };
         attention::backward(level, &layer, &given, grads, &mut scratch);

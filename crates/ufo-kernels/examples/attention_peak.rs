@@ -52,13 +52,9 @@ fn report(sizes: Sizes) {
         |len: usize| (0..len).map(|i| (i * 37 % 101) as f32 * 0.002 - 0.1).collect::<Vec<f32>>();
     let (x, dy) = (filled(rows * d), filled(rows * d));
     let (qkv, proj, norm) = (filled(d * 3 * d), filled(d * d), filled(d));
-    let part = |part: usize| LinearWeights {
-        weight: Mat::row_major(&qkv, d, 3 * d).block([0, part * d], [d, d]),
-        bias: Some(&norm),
-    };
     let layer = Attention {
         norm: LayerNorm { weight: &norm, bias: &norm, eps: 1e-6 },
-        qkv: [0, 1, 2].map(part),
+        qkv: LinearWeights { weight: Mat::row_major(&qkv, d, 3 * d), bias: Some(&qkv[..3 * d]) },
         proj: LinearWeights { weight: Mat::row_major(&proj, d, d), bias: Some(&norm) },
         heads,
         tokens,
@@ -94,7 +90,8 @@ struct Step {
     y: Vec<f32>,
     dx: Vec<f32>,
     weights: [Vec<f32>; 2],
-    biases: [Vec<f32>; 6],
+    qkv_bias: Vec<f32>,
+    biases: [Vec<f32>; 3],
     d: usize,
 }
 
@@ -102,9 +99,9 @@ impl Step {
     fn new(rows: usize, d: usize) -> Self {
         let (y, dx) = (vec![0.0; rows * d], vec![0.0; rows * d]);
         let weights = [vec![0.0; 3 * d * d], vec![0.0; d * d]];
-        let biases = [0; 6].map(|_| vec![0.0; d]);
+        let (qkv_bias, biases) = (vec![0.0; 3 * d], [0; 3].map(|_| vec![0.0; d]));
         let (scratch, saved) = (Scratch::new(), Saved::default());
-        Self { scratch, saved, y, dx, weights, biases, d }
+        Self { scratch, saved, y, dx, weights, qkv_bias, biases, d }
     }
 
     /// Seconds of the forward and of the backward pass.
@@ -114,17 +111,20 @@ impl Step {
         let io = (x, &mut self.y[..]);
         attention::forward_saving(level, layer, io, &mut self.saved, &mut self.scratch);
         let forward = now() - start;
-        let [norm_weight, norm_bias, bq, bk, bv, bp] = self.biases.each_mut();
+        let [norm_weight, norm_bias, proj_bias] = self.biases.each_mut();
         let [dqkv, dproj] = &mut self.weights;
-        let (q, rest) = MatMut::row_major(dqkv, d, 3 * d).split_at_col(d);
-        let (k, v) = rest.split_at_col(d);
         let grads = Grads {
             dx: &mut self.dx,
             norm_weight,
             norm_bias,
-            qkv: [(q, bq), (k, bk), (v, bv)]
-                .map(|(weight, bias)| LinearGrads { weight: Some(weight), bias: Some(bias) }),
-            proj: LinearGrads { weight: Some(MatMut::row_major(dproj, d, d)), bias: Some(bp) },
+            qkv: LinearGrads {
+                weight: Some(MatMut::row_major(dqkv, d, 3 * d)),
+                bias: Some(&mut self.qkv_bias),
+            },
+            proj: LinearGrads {
+                weight: Some(MatMut::row_major(dproj, d, d)),
+                bias: Some(proj_bias),
+            },
         };
         let start = now();
         let given = Backward { saved: &self.saved, x, dy, past: dy };

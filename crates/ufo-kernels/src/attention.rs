@@ -4,11 +4,9 @@
 //! n = layer_norm(x)          q, k, v = n Wq + bq, n Wk + bk, n Wv + bv
 //! o = heads of softmax(q k^T / sqrt(head_dim)) v          y = x + o Wp + bp
 //! ```
-//! The weights are views. A supernet's are the leading heads of three column blocks of one matrix,
-//! and their gradients may be written into such blocks. For the backward pass the forward one keeps
-//! q, k, v, o and two numbers a row, a query and a head; no matrix of tokens by tokens is ever kept.
-//! At a level of bf16 the products with weights and for their gradients are in bf16; those of q, k, v
-//! and the probabilities stay in f32.
+//! The weights are views; those of q, k and v are column blocks of one matrix, so that a product makes all three.
+//! For the backward pass the forward one keeps q, k, v, o and two numbers a row, a query and a head; no matrix
+//! of tokens by tokens is ever kept. At a level of bf16 all products are in bf16, the softmax in f32.
 mod core;
 mod heads;
 mod product;
@@ -29,8 +27,8 @@ use heads::{Mixed, mix, unmix};
 pub struct Attention<'a> {
     /// `[d]`
     pub norm: LayerNorm<'a>,
-    /// Queries, keys and values: `[d, E]` each.
-    pub qkv: [LinearWeights<'a>; 3],
+    /// Queries, keys and values: `[d, 3 E]`.
+    pub qkv: LinearWeights<'a>,
     /// `[E, d]`
     pub proj: LinearWeights<'a>,
     /// Number of heads; `head_dim` is `E / heads`.
@@ -81,8 +79,8 @@ pub struct Grads<'a> {
     pub norm_weight: &'a mut [f32],
     /// `[d]`
     pub norm_bias: &'a mut [f32],
-    /// Queries, keys and values: `[d, E]` each.
-    pub qkv: [LinearGrads<'a>; 3],
+    /// Queries, keys and values: `[d, 3 E]`.
+    pub qkv: LinearGrads<'a>,
     /// `[E, d]`
     pub proj: LinearGrads<'a>,
 }
@@ -118,9 +116,7 @@ impl Attention<'_> {
         assert!(tokens > 0, "tokens: none");
         assert!(d > 0 && x.is_multiple_of(d * tokens), "x: {x} values, not of [.., {tokens}, {d}]");
         assert_eq!(y, x, "y, dy, dx: not of the length of x");
-        for weights in &self.qkv {
-            check("qkv", weights, [d, e]);
-        }
+        check("qkv", &self.qkv, [d, 3 * e]);
         check("proj", &self.proj, [e, d]);
         let rows = x / d;
         Shape {
@@ -212,10 +208,7 @@ fn run(
     let inner = &mut inner[0];
     layer_norm::forward(level, &attention.norm, x, norm, stats);
     let norm = Mat::row_major(norm, rows, d);
-    let parts = columns(MatMut::row_major(qkv, rows, 3 * e), e);
-    for (part, weights) in parts.into_iter().zip(&attention.qkv) {
-        linear::forward(level, weights, norm, part, inner);
-    }
+    linear::forward(level, &attention.qkv, norm, MatMut::row_major(qkv, rows, 3 * e), inner);
     mix(level, shape, qkv, Mixed { o, largest, inverse }, inner);
     if let Some(y) = y {
         let (o, y) = (Mat::row_major(o, rows, e), MatMut::row_major(y, rows, d));
@@ -223,13 +216,6 @@ fn run(
         let epilogue = Epilogue::Bias { bias, residual: Some(Mat::row_major(x, rows, d)) };
         gemm(level, (o, weight), y, epilogue, inner);
     }
-}
-
-/// The three column blocks of `e` columns.
-fn columns(all: MatMut<'_>, e: usize) -> [MatMut<'_>; 3] {
-    let (q, rest) = all.split_at_col(e);
-    let (k, v) = rest.split_at_col(e);
-    [q, k, v]
 }
 
 /// Computes all gradients.
@@ -268,14 +254,12 @@ pub fn backward(
     layer_norm::apply(level, &attention.norm, x, &saved.stats, norm);
     let norm = Mat::row_major(norm, rows, d);
     let d_qkv = Mat::row_major(d_qkv, rows, 3 * e);
-    for (part, (weights, to)) in attention.qkv.iter().zip(grads.qkv).enumerate() {
-        let dy = d_qkv.block([0, part * e], [rows, e]);
-        let to = linear::Grads { dx: None, dweight: to.weight, dbias: to.bias };
-        linear::backward(level, weights.weight, (norm, dy), to, inner);
-        let epilogue = if part == 0 { Epilogue::Store } else { Epilogue::Accumulate };
-        let d_norm = MatMut::row_major(d_norm, rows, d);
-        gemm(level, (dy, weights.weight.transposed()), d_norm, epilogue, inner);
-    }
+    let to = linear::Grads {
+        dx: Some(MatMut::row_major(d_norm, rows, d)),
+        dweight: grads.qkv.weight,
+        dbias: grads.qkv.bias,
+    };
+    linear::backward(level, attention.qkv.weight, (norm, d_qkv), to, inner);
     let weight = attention.norm.weight;
     let past = Some(past);
     let given = layer_norm::Backward { weight, x, stats: &saved.stats, dy: d_norm, past };

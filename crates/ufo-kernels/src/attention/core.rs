@@ -13,7 +13,7 @@
 
 use std::ops::Range;
 
-use super::product::{Multiply, Pack, padded};
+use super::product::{Right, multiply, padded};
 use crate::{
     Scratch,
     level::{Kernel, Level},
@@ -64,7 +64,6 @@ pub(super) struct Rows<'a> {
 
 /// Sizes that follow from the shape of a head.
 struct Plan {
-    level: Level,
     queries: usize,
     /// Keys and values.
     tokens: usize,
@@ -82,22 +81,12 @@ impl Plan {
         let blocks = (tokens * padded(level, queries)).div_ceil(BLOCK_SCORES).max(1);
         let block = padded(level, queries.div_ceil(blocks));
         let scale = 1.0 / (head_dim as f32).sqrt();
-        Self { level, queries, tokens, head_dim, width: padded(level, head_dim), block, scale }
+        Self { queries, tokens, head_dim, width: padded(level, head_dim), block, scale }
     }
 
     fn blocks(&self) -> impl Iterator<Item = Range<usize>> {
         let (block, queries) = (self.block, self.queries);
         (0..queries).step_by(block).map(move |start| start..queries.min(start + block))
-    }
-
-    /// `c = a b`, of `width` columns.
-    fn multiply(&self, a: Mat, b: &[f32], c: &mut [f32], width: usize) {
-        self.level.run(Multiply { a, b, c, width, add: false });
-    }
-
-    /// The same for a gradient, which blocks after the first add to.
-    fn gather(&self, a: Mat, b: &[f32], c: &mut [f32], add: bool) {
-        self.level.run(Multiply { a, b, c, width: self.width, add });
     }
 
     /// The queries of a block.
@@ -118,18 +107,20 @@ pub(super) fn forward(
     let (tokens, width) = (plan.tokens, plan.width);
     let lens =
         [tokens * width, plan.head_dim * plan.block, tokens * plan.block, plan.block * width];
-    let ([values, queries, scores, mixed], _) = scratch.lend(lens, 0);
-    level.run(Pack { mat: head.v, to: values });
+    let ([values, queries, scores, mixed], inner) = scratch.lend(lens, 1);
+    let inner = &mut inner[0];
+    let values = Right::new(level, head.v, values);
     for block in plan.blocks() {
         let (count, columns) = (block.len(), padded(level, block.len()));
-        level.run(Pack { mat: plan.rows(head.q, &block).transposed(), to: queries });
-        plan.multiply(head.k, queries, scores, columns);
+        let queries = Right::new(level, plan.rows(head.q, &block).transposed(), queries);
+        let scores = &mut scores[..tokens * columns];
+        multiply(level, (head.k, &queries), (scores, columns), false, inner);
         let inverse = &mut sums.inverse[block.clone()];
         let largest = &mut sums.largest[block.clone()];
-        let scores = &mut scores[..tokens * columns];
         level.run(Softmax { scores, columns, scale: plan.scale, largest, inverse });
-        plan.multiply(Mat::new(scores, [count, tokens], [1, columns]), values, mixed, width);
-        let rows = &mixed[..count * width];
+        let probabilities = Mat::new(scores, [count, tokens], [1, columns]);
+        let rows = &mut mixed[..count * width];
+        multiply(level, (probabilities, &values), (rows, width), false, inner);
         level.run(Write { rows, to: out, first: block.start, factors: Some(inverse) });
     }
 }
@@ -146,29 +137,30 @@ pub(super) fn backward(
     let (tokens, width) = (plan.tokens, plan.width);
     let (wide, tall) = (tokens * width, tokens * plan.block);
     let square = plan.head_dim.max(width) * plan.block;
-    let lens = [wide, wide, wide, tall, tall, square, square, square, square, plan.block];
-    let ([keys, d_k, d_v, p, ds, q_t, d_o_t, q, d_o, dots], _) = scratch.lend(lens, 0);
-    level.run(Pack { mat: head.k, to: keys });
+    let lens = [wide, wide, wide, tall, tall, square, square, square, square, square, plan.block];
+    let ([keys, d_k, d_v, p, ds, q_t, d_o_t, q, d_o, d_q, dots], inner) = scratch.lend(lens, 1);
+    let inner = &mut inner[0];
+    let keys = Right::new(level, head.k, keys);
     for block in plan.blocks() {
         let (count, columns) = (block.len(), padded(level, block.len()));
         let rows = [head.q, given.d_o, given.o].map(|mat| plan.rows(mat, &block));
-        level.run(Pack { mat: rows[0].transposed(), to: q_t });
-        level.run(Pack { mat: rows[1].transposed(), to: d_o_t });
-        level.run(Pack { mat: rows[0], to: q });
-        level.run(Pack { mat: rows[1], to: d_o });
-        plan.multiply(head.k, q_t, p, columns);
-        plan.multiply(head.v, d_o_t, ds, columns);
+        let q_t = Right::new(level, rows[0].transposed(), q_t);
+        let d_o_t = Right::new(level, rows[1].transposed(), d_o_t);
+        let [q, d_o] = [(rows[0], &mut *q), (rows[1], &mut *d_o)]
+            .map(|(mat, panels)| Right::new(level, mat, panels));
+        let (p, ds, scale) = (&mut p[..tokens * columns], &mut ds[..tokens * columns], plan.scale);
+        multiply(level, (head.k, &q_t), (p, columns), false, inner);
+        multiply(level, (head.v, &d_o_t), (ds, columns), false, inner);
         let dots = &mut dots[..count];
         level.run(Dots { a: rows[1], b: rows[2], out: dots });
         let (largest, inverse) = (&given.largest[block.clone()], &given.inverse[block.clone()]);
-        let (p, ds, scale) = (&mut p[..tokens * columns], &mut ds[..tokens * columns], plan.scale);
         level.run(ScoreGrads { p, ds, columns, scale, queries: [largest, inverse, dots] });
         let again = block.start > 0;
-        plan.gather(Mat::new(p, [tokens, count], [columns, 1]), d_o, d_v, again);
-        plan.gather(Mat::new(ds, [tokens, count], [columns, 1]), q, d_k, again);
-        // The queries are no longer needed.
-        plan.multiply(Mat::new(ds, [count, tokens], [1, columns]), keys, q, width);
-        let rows = &q[..count * width];
+        let [p, d_scores] = [&*p, &*ds].map(|rows| Mat::new(rows, [tokens, count], [columns, 1]));
+        multiply(level, (p, &d_o), (d_v, width), again, inner);
+        multiply(level, (d_scores, &q), (d_k, width), again, inner);
+        let rows = &mut d_q[..count * width];
+        multiply(level, (d_scores.transposed(), &keys), (rows, width), false, inner);
         level.run(Write { rows, to: dq, first: block.start, factors: None });
     }
     level.run(Write { rows: d_k, to: dk, first: 0, factors: None });

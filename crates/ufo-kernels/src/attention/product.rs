@@ -1,14 +1,18 @@
-//! Small products inside one thread, on panels that are packed once and used several times.
+//! Small products inside one thread.
 //!
-//! The left factor is read from where it lies, in rows or in columns; the right one is in panels as
-//! wide as a register tile. Columns are padded with zeros to whole vectors, in the panels and in the
-//! result.
+//! Of f32, the left factor is read from where it lies, in rows or in columns; the right one is in panels as
+//! wide as a register tile, packed once and used several times. Columns are padded with zeros to whole vectors, in
+//! the panels and in the result. At a level of bf16 they are products like others: there both factors are packed for
+//! each, and the columns that fill up the result are left as they are.
 #![allow(unsafe_code, reason = "tiles work on pointers")]
 
 use crate::{
-    gemm::{Destination, F32, Factors, Strided, pack_right, packed_len, tile},
-    level::{Kernel, Level},
-    mat::Mat,
+    Scratch,
+    gemm::{
+        self, Destination, Epilogue, F32, Factors, Product, Strided, pack_right, packed_len, tile,
+    },
+    level::{self, Kernel, Level},
+    mat::{Mat, MatMut},
     simd::Simd,
 };
 
@@ -28,10 +32,45 @@ impl Kernel for Padded {
     }
 }
 
-/// Packs a right factor into `to`, which has room for its rows times its padded columns.
-pub(super) struct Pack<'a> {
-    pub(super) mat: Mat<'a>,
-    pub(super) to: &'a mut [f32],
+/// A right factor, `[k, n]`.
+pub(super) enum Right<'a> {
+    Panels(&'a [f32]),
+    /// A factor at a level of bf16.
+    Plain(Mat<'a>),
+}
+
+impl<'a> Right<'a> {
+    /// `panels` has room for the rows of `mat` times its padded columns.
+    pub(super) fn new(level: Level, mat: Mat<'a>, panels: &'a mut [f32]) -> Self {
+        if level.factors() != level::Factors::F32 {
+            return Self::Plain(mat);
+        }
+        level.run(Pack { mat, to: panels });
+        Self::Panels(panels)
+    }
+}
+
+/// `c = a b`, or `c + a b`: `a` is `[m, k]`, `c` in rows of `n` values, rounded up to whole vectors.
+pub(super) fn multiply(
+    level: Level,
+    (a, b): (Mat, &Right),
+    (c, width): (&mut [f32], usize),
+    add: bool,
+    scratch: &mut Scratch,
+) {
+    match *b {
+        Right::Panels(b) => level.run(Multiply { a, b, c, width, add }),
+        Right::Plain(b) => {
+            let c = MatMut::new(c, [a.rows(), b.cols()], [width, 1]);
+            let epilogue = if add { Epilogue::Accumulate } else { Epilogue::Store };
+            gemm::compute(level, Product::new(level, (a, b.into()), c, epilogue), scratch);
+        }
+    }
+}
+
+struct Pack<'a> {
+    mat: Mat<'a>,
+    to: &'a mut [f32],
 }
 
 impl Kernel for Pack<'_> {
@@ -46,18 +85,14 @@ impl Kernel for Pack<'_> {
     }
 }
 
-/// `c = a b`, or `c + a b`.
-pub(super) struct Multiply<'a> {
-    /// `[m, k]`
-    pub(super) a: Mat<'a>,
-    /// Panels of `[k, n]`.
-    pub(super) b: &'a [f32],
-    /// Rows of `n`, rounded up to whole vectors, values.
-    pub(super) c: &'a mut [f32],
-    /// Columns of `c`, whole vectors.
-    pub(super) width: usize,
-    /// Whether the product is added to `c`.
-    pub(super) add: bool,
+/// See [`multiply`].
+struct Multiply<'a> {
+    a: Mat<'a>,
+    /// Panels.
+    b: &'a [f32],
+    c: &'a mut [f32],
+    width: usize,
+    add: bool,
 }
 
 impl Kernel for Multiply<'_> {

@@ -114,18 +114,13 @@ impl Case {
         Self { sizes, x: values(10, sizes.x()), dy: values(11, sizes.x()), parameters }
     }
 
-    /// The kernels' results. Weights and their gradients are column blocks of one matrix, and the
-    /// weights also the leading rows of a larger one.
+    /// The kernels' results.
     fn run(&self, level: Level) -> Results {
         let (d, e) = (self.sizes.d, self.sizes.e());
         let [norm_weight, norm_bias, qkv, qkv_bias, proj, proj_bias] = &self.parameters;
-        let linear = |part: usize| LinearWeights {
-            weight: Mat::row_major(qkv, d, 3 * e).block([0, part * e], [d, e]),
-            bias: Some(&qkv_bias[part * e..(part + 1) * e]),
-        };
         let attention = Attention {
             norm: LayerNorm { weight: norm_weight, bias: norm_bias, eps: EPS },
-            qkv: [0, 1, 2].map(linear),
+            qkv: LinearWeights { weight: Mat::row_major(qkv, d, 3 * e), bias: Some(qkv_bias) },
             proj: LinearWeights { weight: Mat::row_major(proj, e, d), bias: Some(proj_bias) },
             heads: self.sizes.heads,
             tokens: self.sizes.tokens,
@@ -146,13 +141,14 @@ impl Case {
         forward_saving(level, &attention, (&self.x, y), &mut saved, &mut scratch);
         let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(y), bits(&only));
-        let mut biases = dqkv_bias.chunks_mut(e);
         let grads = Grads {
             dx,
             norm_weight: dnorm_weight,
             norm_bias: dnorm_bias,
-            qkv: columns(MatMut::row_major(dqkv, d, 3 * e), e)
-                .map(|weight| LinearGrads { weight: Some(weight), bias: biases.next() }),
+            qkv: LinearGrads {
+                weight: Some(MatMut::row_major(dqkv, d, 3 * e)),
+                bias: Some(dqkv_bias),
+            },
             proj: LinearGrads {
                 weight: Some(MatMut::row_major(dproj, e, d)),
                 bias: Some(dproj_bias),
@@ -270,7 +266,7 @@ fn threads_do_not_change_a_bit() {
 }
 
 #[test]
-fn projections_in_bf16_are_close_to_those_in_f32() {
+fn products_in_bf16_are_close_to_those_in_f32() {
     let case = Case::new(Sizes { batch: 3, tokens: 35, d: 48, heads: 3, head_dim: 16 });
     assert_bf16_is_close(|level| case.run(level).to_vec());
 }
@@ -300,13 +296,13 @@ fn a_nan_stays_in_its_image() {
 }
 
 #[test]
-#[should_panic(expected = "qkv: [4, 6], not [4, 3]")]
+#[should_panic(expected = "qkv: [4, 6], not [4, 9]")]
 fn shapes_are_checked() {
     let (weight, bias) = ([0.0; 24], [0.0; 4]);
     let qkv = LinearWeights { weight: Mat::row_major(&weight, 4, 6), bias: None };
     let proj = LinearWeights { weight: Mat::row_major(&weight[..12], 3, 4), bias: None };
     let norm = LayerNorm { weight: &bias, bias: &bias, eps: EPS };
-    let attention = Attention { norm, qkv: [qkv; 3], proj, heads: 1, tokens: 2 };
+    let attention = Attention { norm, qkv, proj, heads: 1, tokens: 2 };
     forward(Vectors::Portable.into(), &attention, &[0.0; 8], &mut [0.0; 8], &mut Scratch::new());
 }
 

@@ -24,8 +24,11 @@ use crate::{
 const INNER_BLOCK: usize = 384;
 /// Words of A that stay in the second-level cache while the panels pass.
 const LEFT_BLOCK: usize = 32 << 10;
-/// Up to so many tiles of rows, a contiguous right operand is read where it lies.
+/// Up to so many tiles of rows, a contiguous right operand is read where it lies; with vectors of a cache line, always:
+/// a row of a panel is some whole lines then.
 const UNPACKED_TILES: usize = 2;
+/// Floats a cache line.
+const LINE: usize = 16;
 
 /// `C = epilogue(A B)`, all shapes checked.
 pub(crate) struct Product<'a> {
@@ -151,7 +154,7 @@ impl<'a> Product<'a> {
             wide,
             block_rows: (LEFT_BLOCK / inner.max(1)).max(1).next_multiple_of(S::TILE_ROWS),
             pack_left: !W::IN_PLACE || self.a.col_stride() != 1 && cols > wide,
-            unpacked: W::IN_PLACE && rows <= UNPACKED_TILES * S::TILE_ROWS,
+            unpacked: W::IN_PLACE && (S::LANES == LINE || rows <= UNPACKED_TILES * S::TILE_ROWS),
         };
         let left_rows = plan.block_rows.min(rows.next_multiple_of(S::TILE_ROWS));
         let left_len = if plan.pack_left { left_rows * inner } else { 0 };

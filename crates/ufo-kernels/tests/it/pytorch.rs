@@ -209,7 +209,14 @@ fn ffn_on_slices_of_larger_weights_equals_torch() {
     }
 }
 
-/// The leading heads of a larger layer; gradients go to the same places of a larger matrix.
+/// Puts runs of `e` values at the start of runs of `full_e`.
+fn spread(to: &mut [f32], from: &[f32], [full_e, e]: [usize; 2]) {
+    for (to, from) in to.chunks_exact_mut(full_e).zip(from.chunks_exact(e)) {
+        to[..e].copy_from_slice(from);
+    }
+}
+
+/// The leading heads of a larger layer: queries, keys and values of those heads side by side.
 #[test]
 fn attention_on_slices_of_larger_weights_equals_torch() {
     let case = Case::read("attention");
@@ -217,13 +224,15 @@ fn attention_on_slices_of_larger_weights_equals_torch() {
         ["dim", "full_dim", "heads", "tokens"].map(|name| case.size(name));
     let (e, full_e) =
         (heads * case.size("head_dim"), case.size("full_heads") * case.size("head_dim"));
-    let qkv = Mat::row_major(case.input("qkv"), full_d, 3 * full_e);
+    let leading = |row: &[f32]| -> Vec<f32> {
+        row.chunks_exact(full_e).flat_map(|part| &part[..e]).copied().collect()
+    };
+    let rows = case.input("qkv").chunks_exact(3 * full_e).take(d);
+    let (qkv, qkv_bias) =
+        (rows.map(leading).collect::<Vec<_>>().concat(), leading(case.input("qkv_bias")));
     let layer = Attention {
         norm: case.norm("norm_weight", "norm_bias"),
-        qkv: [0, 1, 2].map(|part| LinearWeights {
-            weight: qkv.block([0, part * full_e], [d, e]),
-            bias: Some(&case.input("qkv_bias")[part * full_e..][..e]),
-        }),
+        qkv: LinearWeights { weight: Mat::row_major(&qkv, d, 3 * e), bias: Some(&qkv_bias) },
         proj: LinearWeights {
             weight: Mat::new(case.input("proj"), [e, d], [full_d, 1]),
             bias: Some(&case.input("proj_bias")[..d]),
@@ -236,21 +245,17 @@ fn attention_on_slices_of_larger_weights_equals_torch() {
         let (mut saved, mut scratch) = (attention::Saved::default(), Scratch::new());
         let mut results = names.map(|name| case.buffer(name));
         let [y, dx, norm_weight, norm_bias, d_proj, d_proj_bias] = &mut results;
-        let (mut d_qkv, mut d_qkv_bias) = (vec![0.0; full_d * 3 * full_e], vec![0.0; 3 * full_e]);
+        let (mut d_qkv, mut d_qkv_bias) = (vec![0.0; d * 3 * e], vec![0.0; 3 * e]);
         let x = case.input("x");
         attention::forward_saving(level, &layer, (x, y), &mut saved, &mut scratch);
-        let rows = MatMut::row_major(&mut d_qkv, full_d, 3 * full_e).split_at_row(d).0;
-        let (q, rest) = rows.split_at_col(full_e);
-        let (k, v) = rest.split_at_col(full_e);
-        let mut biases = d_qkv_bias.chunks_mut(full_e);
         let grads = attention::Grads {
             dx,
             norm_weight,
             norm_bias,
-            qkv: [q, k, v].map(|part| LinearGrads {
-                weight: Some(part.split_at_col(e).0),
-                bias: biases.next().map(|bias| &mut bias[..e]),
-            }),
+            qkv: LinearGrads {
+                weight: Some(MatMut::row_major(&mut d_qkv, d, 3 * e)),
+                bias: Some(&mut d_qkv_bias),
+            },
             proj: LinearGrads {
                 weight: Some(MatMut::row_major(d_proj, e, d)),
                 bias: Some(d_proj_bias),
@@ -262,7 +267,14 @@ fn attention_on_slices_of_larger_weights_equals_torch() {
         for (name, got) in names.iter().zip(&results) {
             case.assert(level, name, got);
         }
-        case.assert(level, "d_qkv", &d_qkv);
-        case.assert(level, "d_qkv_bias", &d_qkv_bias);
+        // The reference's gradients of the whole layer: zero beyond the slice.
+        let mut whole = vec![0.0; full_d * 3 * full_e];
+        for (to, from) in whole.chunks_exact_mut(3 * full_e).zip(d_qkv.chunks_exact(3 * e)) {
+            spread(to, from, [full_e, e]);
+        }
+        case.assert(level, "d_qkv", &whole);
+        let mut whole = vec![0.0; 3 * full_e];
+        spread(&mut whole, &d_qkv_bias, [full_e, e]);
+        case.assert(level, "d_qkv_bias", &whole);
     }
 }

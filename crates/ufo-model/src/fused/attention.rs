@@ -21,16 +21,10 @@ pub(crate) struct SelfAttention {
 impl SelfAttention {
     fn of<'a>(&self, inputs: &'a [FlexTensor; 7]) -> Attention<'a> {
         let [x, norm_weight, norm_bias, qkv, qkv_bias, proj, proj_bias] = inputs;
-        let (weight, bias) = (matrix(qkv), slice(qkv_bias));
-        let (d, e) = (weight.rows(), weight.cols() / 3);
-        let part = |index: usize| LinearWeights {
-            weight: weight.block([0, index * e], [d, e]),
-            bias: Some(&bias[index * e..(index + 1) * e]),
-        };
         let [_, tokens, _] = x.layout().shape().dims();
         Attention {
             norm: LayerNorm { weight: slice(norm_weight), bias: slice(norm_bias), eps: self.eps },
-            qkv: [0, 1, 2].map(part),
+            qkv: LinearWeights { weight: matrix(qkv), bias: Some(slice(qkv_bias)) },
             proj: LinearWeights { weight: matrix(proj), bias: Some(slice(proj_bias)) },
             heads: self.heads,
             tokens,
@@ -98,22 +92,18 @@ impl Op<7> for SelfAttention {
         let computed = [true, true, true, qkv_wanted, true, proj_wanted, true];
         gradients_of(inputs, computed, |grads| {
             let [dx, norm_weight, norm_bias, qkv, qkv_bias, proj, proj_bias] = grads;
-            let [q, k, v] = if qkv_wanted {
-                let (q, rest) = MatMut::row_major(qkv, d, 3 * e).split_at_col(e);
-                let (k, v) = rest.split_at_col(e);
-                [q, k, v].map(Some)
-            } else {
-                [(); 3].map(|()| None)
-            };
-            let (q_bias, rest) = qkv_bias.split_at_mut(e);
-            let (k_bias, v_bias) = rest.split_at_mut(e);
-            let linear = |weight, bias| LinearGrads { weight, bias: Some(bias) };
             let into = Grads {
                 dx,
                 norm_weight,
                 norm_bias,
-                qkv: [linear(q, q_bias), linear(k, k_bias), linear(v, v_bias)],
-                proj: linear(proj_wanted.then(|| MatMut::row_major(proj, e, d)), proj_bias),
+                qkv: LinearGrads {
+                    weight: qkv_wanted.then(|| MatMut::row_major(qkv, d, 3 * e)),
+                    bias: Some(qkv_bias),
+                },
+                proj: LinearGrads {
+                    weight: proj_wanted.then(|| MatMut::row_major(proj, e, d)),
+                    bias: Some(proj_bias),
+                },
             };
             let given = Backward { saved: &saved, x: slice(&x), dy: &dy, past };
             with_scratch(|scratch| {
