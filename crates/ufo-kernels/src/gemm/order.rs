@@ -10,6 +10,8 @@ use crate::simd::Simd;
 const SQUARE: usize = 16;
 /// Rows that are asked for ahead, since rows far apart come as a surprise to the machine.
 const ROWS_AHEAD: usize = 16;
+/// Squares that are asked for ahead.
+const SQUARES_AHEAD: usize = 4;
 
 /// Words of so many elements of the inner dimension, with those of zeros that tiles take at the end.
 #[inline(always)]
@@ -96,16 +98,18 @@ unsafe fn pack_columns<S: Simd, W: Word>(
     let (padded, depth) = (width.next_multiple_of(S::LANES), W::depth::<S>());
     let words = words::<S, W>(rows);
     let mut square = [0.0_f32; SQUARE * SQUARE];
-    for top in (0..words).step_by(S::LANES) {
-        let (row, count) = (top * depth, S::LANES.min(words - top));
-        let elements = (rows - row).min(S::LANES * depth);
-        for col in (0..padded).step_by(S::LANES) {
+    for col in (0..padded).step_by(S::LANES) {
+        for top in (0..words).step_by(S::LANES) {
+            let (row, count) = (top * depth, S::LANES.min(words - top));
+            let elements = (rows - row).min(S::LANES * depth);
             // SAFETY: the caller's promise; a square has at most `SQUARE` rows.
             unsafe {
                 for i in 0..S::LANES {
                     let v = if col + i < width {
                         let column = from.at(row, col + i);
                         let column = Strided { col_stride: column.row_stride, ..column };
+                        let ahead = column.at(0, SQUARES_AHEAD * S::LANES * depth);
+                        ahead.prefetch(s, [1, S::LANES * depth]);
                         W::along(s, column, elements)
                     } else {
                         s.splat(0.0)
