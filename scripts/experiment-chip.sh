@@ -8,7 +8,7 @@
 # the same slices of the supernet that was not trained to be cut; the smallest slice's network trained alone
 # with as many steps. `wide` has slices of one block, too, judges on a quarter of the training images and multiplies
 # in bf16. `spread` is fashion alone, a network of 5 blocks and slices from 1 block with 12 hidden units on, so that
-# accuracies differ by more than 12,000 images' noise. UFO names another binary, which is not built. What is there already
+# accuracies differ by more than 12,000 images' noise, and a chip supernet that trains for long at the run's rate. UFO names another binary, which is not built. What is there already
 # is not done again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,13 +16,13 @@ out=${1:-runs/experiment-chip}
 case ${2:-narrow} in
   narrow) steps=3000 held_out=0.08 precision=f32 depths=2,3,4,5,6 smallest=2 fashion_steps=3000 animal_steps=1500 ;;
   wide) steps=2500 held_out=0.25 precision=bf16 depths=1,2,3,4,5,6 smallest=1 fashion_steps=3000 animal_steps=2500 ;;
-  spread) steps=600 held_out=0.2 precision=auto depths=1,2,3,4,5 smallest=1 fashion_steps=1500 animal_steps=1500 ;;
+  spread) steps=600 held_out=0.2 precision=auto depths=1,2,3,4,5 smallest=1 fashion_steps=9000 animal_steps=9000 ;;
   *) echo "experiment-chip: $2: must be narrow, wide or spread" >&2 && exit 2 ;;
 esac
 tasks=("${@:3}")
-arch='' ffn=48,96,144,192 narrowest=48
+arch='' ffn=48,96,144,192 narrowest=48 rate=()
 if [ "${2:-}" = spread ]; then
-  arch='arch = { depth = 5 }' ffn=12,48,192 narrowest=12
+  arch='arch = { depth = 5 }' ffn=12,48,192 narrowest=12 rate=(--set train.lr=1e-3)
   [ ${#tasks[@]} -gt 0 ] || tasks=(fashion)
 fi
 [ ${#tasks[@]} -gt 0 ] || tasks=(fashion animals)
@@ -65,7 +65,8 @@ for name in "${tasks[@]}"; do
     animals) data=animal batch=32 chip_steps=$animal_steps ;;
   esac
   chip=$out/chip-$name
-  "$ufo" chip --run "$out/both" --task "$name" --out "$chip" "${space[@]}" --set "train.steps=$chip_steps"
+  "$ufo" chip --run "$out/both" --task "$name" --out "$chip" "${space[@]}" --set "train.steps=$chip_steps" \
+    "${rate[@]}"
   "$ufo" search --run "$chip" --samples 100 --held-out 200
   "$ufo" search --run "$chip" --samples 100 --max-latency-ms "${MAX_MS:-0.4}"
   alone=$out/alone-$name

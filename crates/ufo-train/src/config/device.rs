@@ -4,6 +4,8 @@ use anyhow::Result;
 use burn_tensor::Device;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+#[cfg(feature = "cuda")]
+use std::path::Path;
 
 /// `cpu`, `cuda` or `cuda:N`: a build with the feature `cuda` has the latter two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -26,7 +28,18 @@ impl Compute {
         match self {
             Self::Cpu => Ok(Device::flex()),
             #[cfg(feature = "cuda")]
-            Self::Cuda(index) => Ok(Device::cuda(index)),
+            Self::Cuda(index) => {
+                // The crate below panics where it finds no driver.
+                let driver = ["/dev/nvidiactl", "/dev/dxg"];
+                if cfg!(target_os = "linux") && !driver.iter().any(|path| Path::new(path).exists())
+                {
+                    anyhow::bail!(
+                        "train.device = \"{self}\": no driver of NVIDIA's cards on this machine (no {})",
+                        driver.join(", no ")
+                    );
+                }
+                Ok(Device::cuda(index))
+            }
             #[cfg(not(feature = "cuda"))]
             Self::Cuda(_) => anyhow::bail!(
                 "train.device = \"{self}\": this program was built without it; build with `cargo build --release --features cuda`"
