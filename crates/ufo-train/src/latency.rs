@@ -14,6 +14,10 @@ use ufo_runtime::{Model, Precision};
 const TOGETHER: usize = 16;
 /// Runs before the first that counts.
 const WARM_UP: usize = 3;
+/// What a turn takes at least: a shorter one begins with another network's weights in the caches, and tells little.
+const TURN_MS: f64 = 1.0;
+/// Most runs a turn.
+const MOST_REPEATS: f64 = 64.0;
 
 /// What runs a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +44,7 @@ pub struct Timing {
     pub engine: Engine,
     /// Threads, at least 1.
     pub threads: usize,
-    /// Runs of each network, at least 1.
+    /// Turns of each network, at least 1: a run, or as many as take a millisecond.
     pub rounds: usize,
 }
 
@@ -127,26 +131,30 @@ impl Whole<'_> {
         })
     }
 
-    /// Milliseconds of each round of each runner.
+    /// Milliseconds a run in each round of each runner.
     fn turns(&self, runners: &[Runner], rounds: usize) -> Result<Vec<Vec<f64>>> {
         let Entry { name, probe: Probe { images, size }, .. } = self.entry;
-        let run = |runner: &Runner| -> Result<f64> {
+        let run = |runner: &Runner, repeats: usize| -> Result<f64> {
             let started = Instant::now();
-            let outputs = match runner {
-                Runner::Ufo(model) => model.outputs(0, images)?,
-                Runner::Rten(onnx) => onnx.outputs(name, images, *size)?,
-            };
-            std::hint::black_box(outputs);
-            Ok(started.elapsed().as_secs_f64() * 1e3)
+            for _ in 0..repeats {
+                let outputs = match runner {
+                    Runner::Ufo(model) => model.outputs(0, images)?,
+                    Runner::Rten(onnx) => onnx.outputs(name, images, *size)?,
+                };
+                std::hint::black_box(outputs);
+            }
+            Ok(started.elapsed().as_secs_f64() * 1e3 / repeats as f64)
         };
-        let mut times = vec![Vec::new(); runners.len()];
+        let (mut times, mut repeats) = (vec![Vec::new(); runners.len()], vec![1; runners.len()]);
         for round in 0..WARM_UP + rounds {
             // Another one begins each round.
             for place in 0..runners.len() {
                 let index = (place + round) % runners.len();
-                let time = run(&runners[index])?;
+                let time = run(&runners[index], repeats[index])?;
                 if round >= WARM_UP {
                     times[index].push(time);
+                } else {
+                    repeats[index] = (TURN_MS / time).ceil().clamp(1.0, MOST_REPEATS) as usize;
                 }
             }
         }
