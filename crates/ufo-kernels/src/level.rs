@@ -92,8 +92,7 @@ impl Level {
     }
 
     /// The same vectors with products in bf16: those of linear layers, the feed-forward, dense
-    /// convolutions and attention's projections, forward and backward. Attention's products of
-    /// queries, keys and values and depthwise convolutions stay in f32.
+    /// convolutions and attention, forward and backward. Its softmax and depthwise convolutions stay in f32.
     ///
     /// With AMX the sums are those of `tdpbf16ps`, on AMD's AVX-512-BF16 those of `vdpbf16ps`; both take subnormal
     /// numbers for zero (including subnormal sums), as does the rounding there. Elsewhere factors stay in f32 after they are rounded:
