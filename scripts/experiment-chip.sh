@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The figures of docs/experiments.md on chip supernets, from the fetched packages on; about 1 hour on 2 cores.
+# The figures of docs/experiments.md on chip supernets, from the fetched packages on; half an hour to an hour on 2 cores.
 #
 #   scripts/experiment-chip.sh [FOLDER [narrow|wide|spread [TASK...]]]   default runs/experiment-chip narrow fashion animals
 #
@@ -66,7 +66,7 @@ for name in "${tasks[@]}"; do
   esac
   chip=$out/chip-$name
   "$ufo" chip --run "$out/both" --task "$name" --out "$chip" "${space[@]}" --set "train.steps=$chip_steps" \
-    "${rate[@]}"
+    ${rate[@]+"${rate[@]}"}
   "$ufo" search --run "$chip" --samples 100 --held-out 200
   "$ufo" search --run "$chip" --samples 100 --max-latency-ms "${MAX_MS:-0.4}"
   alone=$out/alone-$name

@@ -2,8 +2,8 @@
 //!
 //! The three products of a linear layer (`X W`, `dY W^T`, `X^T dY`) differ in strides alone. A tile of
 //! C is kept in registers while a block of the inner dimension passes; the right operand is packed
-//! into panels as wide as a tile (once for all calls as [`Packed`], or for each call), the left one
-//! only where its rows are not contiguous. Goto and van de Geijn, "Anatomy of High-Performance Matrix
+//! into panels as wide as a tile (once for all calls as [`Packed`], or for each call, unless it is as well read where
+//! it lies), the left one only where its rows are not contiguous. Goto and van de Geijn, "Anatomy of High-Performance Matrix
 //! Multiplication" (ACM TOMS 34, 2008).
 //!
 //! Factors are f32, or rounded to bf16 in pairs where the [`Level`] says so, or 8-bit integers

@@ -23,7 +23,7 @@ pub struct Setting {
 pub struct Timed {
     /// Size of the network.
     pub slice: Slice,
-    /// Milliseconds of a batch, the median over the rounds.
+    /// Milliseconds of a batch, the median over the turns, each the mean of its runs.
     pub median_ms: f64,
     /// The tenth and the ninetieth percentile.
     pub spread_ms: [f64; 2],
@@ -33,7 +33,7 @@ pub struct Timed {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeviceFile {
-    /// Version of the format, 1.
+    /// Version of the format and of how times are taken, 2.
     pub version: u32,
     /// How the times were taken.
     pub setting: Setting,
@@ -49,7 +49,7 @@ pub struct DeviceFile {
 
 impl DeviceFile {
     /// Version that is written and read.
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
 
     /// Reads a file's text.
     ///
@@ -122,7 +122,7 @@ mod tests {
         };
         assert_eq!(read(|_| ()).unwrap(), file);
         for (change, said) in [
-            ((|file| file.version = 2) as fn(&mut DeviceFile), "version = 2: must be 1"),
+            ((|file| file.version = 1) as fn(&mut DeviceFile), "version = 1: must be 2"),
             (|file| file.whole_ms = -1.0, "whole_ms = -1"),
             (|file| file.rows[0].median_ms = 0.0, "rows.0.median_ms = 0"),
             (|file| file.rows[0].slice.blocks[1].heads = 2, "rows.0.slice = 0:1:"),

@@ -12,11 +12,11 @@ use ufo_runtime::{Model, Precision};
 
 /// Networks that are in memory at a time, and take turns.
 const TOGETHER: usize = 16;
-/// Runs before the first that counts.
+/// Turns before the first that counts.
 const WARM_UP: usize = 3;
-/// What a turn takes at least: a shorter one begins with another network's weights in the caches, and tells little.
+/// What a turn should take at least: a shorter one tells little.
 const TURN_MS: f64 = 1.0;
-/// Most runs a turn.
+/// Most runs of a turn that count.
 const MOST_REPEATS: f64 = 64.0;
 
 /// What runs a network.
@@ -44,7 +44,7 @@ pub struct Timing {
     pub engine: Engine,
     /// Threads, at least 1.
     pub threads: usize,
-    /// Turns of each network, at least 1: a run, or as many as take a millisecond.
+    /// Turns of each network, at least 1: a run to warm up, and one, or as many as take a millisecond, that count.
     pub rounds: usize,
 }
 
@@ -135,8 +135,12 @@ impl Whole<'_> {
     fn turns(&self, runners: &[Runner], rounds: usize) -> Result<Vec<Vec<f64>>> {
         let Entry { name, probe: Probe { images, size }, .. } = self.entry;
         let run = |runner: &Runner, repeats: usize| -> Result<f64> {
-            let started = Instant::now();
-            for _ in 0..repeats {
+            let mut started = Instant::now();
+            for repeat in 0..=repeats {
+                // The first one only brings the network into the caches.
+                if repeat == 1 {
+                    started = Instant::now();
+                }
                 let outputs = match runner {
                     Runner::Ufo(model) => model.outputs(0, images)?,
                     Runner::Rten(onnx) => onnx.outputs(name, images, *size)?,
@@ -145,7 +149,8 @@ impl Whole<'_> {
             }
             Ok(started.elapsed().as_secs_f64() * 1e3 / repeats as f64)
         };
-        let (mut times, mut repeats) = (vec![Vec::new(); runners.len()], vec![1; runners.len()]);
+        let mut times = vec![Vec::new(); runners.len()];
+        let mut repeats = vec![1; runners.len()];
         for round in 0..WARM_UP + rounds {
             // Another one begins each round.
             for place in 0..runners.len() {
@@ -154,7 +159,8 @@ impl Whole<'_> {
                 if round >= WARM_UP {
                     times[index].push(time);
                 } else {
-                    repeats[index] = (TURN_MS / time).ceil().clamp(1.0, MOST_REPEATS) as usize;
+                    let needed = (TURN_MS / time).ceil().clamp(1.0, MOST_REPEATS) as usize;
+                    repeats[index] = needed.max(repeats[index]);
                 }
             }
         }

@@ -42,7 +42,7 @@ pub(crate) struct How {
     /// What runs the slices.
     #[arg(long, value_enum, default_value_t = Runtime::Ufo)]
     runtime: Runtime,
-    /// Runs of each slice after three for warming up.
+    /// Turns of each slice after three for warming up: a run, or as many as take a millisecond.
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rounds: u32,
 }

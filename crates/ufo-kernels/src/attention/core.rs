@@ -217,7 +217,7 @@ impl Kernel for ScoreGrads<'_> {
     fn run<S: Simd>(self, s: S) {
         let scale = s.splat(self.scale);
         for col in (0..self.columns).step_by(S::LANES) {
-            // Queries that only fill up the vector have zeros here, and so probability zero.
+            // What becomes of queries that only fill up the vector is not read: products take the block's alone.
             let [largest, inverse, dot] = self.queries.map(|query| s.read(&query[col..]));
             let rows = self.p.chunks_exact_mut(self.columns);
             for (p, ds) in rows.zip(self.ds.chunks_exact_mut(self.columns)) {

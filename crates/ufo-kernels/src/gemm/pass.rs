@@ -23,7 +23,8 @@ pub(super) struct Plan {
     /// Rows of A that stay in the cache while the panels pass.
     pub(super) block_rows: usize,
     pub(super) pack_left: bool,
-    /// Whether so few rows are multiplied that packing the right operand does not pay.
+    /// Whether full panels of a contiguous right operand are read where they lie: for so few rows, or with such vectors, packing
+    /// does not pay.
     pub(super) unpacked: bool,
 }
 

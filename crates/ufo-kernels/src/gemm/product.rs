@@ -24,8 +24,8 @@ use crate::{
 const INNER_BLOCK: usize = 384;
 /// Words of A that stay in the second-level cache while the panels pass.
 const LEFT_BLOCK: usize = 32 << 10;
-/// Up to so many tiles of rows, a contiguous right operand is read where it lies; with vectors of a cache line, always:
-/// a row of a panel is some whole lines then.
+/// Up to so many tiles of rows, a contiguous right operand is read where it lies; with vectors of a cache line, whenever no
+/// other thread needs its panels: a row of a panel is some whole lines then.
 const UNPACKED_TILES: usize = 2;
 /// Floats a cache line.
 const LINE: usize = 16;

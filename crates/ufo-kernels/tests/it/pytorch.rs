@@ -216,7 +216,7 @@ fn spread(to: &mut [f32], from: &[f32], [full_e, e]: [usize; 2]) {
     }
 }
 
-/// The leading heads of a larger layer: queries, keys and values of those heads side by side.
+/// The leading heads of a larger layer: queries, keys and values of those heads side by side, the output from views of the larger one.
 #[test]
 fn attention_on_slices_of_larger_weights_equals_torch() {
     let case = Case::read("attention");
