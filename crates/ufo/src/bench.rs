@@ -69,11 +69,15 @@ const UNKNOWN: u8 = 3;
 /// Makes a workload for so many threads.
 type Make = fn(usize) -> Result<Box<dyn Workload>>;
 
-const WORKLOADS: [(&str, Make); 22] = [
+const WORKLOADS: [(&str, Make); 26] = [
     ("train-step-S-f32", |threads| plain(training::S, 64, Train::F32, threads)),
     ("train-step-S-bf16", |threads| plain(training::S, 64, Train::Bf16, threads)),
     ("train-step-L-f32", |threads| plain(training::L, 8, Train::F32, threads)),
     ("train-step-L-bf16", |threads| plain(training::L, 8, Train::Bf16, threads)),
+    ("train-step-S-96px", |threads| plain(training::S.image(96), 64, Train::F32, threads)),
+    ("train-step-S-128px", |threads| plain(training::S.image(128), 64, Train::F32, threads)),
+    ("train-step-S-dim-128", |threads| plain(training::S.width(128), 64, Train::F32, threads)),
+    ("train-step-S-dim-384", |threads| plain(training::S.width(384), 64, Train::F32, threads)),
     ("supernet-step", |threads| routed([4, 16], Train::F32, threads)),
     ("supernet-step-bf16", |threads| routed([4, 16], Train::Bf16, threads)),
     ("supernet-step-1-tasks", |threads| routed([1, 16], Train::F32, threads)),

@@ -25,6 +25,16 @@ pub(crate) const S: Size = Size { image: 64, patch: 8, dim: 192, heads: 3 };
 pub(crate) const L: Size = Size { image: 224, patch: 16, dim: 384, heads: 6 };
 
 impl Size {
+    /// The same on images of another side.
+    pub(crate) fn image(self, image: usize) -> Self {
+        Self { image, ..self }
+    }
+
+    /// The same of another width, in heads as wide.
+    pub(crate) fn width(self, dim: usize) -> Self {
+        Self { dim, heads: self.heads * dim / self.dim, ..self }
+    }
+
     fn config(self, tasks: usize, batch: usize) -> Result<RunConfig> {
         let Self { image, patch, dim, heads } = self;
         let mut text = format!(
