@@ -49,6 +49,7 @@ pub mod shared {
 use cubecl_core::Compiler;
 use cubecl_core::ir::nvidia::SmArch;
 use cubecl_core::prelude::KernelDefinition;
+use cubecl_environment::backtrace::BackTrace;
 use cubecl_runtime::compiler::CompilationError;
 use cubecl_runtime::kernel::BufferIOAttr;
 use nvptx::ptx_version::PtxVersion;
@@ -125,7 +126,10 @@ impl Compiler for PlironCompiler {
         _: KernelDefinition,
         _: &Self::CompilationOptions,
     ) -> Result<Self::Representation, CompilationError> {
-        unimplemented!("this build has no LLVM: cubecl-cuda must have its feature `cpp`")
+        Err(CompilationError::Generic {
+            reason: "this build has no LLVM: cubecl-cuda must have its feature `cpp`".into(),
+            backtrace: BackTrace::capture(),
+        })
     }
 
     fn extension(&self) -> &'static str {
