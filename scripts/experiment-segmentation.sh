@@ -34,15 +34,13 @@ data = { format = "idx", train = "data/$1/train", test = "data/$1/test" }
 $4
 TOML
 }
-masks() { # NAME: the colors are what tells land
-  local augment='flip = 0.5'
-  [ "$1" = land ] || augment+=', color = 0.2'
+masks() { # NAME
   cat <<TOML
 [[task]]
 name = "$1"
 head = { kind = "segmentation", channels = 32, doublings = 2 }
 batch = 32
-augment = { $augment }
+augment = { flip = 0.5, color = 0.2 }
 data = { format = "masks", train = "datasets/$1/train", test = "datasets/$1/test" }
 TOML
 }
@@ -57,10 +55,9 @@ linear='{ kind = "linear" }'
 } >"$out/known.toml"
 "$ufo" train --config "$out/known.toml" --out "$out/known"
 
+steps=300
 for seed in 0 1 2; do
   for name in nuclei land; do
-    steps=300
-    [ $name = nuclei ] || steps=${LAND_STEPS:-2000}
     masks "$name" >"$out/$name.toml"
     shared=$out/shared-$name-$seed
     [ -e "$shared/expand.json" ] || "$ufo" expand --run "$out/known" --task "$out/$name.toml" \
