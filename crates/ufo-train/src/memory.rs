@@ -62,7 +62,9 @@ pub fn expand_bytes(arch: &Arch, share: Share, update: Update, trained: u64) -> 
         _ => (working(arch, share.recompute), t),
     };
     let stem = if update == Update::All { stem(arch) } else { arch.channels * pixels(arch) };
-    let values = share.batch * (kept + stem + passing) + group(arch, share.batch * rows);
+    // The weight of q, k and v as its product takes it, of which one pass has a copy.
+    let packed = 3 * d * e;
+    let values = share.batch * (kept + stem + passing) + group(arch, share.batch * rows) + packed;
     // Gradient, mean and square.
     VALUE * (values as u64 + 3 * trained)
 }
