@@ -7,9 +7,12 @@
 # search of each with 100 samples, judged on 200 random slices that it never saw, with the slices of its front beside
 # the same slices of the supernet that was not trained to be cut; the smallest slice's network trained alone
 # with as many steps. `wide` has slices of one block, too, judges on a quarter of the training images and multiplies
-# in bf16. `spread` is fashion alone, a network of 5 blocks and slices from 1 block with 12 hidden units on, so that
-# accuracies differ by more than 12,000 images' noise, and a chip supernet that trains for long at the run's rate. UFO names another binary, which is not built. What is there already
-# is not done again.
+# in bf16. `spread` is one task, fashion unless digits (MNIST, 50,000 + 10,000) or animals are named, a network of 5
+# blocks and slices from 1 block with 12 hidden units on, so that accuracies differ by more than the noise of
+# the fifth of the training images that judges them, and a chip supernet that trains for long at the run's rate; `plain`
+# is the same network trained as long with the same rate and data, but never cut, and then cut like the slices of the
+# front. SEED is another seed than 0. UFO names another binary, which is not built. What is there already is not done
+# again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-runs/experiment-chip}
@@ -24,36 +27,43 @@ arch='' ffn=48,96,144,192 narrowest=48 rate=()
 if [ "${2:-}" = spread ]; then
   arch='arch = { depth = 5 }' ffn=12,48,192 narrowest=12 rate=(--set train.lr=1e-3)
   [ ${#tasks[@]} -gt 0 ] || tasks=(fashion)
+  [ ${#tasks[@]} -eq 1 ] || { echo "experiment-chip: spread takes one task" >&2 && exit 2; }
 fi
 [ ${#tasks[@]} -gt 0 ] || tasks=(fashion animals)
-ufo=${UFO:-target/release/ufo}
+ufo=${UFO:-target/release/ufo} seed=${SEED:-0}
 
 [ -n "${UFO:-}" ] || cargo build --release --quiet --locked
-scripts/fetch-data.sh fashion-mnist animal
-for data in fashion-mnist animal; do
+packages=(fashion-mnist animal)
+[[ " ${tasks[*]} " != *" digits "* ]] || packages=(mnist)
+scripts/fetch-data.sh "${packages[@]}"
+for data in "${packages[@]}"; do
   [ -e "datasets/$data" ] || "$ufo" data import "$data" --out "datasets/$data"
 done
 mkdir -p "$out"
 
-task() { # NAME DATASET BATCH
+task() { # NAME DATASET BATCH AUGMENT
   cat <<TOML
 [[task]]
 name = "$1"
 head = { kind = "linear" }
 batch = $3
 data = { format = "idx", train = "datasets/$2/train", test = "datasets/$2/test", validation = $held_out }
-augment = { flip = 0.5, pad_crop = 2 }
+augment = { ${4:-flip = 0.5, pad_crop = 2} }
 TOML
 }
 
 {
   printf 'preset = "demo"\n%s\n[train]\nsteps = %d\nprecision = "%s"\n[router]\nother_fraction = 0.25\n' \
     "$arch" "$steps" "$precision"
-  task fashion fashion-mnist 64
-  [ "${2:-}" = spread ] || task animals animal 32
+  case "${2:-narrow} ${tasks[*]}" in
+    *" digits") task digits mnist 64 'pad_crop = 2' ;;
+    spread*animals) task animals animal 64 ;;
+    spread*) task fashion fashion-mnist 64 ;;
+    *) task fashion fashion-mnist 64 && task animals animal 32 ;;
+  esac
 } >"$out/both.toml"
 [ -e "$out/both.json" ] || {
-  "$ufo" train --config "$out/both.toml" --out "$out/both"
+  "$ufo" train --config "$out/both.toml" --out "$out/both" --seed "$seed"
   "$ufo" eval --run "$out/both" --json >"$out/both.json.new"
   mv "$out/both.json.new" "$out/both.json"
 }
@@ -63,7 +73,11 @@ for name in "${tasks[@]}"; do
   case $name in
     fashion) data=fashion-mnist batch=64 chip_steps=$fashion_steps ;;
     animals) data=animal batch=32 chip_steps=$animal_steps ;;
+    digits) data=mnist batch=64 chip_steps=$fashion_steps ;;
+    *) echo "experiment-chip: $name: must be fashion, animals or digits" >&2 && exit 2 ;;
   esac
+  crop='flip = 0.5, pad_crop = 2'
+  [ "$name" != digits ] || crop='pad_crop = 2'
   chip=$out/chip-$name
   "$ufo" chip --run "$out/both" --task "$name" --out "$chip" "${space[@]}" --set "train.steps=$chip_steps" \
     ${rate[@]+"${rate[@]}"}
@@ -73,11 +87,20 @@ for name in "${tasks[@]}"; do
   {
     printf 'preset = "demo"\narch = { depth = %d, heads = 1, ffn = %d }\n[train]\nsteps = %d\nprecision = "%s"\n' \
       "$smallest" "$narrowest" "$((steps + chip_steps))" "$precision"
-    task "$name" "$data" "$batch"
+    task "$name" "$data" "$batch" "$crop"
   } >"$alone.toml"
   [ -e "$alone.json" ] || {
-    "$ufo" train --config "$alone.toml" --out "$alone"
+    "$ufo" train --config "$alone.toml" --out "$alone" --seed "$seed"
     "$ufo" eval --run "$alone" --json >"$alone.json.new"
     mv "$alone.json.new" "$alone.json"
   }
+  [ "${2:-}" = spread ] || continue
+  plain=$out/plain-$name
+  "$ufo" chip --run "$out/both" --task "$name" --out "$plain" "${space[@]}" --set "train.steps=$chip_steps" \
+    "${rate[@]}" --set chip.random=0 --set chip.smallest=false
+  grep -o '"slice": *"[^"]*"' "$chip/pareto.json" | cut -d'"' -f4 | sort -u | while read -r slice; do
+    for run in "$chip" "$plain"; do
+      echo "$(basename "$run") $slice $("$ufo" eval --run "$run" --slice "$slice" --json | grep -m1 -o '"value": *[0-9.]*')"
+    done
+  done | tee "$out/slices-$name.txt"
 done
