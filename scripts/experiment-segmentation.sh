@@ -34,11 +34,11 @@ data = { format = "idx", train = "data/$1/train", test = "data/$1/test" }
 $4
 TOML
 }
-masks() { # NAME
+masks() { # NAME DETAIL
   cat <<TOML
 [[task]]
 name = "$1"
-head = { kind = "segmentation", channels = 32, doublings = 2 }
+head = { kind = "segmentation", channels = 32, doublings = 2, detail = $2 }
 batch = 32
 augment = { flip = 0.5, color = 0.2 }
 data = { format = "masks", train = "datasets/$1/train", test = "datasets/$1/test" }
@@ -58,13 +58,14 @@ linear='{ kind = "linear" }'
 steps=300
 for seed in 0 1 2; do
   for name in nuclei land; do
-    masks "$name" >"$out/$name.toml"
+    [ "$name" = land ] && detail=true || detail=false
+    masks "$name" $detail >"$out/$name.toml"
     shared=$out/shared-$name-$seed
     [ -e "$shared/expand.json" ] || "$ufo" expand --run "$out/known" --task "$out/$name.toml" \
       --update all --seed "$seed" --out "$shared" \
       --set train.steps="$steps" --set train.evaluations=0
     scratch=$out/scratch-$name-$seed
-    { net "$steps"; masks "$name"; } >"$out/scratch-$name.toml"
+    { net "$steps"; masks "$name" $detail; } >"$out/scratch-$name.toml"
     [ -e "$scratch/eval.json" ] || {
       "$ufo" train --config "$out/scratch-$name.toml" --out "$scratch" --seed "$seed"
       "$ufo" eval --run "$scratch" --json >"$scratch/eval.json.part"

@@ -153,6 +153,21 @@ impl Dataset {
         Ok(Self::of(Listing { labels, classes: classes.to_vec(), ..listing }))
     }
 
+    /// The images in and below a folder, or those of IDX files that begin with `path`, without their labels: all are
+    /// of one class.
+    ///
+    /// # Errors
+    /// A missing or unreadable file, a folder without an image.
+    pub fn unlabeled(path: &Path) -> Result<Self, Error> {
+        if path.is_dir() {
+            return Ok(Self::of(image_folder::read_unlabeled(path)?));
+        }
+        let listing = listing(Format::Idx, path)?;
+        let labels = vec![0; listing.labels.len()];
+        let classes = vec!["unlabeled".to_string()];
+        Ok(Self::of(Listing { labels, classes, cameras: None, ..listing }))
+    }
+
     fn of(listing: Listing) -> Self {
         Self {
             rows: (0..listing.labels.len()).collect(),

@@ -67,6 +67,36 @@ pub(crate) struct Pass {
     pub(crate) level: Level,
     /// In training, the moments of each batch norm in the order in which they ran.
     pub(crate) moments: Option<Vec<Moments>>,
+    /// The map of features to keep, if one is wanted.
+    pub(crate) tap: Option<Tap>,
+}
+
+/// A map of features inside of a network: the last one with at least so many rows and columns, or the first of all.
+#[derive(Debug)]
+pub(crate) struct Tap {
+    least: [usize; 2],
+    map: Option<Tensor<4>>,
+}
+
+impl Pass {
+    /// Evaluation.
+    pub(crate) fn evaluation(level: Level) -> Self {
+        Self { level, moments: None, tap: None }
+    }
+
+    /// Training, which keeps moments.
+    pub(crate) fn training(level: Level) -> Self {
+        Self { level, moments: Some(Vec::new()), tap: None }
+    }
+
+    /// Shows a map `[b, h, w, c]` that may be the one to keep.
+    pub(crate) fn see(&mut self, map_bhwc: &Tensor<4>) {
+        let Some(tap) = &mut self.tap else { return };
+        let [_, rows, columns, _] = map_bhwc.dims();
+        if tap.map.is_none() || (rows >= tap.least[0] && columns >= tap.least[1]) {
+            tap.map = Some(map_bhwc.clone());
+        }
+    }
 }
 
 impl Cnn {
@@ -89,15 +119,32 @@ impl Cnn {
     /// # Shapes
     /// `[b, 3, h, w]` to `[b, d]`; h and w are at least 1.
     pub fn features(&self, images_bchw: Tensor<4>) -> Tensor<2> {
-        self.run(images_bchw, &mut Pass { level: self.level, moments: None })
+        self.run(images_bchw, &mut Pass::evaluation(self.level))
     }
 
     /// Training: [`Self::features`] with the statistics of the batch, which are also returned for
     /// [`Self::update`].
     pub fn train(&self, images_bchw: Tensor<4>) -> (Tensor<2>, Vec<Moments>) {
-        let mut pass = Pass { level: self.level, moments: Some(Vec::new()) };
+        let mut pass = Pass::training(self.level);
         let features = self.run(images_bchw, &mut pass);
         (features, pass.moments.unwrap_or_default())
+    }
+
+    /// [`Self::train`], and between them the last map of features that has at least `least` rows and columns, or
+    /// the first of all.
+    ///
+    /// # Shapes
+    /// The map is `[b, h, w, c]`.
+    pub fn train_with_map(
+        &self,
+        images_bchw: Tensor<4>,
+        least: [usize; 2],
+    ) -> (Tensor<2>, Tensor<4>, Vec<Moments>) {
+        let tap = Some(Tap { least, map: None });
+        let mut pass = Pass { tap, ..Pass::training(self.level) };
+        let features = self.run(images_bchw, &mut pass);
+        let map = pass.tap.and_then(|tap| tap.map).expect("a network shows its maps");
+        (features, map, pass.moments.unwrap_or_default())
     }
 
     fn run(&self, images_bchw: Tensor<4>, pass: &mut Pass) -> Tensor<2> {

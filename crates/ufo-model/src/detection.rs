@@ -79,7 +79,7 @@ impl DetectionHead {
     /// # Shapes
     /// Tokens to `[b, (classes + 5) * rows * columns]`, output by output.
     pub fn forward(&self, tokens: &Tokens, mode: Mode) -> Tensor<2> {
-        let mut pass = Pass { level: mode.level, moments: None };
+        let mut pass = Pass::evaluation(mode.level);
         let outputs_bpo = self.run(tokens, &mut pass);
         let [b, places, outputs] = outputs_bpo.dims();
         outputs_bpo.swap_dims(1, 2).reshape([b, outputs * places])
@@ -87,7 +87,7 @@ impl DetectionHead {
 
     /// Training: the outputs of each place, with the statistics of the batch.
     pub fn train(&self, tokens: &Tokens, mode: Mode) -> Detected {
-        let mut pass = Pass { level: mode.level, moments: Some(Vec::new()) };
+        let mut pass = Pass::training(mode.level);
         let outputs_bpo = self.run(tokens, &mut pass);
         let [b, places, outputs] = outputs_bpo.dims();
         Detected {
@@ -139,7 +139,7 @@ impl DetectionHead {
         tokens: &Value,
         grid: [usize; 2],
     ) -> crate::Result<Value> {
-        let map = stages_onnx(graph, name, (tokens, grid), (&self.stages, self.doublings))?;
+        let map = stages_onnx(graph, name, (tokens, grid), (&self.stages, self.doublings, None))?;
         linear_onnx(graph, &key(name, "outputs"), &map, &self.outputs)
     }
 }

@@ -48,6 +48,10 @@ pub enum HeadConfig {
         /// Factor of the learning rate of the head, above 0; default 1.
         #[serde(default = "default_lr_scale")]
         lr_scale: f32,
+        /// Whether the last convolution also sees features of the image's pixels, for borders finer than patches;
+        /// `doublings` must then lead to the size of the image; default false.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        detail: bool,
     },
     /// Boxes with their classes, by convolutions on the patch tokens (FCOS).
     Detection {
@@ -77,8 +81,9 @@ impl HeadConfig {
         match *self {
             Self::Linear => HeadShape::Linear { classes },
             Self::Embedding { dim, .. } => HeadShape::Embedding { dim, classes },
-            Self::Segmentation { channels, doublings, auxiliary, .. } => {
-                HeadShape::Segmentation { channels, doublings, classes, auxiliary: auxiliary > 0.0 }
+            Self::Segmentation { channels, doublings, auxiliary, detail, .. } => {
+                let auxiliary = auxiliary > 0.0;
+                HeadShape::Segmentation { channels, doublings, classes, auxiliary, detail }
             }
             Self::Detection { channels, convolutions, doublings, .. } => {
                 HeadShape::Detection { channels, convolutions, doublings, classes }
@@ -203,10 +208,10 @@ pub struct Embedded {
 }
 
 impl Head {
-    /// Fresh weights for features of width `dim` and `classes` training classes.
+    /// Fresh weights for features of width `dim` of images of so many channels, and `classes` training classes.
     pub fn init(
         config: &HeadConfig,
-        dim: usize,
+        [dim, image_channels]: [usize; 2],
         classes: usize,
         rng: &mut impl Rng,
         device: &Device,
@@ -226,9 +231,10 @@ impl Head {
                     },
                 })
             }
-            HeadConfig::Segmentation { channels, doublings, auxiliary, .. } => {
+            HeadConfig::Segmentation { channels, doublings, auxiliary, detail, .. } => {
                 let sizes = [dim, channels, doublings, classes];
-                Self::Segmentation(SegmentationHead::init(sizes, auxiliary > 0.0, rng, device))
+                let optional = (auxiliary > 0.0, detail.then_some(image_channels));
+                Self::Segmentation(SegmentationHead::init(sizes, optional, rng, device))
             }
             HeadConfig::Detection { channels, convolutions, doublings, .. } => {
                 let sizes = [dim, channels, convolutions, doublings, classes];
@@ -242,11 +248,7 @@ impl Head {
     /// `[b, (classes + 5) * rows * columns]`.
     pub fn run(&self, vit: &Vit, images_bchw: Tensor<4>) -> Tensor<2> {
         match self {
-            Self::Segmentation(head) => {
-                let [_, _, height, width] = images_bchw.dims();
-                let tokens = vit.tokens(images_bchw, None, &[]);
-                head.forward(&tokens, [height, width], vit.mode)
-            }
+            Self::Segmentation(head) => head.forward(&vit.tokens(images_bchw, None, &[]), vit.mode),
             Self::Detection(head) => head.forward(&vit.tokens(images_bchw, None, &[]), vit.mode),
             _ => self.forward(vit.forward(images_bchw, None)),
         }
@@ -314,7 +316,7 @@ impl Head {
         match self {
             Self::Segmentation(head) => {
                 let tokens = vit.onnx_tokens(graph, (keys, images), false)?;
-                head.to_onnx(graph, name, &tokens, [grid, size])
+                head.to_onnx(graph, name, (images, &tokens), [grid, size])
             }
             Self::Detection(head) => {
                 let tokens = vit.onnx_tokens(graph, (keys, images), false)?;
@@ -368,6 +370,11 @@ impl EmbeddingHead {
         let cosines = Linear { weight_io, bias: None }.forward(normalized(after.clone(), 1));
         Embedded { before, after, cosines, statistics }
     }
+}
+
+/// Rows divided by their Euclidean length.
+pub fn unit_rows(x: Tensor<2>) -> Tensor<2> {
+    normalized(x, 1)
 }
 
 /// Rows (`dim` 1) or columns (`dim` 0) divided by their Euclidean length.

@@ -33,7 +33,7 @@ pub use detection::{Detected, DetectionHead};
 pub use error::{Error, Result};
 pub use ffn::Ffn;
 pub use fused::{Factors, Mode};
-pub use head::{Embedded, EmbeddingHead, Head, HeadConfig, HeadStatistics};
+pub use head::{Embedded, EmbeddingHead, Head, HeadConfig, HeadStatistics, unit_rows};
 pub use linear::Linear;
 pub use neck::{BnNeck, NeckStatistics};
 pub use norm::LayerNorm;
@@ -43,6 +43,6 @@ pub use param::{
 pub use router::{Draw, RouterConfig};
 pub use segmentation::{AuxiliaryHead, SegmentationHead, Segmented};
 pub use stem::{Conv, Stem, resize_positions};
-pub use student::{Body, Student, StudentKind, StudentShape, Trained};
+pub use student::{Aligner, Body, Student, StudentKind, StudentShape, Trained};
 pub use supernet::{BlockExperts, SharedModules, Supernet, TaskModules, TaskSpec};
 pub use vit::{Block, DropPath, Named, Tokens, Vit};

@@ -84,7 +84,7 @@ impl Linear {
 }
 
 /// Rows of `outputs` weights as 8-bit integers times a scale a column, up to [`INT8_RANGE`].
-fn to_bytes(weights_io: &[f32], outputs: usize) -> (Vec<i8>, Vec<f32>) {
+pub(crate) fn to_bytes(weights_io: &[f32], outputs: usize) -> (Vec<i8>, Vec<f32>) {
     let mut scales = vec![0.0_f32; outputs];
     for row in weights_io.chunks_exact(outputs) {
         for (scale, weight) in scales.iter_mut().zip(row) {

@@ -3,6 +3,7 @@
 //! ```text
 //! main       tokens behind the final norm as a map -> (3x3 conv, batch norm, ReLU), doubled in size between
 //!            -> classes -> the size of the image
+//! detail     an option that SETR has not: 3x3 conv, batch norm of the image, added to what the last stage reads, ReLU
 //! auxiliary  tokens behind some blocks -> layer norm -> 3x3 conv, batch norm, ReLU -> classes
 //!            -> four times the size -> the size of the image; one module for all of them, as the original
 //! ```
@@ -30,6 +31,8 @@ const AUXILIARY_FACTOR: usize = 4;
 pub struct SegmentationHead {
     /// Convolutions; the map is doubled after all but the last.
     pub stages: Vec<ConvNorm>,
+    /// From the image's pixels to channels that are added to the map before the last stage.
+    pub detail: Option<ConvNorm>,
     /// Channels to classes.
     pub classes: Linear,
     /// What only training needs.
@@ -59,10 +62,10 @@ pub struct Segmented {
 }
 
 impl SegmentationHead {
-    /// Fresh weights for tokens of width `dim`.
+    /// Fresh weights for tokens of width `dim`, with an auxiliary head, and detail of images of so many channels.
     pub(crate) fn init(
         [dim, channels, doublings, classes]: [usize; 4],
-        auxiliary: bool,
+        (auxiliary, detail): (bool, Option<usize>),
         rng: &mut impl Rng,
         device: &Device,
     ) -> Self {
@@ -77,6 +80,7 @@ impl SegmentationHead {
                 conv: conv(dim, rng),
                 classes: Linear::init(channels, classes, true, rng, device),
             }),
+            detail: detail.map(|pixel| conv(pixel, rng)),
         }
     }
 
@@ -84,21 +88,23 @@ impl SegmentationHead {
     ///
     /// # Shapes
     /// Tokens to `[b, classes * height * width]`, class by class.
-    pub fn forward(&self, tokens: &Tokens, size: [usize; 2], mode: Mode) -> Tensor<2> {
-        let mut pass = Pass { level: mode.level, moments: None };
-        let logits_bpc = self.logits(tokens, size, &mut pass);
+    pub fn forward(&self, tokens: &Tokens, mode: Mode) -> Tensor<2> {
+        let mut pass = Pass::evaluation(mode.level);
+        let logits_bpc = self.logits(tokens, &mut pass);
         let [b, pixels, classes] = logits_bpc.dims();
         logits_bpc.swap_dims(1, 2).reshape([b, classes * pixels])
     }
 
     /// Training: the logits of each pixel and those of the auxiliary head, with the statistics of the batch.
-    pub fn train(&self, tokens: &Tokens, size: [usize; 2], mode: Mode) -> Segmented {
-        let mut pass = Pass { level: mode.level, moments: Some(Vec::new()) };
+    pub fn train(&self, tokens: &Tokens, mode: Mode) -> Segmented {
+        let [_, _, height, width] = tokens.images.dims();
+        let size = [height, width];
+        let mut pass = Pass::training(mode.level);
         let rows = |logits: Tensor<3>| {
             let [b, pixels, classes] = logits.dims();
             logits.reshape([b * pixels, classes])
         };
-        let logits = rows(self.logits(tokens, size, &mut pass));
+        let logits = rows(self.logits(tokens, &mut pass));
         let mut auxiliary = Vec::new();
         if let Some(head) = &self.auxiliary {
             for tap in &tokens.taps {
@@ -117,10 +123,12 @@ impl SegmentationHead {
 
     /// Moves the running statistics of the batch norms towards a batch's.
     pub fn update(&mut self, moments: &[Moments]) {
-        let (main, auxiliary) = moments.split_at(self.stages.len());
-        for (stage, moments) in self.stages.iter_mut().zip(main) {
-            stage.norm.update(moments);
+        let mut main = 0;
+        for (conv, moments) in self.main_mut().zip(moments) {
+            conv.norm.update(moments);
+            main += 1;
         }
+        let auxiliary = &moments[main..];
         if let Some(head) = &mut self.auxiliary {
             for moments in auxiliary {
                 head.conv.norm.update(moments);
@@ -130,29 +138,40 @@ impl SegmentationHead {
 
     /// Puts the means of some batches' statistics in the place of the running ones of the main head.
     pub fn replace(&mut self, batches: &[Vec<Moments>]) {
-        for (index, stage) in self.stages.iter_mut().enumerate() {
-            let of_stage: Vec<&Moments> = batches.iter().map(|batch| &batch[index]).collect();
-            stage.norm.replace(&of_stage);
+        for (index, conv) in self.main_mut().enumerate() {
+            let of_conv: Vec<&Moments> = batches.iter().map(|batch| &batch[index]).collect();
+            conv.norm.replace(&of_conv);
         }
     }
 
+    /// The convolutions of the main head in the order of the forward pass.
+    fn main_mut(&mut self) -> impl Iterator<Item = &mut ConvNorm> {
+        let (last, before) = self.stages.split_last_mut().expect("there is a stage");
+        before.iter_mut().chain(self.detail.as_mut()).chain([last])
+    }
+
     /// `[b, pixels, classes]`
-    fn logits(&self, tokens: &Tokens, size: [usize; 2], pass: &mut Pass) -> Tensor<3> {
+    fn logits(&self, tokens: &Tokens, pass: &mut Pass) -> Tensor<3> {
+        let [_, _, height, width] = tokens.images.dims();
         let mut map = as_map(tokens.last.clone(), tokens.grid);
         for (index, stage) in self.stages.iter().enumerate() {
             if index > 0 {
                 let [_, rows, columns, _] = map.dims();
                 map = resized(map, [2 * rows, 2 * columns], pass.level);
             }
+            if let (Some(detail), true) = (&self.detail, index + 1 == self.stages.len()) {
+                let pixels = tokens.images.clone().permute([0, 2, 3, 1]);
+                map = detail.forward(pixels, Some(map), pass);
+            }
             map = stage.forward(map, None, pass);
         }
-        flat(resized(pixelwise(&self.classes, map), size, pass.level))
+        flat(resized(pixelwise(&self.classes, map), [height, width], pass.level))
     }
 
     /// Adds the evaluation pass to an ONNX graph.
     ///
     /// # Shapes
-    /// Tokens `[batch, 1 + n, d]` of a `grid` to `[batch, classes, height, width]`.
+    /// Images and their tokens `[batch, 1 + n, d]` of a `grid` to `[batch, classes, height, width]`.
     ///
     /// # Errors
     /// When a name is taken.
@@ -160,11 +179,12 @@ impl SegmentationHead {
         &self,
         graph: &mut Graph,
         name: &str,
-        tokens: &Value,
+        (images, tokens): (&Value, &Value),
         [grid, size]: [[usize; 2]; 2],
     ) -> crate::Result<Value> {
         let doublings = self.stages.len() - 1;
-        let map = stages_onnx(graph, name, (tokens, grid), (&self.stages, doublings))?;
+        let detail = self.detail.as_ref().map(|detail| (detail, images));
+        let map = stages_onnx(graph, name, (tokens, grid), (&self.stages, doublings, detail))?;
         let logits = linear_onnx(graph, &key(name, "classes"), &map, &self.classes)?;
         let doubled = grid.map(|side| side << doublings);
         if doubled == size {
@@ -188,12 +208,12 @@ pub(crate) fn convolution(
 }
 
 /// Adds the convolutions on the map of the tokens of a `grid`, doubled in size before the second and those that
-/// follow, as often as `doublings`, to an ONNX graph.
+/// follow, as often as `doublings`, to an ONNX graph; with detail of the images before the last one.
 pub(crate) fn stages_onnx(
     graph: &mut Graph,
     name: &str,
     (tokens, grid): (&Value, [usize; 2]),
-    (stages, doublings): (&[ConvNorm], usize),
+    (stages, doublings, detail): (&[ConvNorm], usize, Option<(&ConvNorm, &Value)>),
 ) -> crate::Result<Value> {
     let d = stages[0].weight.dims()[1];
     let patches = graph.slice(tokens, 1, 1, i64::MAX)?;
@@ -202,6 +222,9 @@ pub(crate) fn stages_onnx(
     for (index, stage) in stages.iter().enumerate() {
         if (1..=doublings).contains(&index) {
             map = graph.upsample(&map, [2.0, 2.0])?;
+        }
+        if let (Some((detail, images)), true) = (detail, index + 1 == stages.len()) {
+            map = detail.to_onnx(graph, &key(name, "detail"), (images, Some(&map)))?;
         }
         map = stage.to_onnx(graph, &key(name, &format!("stages.{index}")), (&map, None))?;
     }
@@ -280,6 +303,9 @@ impl Visit for SegmentationHead {
     fn visit(&mut self, prefix: &str, visitor: &mut impl Visitor) {
         for (index, stage) in self.stages.iter_mut().enumerate() {
             visit_conv(stage, &key(prefix, &format!("stages.{index}")), visitor);
+        }
+        if let Some(detail) = &mut self.detail {
+            visit_conv(detail, &key(prefix, "detail"), visitor);
         }
         self.classes.visit(&key(prefix, "classes"), visitor);
         if let Some(head) = &mut self.auxiliary {

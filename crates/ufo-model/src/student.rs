@@ -2,12 +2,14 @@
 
 use crate::cnn::{Cnn, CnnKind, Moments};
 use crate::param::{Visit, Visitor, key};
+use crate::segmentation::{as_map, flat, pixelwise, resized};
 use crate::{Head, HeadConfig, Linear, Named, Result, Vit, state_of};
 use burn_tensor::{Device, Tensor};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
+use ufo_kernels::Level;
 use ufo_nas::{Arch, Keys, Preset, Slice, Stem};
 use ufo_onnx::{Graph, Value};
 use ufo_weights::State;
@@ -92,8 +94,19 @@ pub struct Student {
     pub body: Body,
     /// Features to outputs; none where the body is a classifier itself.
     pub head: Option<Head>,
-    /// Features to those of the teacher; never extracted.
+    /// What is compared with the teacher's (features, or an embedding) to its width; never extracted.
     pub projector: Option<Linear>,
+    /// Each place of a map of features to the teacher's tokens; never extracted.
+    pub aligner: Option<Aligner>,
+}
+
+/// What compares a student's map of features with a teacher's tokens.
+#[derive(Debug, Clone)]
+pub struct Aligner {
+    /// Channels of the map to the width of the tokens.
+    pub linear: Linear,
+    /// Rows and columns of the teacher's patches.
+    pub grid: [usize; 2],
 }
 
 /// What a training pass computes.
@@ -105,6 +118,8 @@ pub struct Trained {
     pub logits: Option<Tensor<2>>,
     /// Statistics of the batch for [`Student::update`].
     pub moments: Vec<Moments>,
+    /// The map of features through the [`Aligner`], a row a patch of the teacher's, `[b * rows * columns, d]`.
+    pub tokens: Option<Tensor<2>>,
 }
 
 /// Sizes that a student is made for.
@@ -116,8 +131,48 @@ pub struct StudentShape {
     pub classes: usize,
     /// Side of the square images, in pixels.
     pub side: usize,
-    /// Width of the teacher's features that the student's are projected to, if they are.
+    /// Width of what the student's features, or its embedding, are projected to, if they are.
     pub teacher: Option<usize>,
+    /// Rows and columns of the teacher's patches and the width of its tokens, if maps are compared with them.
+    pub tokens: Option<([usize; 2], usize)>,
+}
+
+impl Body {
+    /// Training: the features `[b, d]`, a map `[b, h, w, c]` for the `grid` of a teacher's patches if it is given, and
+    /// the statistics of the batch.
+    fn train(
+        &self,
+        images_bchw: Tensor<4>,
+        grid: Option<[usize; 2]>,
+    ) -> (Tensor<2>, Option<Tensor<4>>, Vec<Moments>) {
+        match (self, grid) {
+            (Self::Cnn(net), Some(grid)) => {
+                let (features, map, moments) = net.train_with_map(images_bchw, grid);
+                (features, Some(map), moments)
+            }
+            (Self::Cnn(net), None) => {
+                let (features, moments) = net.train(images_bchw);
+                (features, None, moments)
+            }
+            (Self::Vit(vit, _), Some(_)) => {
+                let tokens = vit.tokens(images_bchw, None, &[]);
+                let [b, _, d] = tokens.last.dims();
+                let features = tokens.last.clone().slice([0..b, 0..1]).reshape([b, d]);
+                (features, Some(as_map(tokens.last, tokens.grid)), Vec::new())
+            }
+            (Self::Vit(vit, _), None) => (vit.forward(images_bchw, None), None, Vec::new()),
+        }
+    }
+}
+
+impl Aligner {
+    /// # Shapes
+    /// `[b, h, w, c]` to `[b * rows * columns, d]`.
+    fn forward(&self, map_bhwc: Tensor<4>) -> Tensor<2> {
+        let tokens = flat(pixelwise(&self.linear, resized(map_bhwc, self.grid, Level::detect())));
+        let [b, n, d] = tokens.dims();
+        tokens.reshape([b * n, d])
+    }
 }
 
 impl Student {
@@ -131,7 +186,7 @@ impl Student {
         rng: &mut impl Rng,
         device: &Device,
     ) -> Result<Self> {
-        let StudentShape { head, classes, side, teacher } = shape;
+        let StudentShape { head, classes, side, teacher, tokens } = shape;
         let (body, width) = match kind {
             StudentKind::Cnn(kind) => {
                 let net = Cnn::init(kind, classes, rng, device);
@@ -146,9 +201,18 @@ impl Student {
             }
         };
         let alone = matches!((&body, head), (Body::Cnn(_), HeadConfig::Linear));
-        let head = (!alone).then(|| Head::init(&head, width, classes, rng, device));
-        let projector = teacher.map(|teacher| Linear::init(width, teacher, false, rng, device));
-        Ok(Self { body, head, projector })
+        let head = (!alone).then(|| Head::init(&head, [width, 3], classes, rng, device));
+        let compared = match shape.head {
+            HeadConfig::Embedding { dim, .. } if dim > 0 => dim,
+            _ => width,
+        };
+        let projector = teacher.map(|teacher| Linear::init(compared, teacher, false, rng, device));
+        let aligner = tokens.map(|(grid, dim)| {
+            let blank = Tensor::zeros([1, 3, side, side], device);
+            let [.., channels] = body.train(blank, Some(grid)).1.map_or([0; 4], |map| map.dims());
+            Aligner { linear: Linear::init(channels, dim, false, rng, device), grid }
+        });
+        Ok(Self { body, head, projector, aligner })
     }
 
     /// Training: features with the statistics of the batch; a classifier's dropout is drawn from `rng`.
@@ -157,20 +221,17 @@ impl Student {
     /// Images `[b, 3, h, w]`.
     pub fn train(&self, images_bchw: Tensor<4>, rng: &mut impl Rng) -> Trained {
         let [b, ..] = images_bchw.dims();
-        match &self.body {
-            Body::Cnn(net) => {
-                let (features, moments) = net.train(images_bchw);
-                let logits = self.head.is_none().then(|| {
-                    let dropout = net.dropout(b, rng).map(Tensor::autodiff);
-                    net.classify(features.clone(), dropout)
-                });
-                Trained { features, logits, moments }
+        let grid = self.aligner.as_ref().map(|aligner| aligner.grid);
+        let (features, map, moments) = self.body.train(images_bchw, grid);
+        let logits = match &self.body {
+            Body::Cnn(net) if self.head.is_none() => {
+                let dropout = net.dropout(b, rng).map(Tensor::autodiff);
+                Some(net.classify(features.clone(), dropout))
             }
-            Body::Vit(vit, _) => {
-                let features = vit.forward(images_bchw, None);
-                Trained { features, logits: None, moments: Vec::new() }
-            }
-        }
+            _ => None,
+        };
+        let tokens = self.aligner.as_ref().zip(map).map(|(aligner, map)| aligner.forward(map));
+        Trained { features, logits, moments, tokens }
     }
 
     /// Evaluation output: logits, or the embedding.
@@ -224,7 +285,7 @@ impl Student {
 
     /// Parameters and buffers of what is extracted.
     pub fn state(&self) -> State {
-        state_of(&mut Self { projector: None, ..self.clone() }, "")
+        state_of(&mut self.graduated(), "")
     }
 
     /// Trained parameters of what is extracted.
@@ -237,8 +298,14 @@ impl Student {
             fn buffer<const D: usize>(&mut self, _: &str, _: &mut Tensor<D>) {}
         }
         let mut count = Count(0);
-        Self { projector: None, ..self.clone() }.visit("", &mut count);
+        self.graduated().visit("", &mut count);
         count.0
+    }
+
+    /// The network without what its training alone needs.
+    #[must_use]
+    pub fn graduated(&self) -> Self {
+        Self { projector: None, aligner: None, ..self.clone() }
     }
 
     /// Adds the evaluation output to an ONNX graph and returns it with its width.
@@ -273,6 +340,9 @@ impl Visit for Student {
         }
         if let Some(projector) = &mut self.projector {
             projector.visit(&key(prefix, "projector"), visitor);
+        }
+        if let Some(aligner) = &mut self.aligner {
+            aligner.linear.visit(&key(prefix, "aligner"), visitor);
         }
     }
 }

@@ -114,7 +114,7 @@ impl Supernet {
             stem,
             blocks: self.shared.blocks.iter().map(own).collect(),
             norm: (arch.layout == Layout::B).then(|| self.shared.norm.clone()),
-            head: Head::init(&spec.head, arch.dim, spec.classes, rng, &device),
+            head: Head::init(&spec.head, [arch.dim, arch.channels], spec.classes, rng, &device),
             router: router::init_logits(arch.routed_sites(), &device),
         };
         self.tasks.push(task);

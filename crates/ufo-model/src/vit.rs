@@ -45,6 +45,8 @@ pub struct Tokens {
     pub taps: Vec<Tensor<3>>,
     /// Rows and columns of the patches.
     pub grid: [usize; 2],
+    /// The images, `[b, channels, height, width]`.
+    pub images: Tensor<4>,
 }
 
 /// Stochastic depth of one pass (arXiv 1603.09382): a factor an image for each residual branch.
@@ -138,9 +140,10 @@ impl Vit {
                 found.push(x.clone());
             }
         };
-        let x = self.through_blocks(images_bchw, drop_path, |x| x, tap);
+        let x = self.through_blocks(images_bchw.clone(), drop_path, |x| x, tap);
         let last = self.norm.forward(x, None, self.mode);
-        Tokens { last, taps: found, grid: self.stem.grid([height, width]) }
+        let grid = self.stem.grid([height, width]);
+        Tokens { last, taps: found, grid, images: images_bchw }
     }
 
     /// The tokens behind the last block: those that are `kept` of the ones behind its attention. `behind` sees

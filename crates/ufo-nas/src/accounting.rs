@@ -7,7 +7,7 @@
 //! embedding` (spec 1.4 of VIMER-UFO 2.0).
 
 use crate::cost::{attn_params, ffn_params, norm_params, outer_params, params};
-use crate::{BlockSlice, Error, Expert, HeadShape, Layout, Params, Path, Slice, SupernetSpec};
+use crate::{BlockSlice, Error, Expert, Layout, Params, Path, Slice, SupernetSpec};
 use serde::{Deserialize, Serialize};
 
 /// Parameters of one task.
@@ -83,19 +83,17 @@ pub fn accounting(spec: &SupernetSpec) -> Accounting {
         Layout::B => path,
     };
     let backbone = shared + task.times(tasks);
-    let heads = |count: fn(&HeadShape, usize) -> u64| -> u64 {
-        spec.tasks.iter().map(|task| count(&task.head, arch.dim)).sum()
-    };
-    let head_params = heads(HeadShape::params);
+    let heads = || spec.tasks.iter().map(|task| &task.head);
+    let head_params: u64 = heads().map(|head| head.params(arch.dim, arch.channels)).sum();
     let router_params = 2 * tasks * arch.routed_sites() as u64;
     let total_params = backbone.total() + head_params + router_params;
     let per_task = spec.tasks.iter().map(|shape| {
-        let head_params = shape.head.params(arch.dim);
+        let head_params = shape.head.params(arch.dim, arch.channels);
         TaskAccount {
             name: shape.name.clone(),
             own_params: task.total(),
             head_params,
-            activated_params: path.total() + shape.head.extracted().params(arch.dim),
+            activated_params: path.total() + shape.head.extracted().params(arch.dim, arch.channels),
         }
     });
     Accounting {
@@ -106,7 +104,8 @@ pub fn accounting(spec: &SupernetSpec) -> Accounting {
         head_params,
         router_params,
         total_params,
-        trainable_params: total_params - heads(HeadShape::frozen_params),
+        trainable_params: total_params
+            - heads().map(|head| head.frozen_params(arch.dim)).sum::<u64>(),
         ratio: backbone.total() as f64 / path.total() as f64,
         shared,
         task,
@@ -139,8 +138,10 @@ pub fn extracted(
     let embedding = Params { final_norm: 0, ..outer }.times(chosen.len() as u64);
     let shared = routed.used_by(|users| u64::from(users.shared > 0));
     let own = embedding + routed.used_by(|users| users.task);
-    let head_params =
-        chosen.iter().map(|(row, _)| spec.tasks[*row].head.extracted().params(spec.arch.dim)).sum();
+    let head_params = chosen
+        .iter()
+        .map(|(row, _)| spec.tasks[*row].head.extracted().params(spec.arch.dim, spec.arch.channels))
+        .sum();
     let total_params = shared.total() + own.total() + head_params;
     Ok(Extracted { tasks: chosen.len(), shared, own, head_params, total_params })
 }

@@ -29,6 +29,9 @@ pub enum HeadShape {
         classes: usize,
         /// Whether there is an auxiliary head, which only training needs.
         auxiliary: bool,
+        /// Whether the last convolution also sees features of the image's pixels.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        detail: bool,
     },
     /// Convolutions on the map of patch tokens, then classes, sides and center of the box of each place (FCOS).
     Detection {
@@ -47,9 +50,10 @@ pub enum HeadShape {
 const BOX_OUTPUTS: u64 = 5;
 
 impl HeadShape {
-    /// Parameters for features of width `features`. The neck's frozen bias counts, its running
-    /// statistics do not.
-    pub fn params(&self, features: usize) -> u64 {
+    /// Parameters for features of width `features` of images of `channels`. The neck's frozen bias counts, its
+    /// running statistics do not.
+    pub fn params(&self, features: usize, channels: usize) -> u64 {
+        let pixel = channels as u64;
         let features = features as u64;
         match *self {
             Self::Linear { classes } => (features + 1) * classes as u64,
@@ -58,15 +62,16 @@ impl HeadShape {
                 let projection = if width == features { 0 } else { width * features };
                 projection + width * (2 + classes as u64)
             }
-            Self::Segmentation { channels, doublings, classes, auxiliary } => {
+            Self::Segmentation { channels, doublings, classes, auxiliary, detail } => {
                 let [channels, classes] = [channels as u64, classes as u64];
                 // A convolution without bias, the weight and bias of its batch norm.
                 let convolution = |inputs: u64| channels * (9 * inputs + 2);
                 let classifier = classes * (channels + 1);
                 let main = convolution(features) + doublings as u64 * convolution(channels);
+                let detail = if detail { convolution(pixel) } else { 0 };
                 let auxiliary =
                     if auxiliary { 2 * features + convolution(features) + classifier } else { 0 };
-                main + classifier + auxiliary
+                main + detail + classifier + auxiliary
             }
             Self::Detection { channels, convolutions, classes, .. } => {
                 let [channels, classes] = [channels as u64, classes as u64];
@@ -91,8 +96,8 @@ impl HeadShape {
     #[must_use]
     pub fn extracted(self) -> Self {
         match self {
-            Self::Segmentation { channels, doublings, classes, .. } => {
-                Self::Segmentation { channels, doublings, classes, auxiliary: false }
+            Self::Segmentation { channels, doublings, classes, detail, .. } => {
+                Self::Segmentation { channels, doublings, classes, auxiliary: false, detail }
             }
             head => head,
         }
@@ -250,17 +255,22 @@ mod tests {
 
     #[test]
     fn head_parameters_by_hand() {
-        assert_eq!(HeadShape::Linear { classes: 3 }.params(4), 4 * 3 + 3);
-        assert_eq!(HeadShape::Embedding { dim: 0, classes: 3 }.params(4), 4 + 4 + 4 * 3);
-        assert_eq!(HeadShape::Embedding { dim: 2, classes: 3 }.params(4), 4 * 2 + 2 + 2 + 2 * 3);
-        let head =
-            HeadShape::Segmentation { channels: 5, doublings: 2, classes: 3, auxiliary: true };
+        assert_eq!(HeadShape::Linear { classes: 3 }.params(4, 3), 4 * 3 + 3);
+        assert_eq!(HeadShape::Embedding { dim: 0, classes: 3 }.params(4, 3), 4 + 4 + 4 * 3);
+        assert_eq!(HeadShape::Embedding { dim: 2, classes: 3 }.params(4, 3), 4 * 2 + 2 + 2 + 2 * 3);
+        let head = HeadShape::Segmentation {
+            channels: 5,
+            doublings: 2,
+            classes: 3,
+            auxiliary: true,
+            detail: false,
+        };
         let main = 5 * 4 * 9 + 10 + 2 * (5 * 5 * 9 + 10) + 3 * 5 + 3;
-        assert_eq!(head.extracted().params(4), main);
-        assert_eq!(head.params(4), main + 8 + 5 * 4 * 9 + 10 + 3 * 5 + 3);
+        assert_eq!(head.extracted().params(4, 3), main);
+        assert_eq!(head.params(4, 3), main + 8 + 5 * 4 * 9 + 10 + 3 * 5 + 3);
         let head = HeadShape::Detection { channels: 5, convolutions: 3, doublings: 1, classes: 3 };
         let convolutions = 5 * 4 * 9 + 10 + 2 * (5 * 5 * 9 + 10);
-        assert_eq!(head.params(4), convolutions + 8 * 5 + 8);
+        assert_eq!(head.params(4, 3), convolutions + 8 * 5 + 8);
     }
 
     #[test]

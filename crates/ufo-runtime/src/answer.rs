@@ -193,8 +193,13 @@ mod tests {
         assert_eq!(kept, logits);
         // Large ones do not overflow.
         assert_eq!(softmax(&[1e4, 1e4]), [0.5, 0.5]);
-        let head =
-            HeadShape::Segmentation { channels: 1, doublings: 0, classes: 3, auxiliary: false };
+        let head = HeadShape::Segmentation {
+            channels: 1,
+            doublings: 0,
+            classes: 3,
+            auxiliary: false,
+            detail: false,
+        };
         let masks = DescribedTask { head, ..task };
         // Four pixels, class by class.
         let logits = [0.0, 1.0, 5.0, 0.0, -1.0, 1.0, 6.0, 2.0, -2.0, 0.0, 7.0, 2.0];

@@ -116,8 +116,14 @@ impl Described {
                     ));
                 }
             }
-            if let HeadShape::Segmentation { doublings, auxiliary, .. } = task.head {
+            if let HeadShape::Segmentation { doublings, auxiliary, detail, .. } = task.head {
                 let larger = self.arch.grid().map(|side| side << doublings);
+                if detail && larger != self.arch.image_size {
+                    return Err(format!(
+                        "task `{}`: head.detail needs head.doublings that make the patches the image",
+                        task.name
+                    ));
+                }
                 if auxiliary || (0..2).any(|axis| larger[axis] > self.arch.image_size[axis]) {
                     let name = &task.name;
                     return Err(format!(

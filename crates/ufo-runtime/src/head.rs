@@ -48,8 +48,13 @@ impl Head {
         matches!(self, Self::Maps(_))
     }
 
-    /// The outputs of `features` `[n, d]`, or of tokens `[n, t, d]`, row-major.
-    pub(crate) fn run(&self, features: Vec<f32>, scratch: &mut Scratch) -> Vec<f32> {
+    /// The outputs of `features` `[n, d]`, or of tokens `[n, t, d]`, of `images`, row-major.
+    pub(crate) fn run(
+        &self,
+        features: Vec<f32>,
+        images: &[f32],
+        scratch: &mut Scratch,
+    ) -> Vec<f32> {
         let dense = |dense: &Dense, x: &[f32], scratch: &mut Scratch| {
             let [inputs, outputs] = dense.sizes();
             let mut y = vec![0.0; x.len() / inputs * outputs];
@@ -66,7 +71,7 @@ impl Head {
                 neck.run(&mut rows);
                 rows
             }
-            Self::Maps(head) => head.run(&features, scratch),
+            Self::Maps(head) => head.run((&features, images), scratch),
         }
     }
 }

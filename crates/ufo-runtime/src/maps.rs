@@ -22,6 +22,8 @@ pub(crate) struct Stage {
 pub(crate) struct Maps {
     pub(crate) level: Level,
     pub(crate) stages: Vec<Stage>,
+    /// From the pixels of the image to what is added to the input of the last stage.
+    pub(crate) detail: Option<Stage>,
     /// How often the map is doubled, before the second stage and those that follow.
     pub(crate) doublings: usize,
     /// Channels to the outputs of a pixel.
@@ -31,8 +33,12 @@ pub(crate) struct Maps {
 }
 
 impl Maps {
-    /// The outputs of each pixel, output by output, of the tokens `[n, 1 + patches, d]` of images.
-    pub(crate) fn run(&self, tokens: &[f32], scratch: &mut Scratch) -> Vec<f32> {
+    /// The outputs of each pixel, output by output, of the tokens `[n, 1 + patches, d]` of `pixels` `[n, channels, h, w]`.
+    pub(crate) fn run(
+        &self,
+        (tokens, pixels): (&[f32], &[f32]),
+        scratch: &mut Scratch,
+    ) -> Vec<f32> {
         let [mut size, out] = self.sizes;
         let d = self.stages[0].sizes[1];
         let each = (1 + size[0] * size[1]) * d;
@@ -45,7 +51,11 @@ impl Maps {
                 map = self.resized(map, (images, stage.sizes[1]), [size, doubled]);
                 size = doubled;
             }
-            map = stage.run(self.level, &map, (images, size), scratch);
+            if let (Some(detail), true) = (&self.detail, index + 1 == self.stages.len()) {
+                let pixels = channels_last(pixels, [images, size[0] * size[1], detail.sizes[1]]);
+                map = detail.run(self.level, (&pixels, Some(&map)), (images, size), scratch);
+            }
+            map = stage.run(self.level, (&map, None), (images, size), scratch);
         }
         let [_, outputs] = self.outputs.sizes();
         let mut rows = vec![0.0; images * size[0] * size[1] * outputs];
@@ -80,11 +90,25 @@ impl Maps {
     }
 }
 
+/// Images `[n, channels, pixels]` as `[n, pixels, channels]`.
+fn channels_last(images: &[f32], [n, pixels, channels]: [usize; 3]) -> Vec<f32> {
+    let mut last = vec![0.0; n * pixels * channels];
+    let each = (pixels * channels).max(1);
+    for (to, from) in last.chunks_exact_mut(each).zip(images.chunks_exact(each)) {
+        for (channel, plane) in from.chunks_exact(pixels).enumerate() {
+            for (pixel, value) in plane.iter().enumerate() {
+                to[pixel * channels + channel] = *value;
+            }
+        }
+    }
+    last
+}
+
 impl Stage {
     fn run(
         &self,
         level: Level,
-        map: &[f32],
+        (map, residual): (&[f32], Option<&[f32]>),
         (images, size): (usize, [usize; 2]),
         scratch: &mut Scratch,
     ) -> Vec<f32> {
@@ -107,7 +131,7 @@ impl Stage {
         let activation = batch_norm::Activation::Relu;
         let norm = BatchNorm { weight, bias, mean, var, eps: 1e-5, activation };
         let mut normed = vec![0.0; convolved.len()];
-        batch_norm::forward(level, &norm, (&convolved, None), &mut normed, scratch);
+        batch_norm::forward(level, &norm, (&convolved, residual), &mut normed, scratch);
         normed
     }
 }

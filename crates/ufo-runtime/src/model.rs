@@ -89,6 +89,15 @@ impl Model {
         Ok(self.checked(task, images)?.both(images, &self.scratches))
     }
 
+    /// All tokens behind the final norm `[n, t, d]`, the class token first, and [`Model::outputs`] of one pass, of a
+    /// task with logits or an embedding.
+    ///
+    /// # Errors
+    /// Images of another size.
+    pub fn tokens(&self, task: usize, images: &[f32]) -> Result<(Vec<f32>, Vec<f32>)> {
+        Ok(self.checked(task, images)?.tokens_and_outputs(images, &self.scratches))
+    }
+
     fn checked(&self, task: usize, images: &[f32]) -> Result<&Network> {
         let [height, width] = self.described.arch.image_size;
         let expected = [self.described.arch.channels, height, width];

@@ -48,14 +48,14 @@ impl Network {
         self.stem.pos_embed.len() / self.dim()
     }
 
-    /// Tokens of an image that the head reads.
-    fn kept(&self) -> usize {
-        if self.head.reads_tokens() { self.tokens() } else { 1 }
-    }
-
     /// The features `[n, d]` of `images` `[n, channels, height, width]`, or the tokens `[n, t, d]` where the
     /// head reads them, in the current pool: groups of images at the same time, or the rows of one.
     pub(crate) fn features(&self, images: &[f32], scratches: &Scratches) -> Vec<f32> {
+        self.read(images, self.head.reads_tokens(), scratches)
+    }
+
+    /// The class tokens behind the final norm, or the `whole` of the tokens.
+    fn read(&self, images: &[f32], whole: bool, scratches: &Scratches) -> Vec<f32> {
         let len: usize = self.stem.image.iter().product();
         let (count, threads) = (images.len() / len, rayon::current_num_threads());
         let group = (GROUP_ROWS / self.tokens()).clamp(1, count.div_ceil(threads).max(1));
@@ -63,11 +63,11 @@ impl Network {
         let work = self.blocks.iter().map(|block| rows * block.weights()).max();
         let alone = count > group || work.is_none_or(|work| work < SHARED_BLOCK);
         let parts = if alone { 1 } else { threads };
-        let width = self.kept() * self.dim();
+        let width = if whole { self.tokens() } else { 1 } * self.dim();
         let mut features = vec![0.0; count * width];
         let groups = images.par_chunks(group * len);
         groups.zip(features.par_chunks_mut(group * width)).for_each(|(images, features)| {
-            scratches.with(|scratch| self.group(images, features, parts, scratch));
+            scratches.with(|scratch| self.group((images, features, whole), parts, scratch));
         });
         features
     }
@@ -75,21 +75,43 @@ impl Network {
     /// The task's outputs, row-major.
     pub(crate) fn outputs(&self, images: &[f32], scratches: &Scratches) -> Vec<f32> {
         let features = self.features(images, scratches);
-        scratches.with(|scratch| self.head.run(features, scratch))
+        scratches.with(|scratch| self.head.run(features, images, scratch))
     }
 
     /// The features and the outputs.
     pub(crate) fn both(&self, images: &[f32], scratches: &Scratches) -> (Vec<f32>, Vec<f32>) {
         let features = self.features(images, scratches);
-        let outputs = scratches.with(|scratch| self.head.run(features.clone(), scratch));
+        let outputs = scratches.with(|scratch| self.head.run(features.clone(), images, scratch));
         (features, outputs)
     }
 
-    /// The features of a few images, in `parts` at the same time.
-    fn group(&self, images: &[f32], features: &mut [f32], parts: usize, scratch: &mut Scratch) {
+    /// All tokens `[n, t, d]`, the class token first, and the outputs.
+    ///
+    /// # Panics
+    /// If the head reads tokens.
+    pub(crate) fn tokens_and_outputs(
+        &self,
+        images: &[f32],
+        scratches: &Scratches,
+    ) -> (Vec<f32>, Vec<f32>) {
+        assert!(!self.head.reads_tokens(), "features are the tokens already");
+        let tokens = self.read(images, true, scratches);
+        let of_classes = tokens.chunks_exact(self.tokens() * self.dim());
+        let features = of_classes.flat_map(|tokens| &tokens[..self.dim()]).copied().collect();
+        let outputs = scratches.with(|scratch| self.head.run(features, images, scratch));
+        (tokens, outputs)
+    }
+
+    /// The features of a few images, class tokens or the `whole`, in `parts` at the same time.
+    fn group(
+        &self,
+        (images, features, whole): (&[f32], &mut [f32], bool),
+        parts: usize,
+        scratch: &mut Scratch,
+    ) {
         let (level, d, tokens) = (self.level, self.dim(), self.tokens());
-        let count = features.len() / (self.kept() * d);
-        let (rows, whole) = (count * tokens, self.head.reads_tokens());
+        let count = features.len() / (if whole { tokens } else { 1 } * d);
+        let rows = count * tokens;
         let widest = self.blocks.iter().map(|block| block.attention.proj.sizes()[0]).max();
         let e = widest.unwrap_or(0);
         let lens = [rows * d, rows * 3 * e, rows * e, count * d];

@@ -228,12 +228,15 @@ impl<'a> Parts<'a> {
                     [neck("weight")?, neck("bias")?, neck("running_mean")?, neck("running_var")?];
                 Ok(Head::Embedding { projection, neck: Neck::new(neck) })
             }
-            HeadShape::Segmentation { channels, doublings, classes, .. } => {
+            HeadShape::Segmentation { channels, doublings, classes, detail, .. } => {
                 let stages = self.stages(name, [doublings + 1, channels])?;
+                let (named, pixel) = (key(name, "detail"), self.arch().channels);
+                let detail = detail.then(|| self.stage(&named, [channels, pixel])).transpose()?;
                 let named = key(name, "classes");
                 let outputs = self.dense_in(Precision::F32, &named, [classes, channels], true)?;
                 let sizes = [self.arch().grid(), self.arch().image_size];
-                Ok(Head::Maps(Maps { level: self.level, stages, doublings, outputs, sizes }))
+                let level = self.level;
+                Ok(Head::Maps(Maps { level, stages, detail, doublings, outputs, sizes }))
             }
             HeadShape::Detection { channels, convolutions, doublings, classes } => {
                 let stages = self.stages(name, [convolutions, channels])?;
@@ -241,7 +244,8 @@ impl<'a> Parts<'a> {
                 let outputs = self.dense_in(Precision::F32, &named, [count, channels], true)?;
                 let grid = self.arch().grid();
                 let sizes = [grid, grid.map(|side| side << doublings)];
-                Ok(Head::Maps(Maps { level: self.level, stages, doublings, outputs, sizes }))
+                let level = self.level;
+                Ok(Head::Maps(Maps { level, stages, detail: None, doublings, outputs, sizes }))
             }
         }
     }

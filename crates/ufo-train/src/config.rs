@@ -22,7 +22,7 @@ mod train;
 use arch::ArchChanges;
 pub use chip::ChipConfig;
 pub use device::Compute;
-pub use distill::DistillConfig;
+pub use distill::{DistillConfig, Unlabeled};
 pub use expand::{ExpandConfig, Update};
 pub use overrides::set_value;
 pub use train::{Precision, TrainConfig};
@@ -178,7 +178,10 @@ impl RunConfig {
         let data = self.tasks.iter_mut().flat_map(|t| [&mut t.data.train, &mut t.data.test]);
         let chip = self.chip.as_mut().map(|chip| &mut chip.from);
         let expand = self.expand.as_mut().map(|expand| &mut expand.from);
-        let distill = self.distill.as_mut().map(|distill| &mut distill.teacher);
+        let distill = self.distill.as_mut().into_iter().flat_map(|distill| {
+            let images = distill.unlabeled.as_mut().map(|unlabeled| &mut unlabeled.path);
+            std::iter::once(&mut distill.teacher).chain(images)
+        });
         for path in data.chain(&mut self.init).chain(chip).chain(expand).chain(distill) {
             *path = std::path::absolute(&*path).context("finding the working folder")?;
         }

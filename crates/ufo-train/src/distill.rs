@@ -1,31 +1,43 @@
 //! A student that learns from the labels and from a teacher (spec 8).
 //!
 //! ```text
-//! loss = task_loss * L_task
-//!      + logits * T^2 KL(teacher's softmax at T || student's)        classification
-//!      + features * mean(1 - cos(P f_student, f_teacher))            P is a projector, or the head's own
-//!      + relation * mean((cos_student(i, j) - cos_teacher(i, j))^2)
+//! loss = task_loss  * L_task
+//!      + logits     * T^2 KL(teacher's softmax at T || student's)        classification
+//!      + features   * mean(1 - cos(P f_student, f_teacher))            P is a projector, or the head's own
+//!      + relation   * mean((cos_student(i, j) - cos_teacher(i, j))^2)
+//!      + classifier * L_task(the teacher's classifier of P f_student)   labeled images alone
+//!      + maps       * mean(1 - cos(A m_student, t_teacher))            A a 1x1 convolution, a patch's token t
 //! ```
-//! Of a classifier f are the features before the head, of an embedding the embeddings behind the neck.
-//! Both see the same augmented images; the teacher is in evaluation mode.
+//! Of a classifier f are the features before the head, of an embedding the embeddings behind the neck; m is the
+//! last map of features that is at least as fine as the teacher's patches, resized to them.
+//! Both see the same augmented images; the teacher is in evaluation mode. Of unlabeled images, which come
+//! with the labeled ones in one batch, the student learns what the teacher says.
 
 use crate::evaluate::{self, TaskResult};
 use crate::learner::Learner;
-use crate::step::{Scored, Step, TakeGrads, Training, logits_loss, task_loss};
-use crate::teacher::{Said, Teacher};
-use crate::{DistillConfig, RunConfig, Task, TaskConfig};
+use crate::step::{Step, TakeGrads, Training, identity_loss, logits_loss};
+use crate::teacher::Teacher;
+use crate::train::start_loaders;
+use crate::{DistillConfig, RunConfig, Task, Unlabeled};
 use anyhow::{Context, Result, bail};
 use burn_tensor::Tensor;
 use std::sync::Arc;
-use ufo_data::{Batch, Loader, Purpose, eval_batches, stream};
-use ufo_model::losses::{cosine_gap, distill_soft, relation_gap};
+use taught::{Own, Taught, first};
+use ufo_data::{
+    Augment, Batch, Dataset, Loader, LoaderConfig, Purpose, Sampler, SamplerConfig, eval_batches,
+    stream,
+};
+use ufo_model::losses::triplet;
 use ufo_model::{
-    Head, HeadConfig, Student, StudentShape, Visit, Visitor, from_values, require_grad, values,
+    Embedded, Head, HeadConfig, HeadStatistics, Student, StudentShape, Visit, Visitor, from_values,
+    require_grad, values,
 };
 use ufo_nas::HeadShape;
 
 /// Training images that statistics are measured on.
 const MEASURED: usize = 1024;
+/// In the place of a task's number in the random streams of unlabeled images.
+const OTHERS: u64 = 1 << 32;
 
 /// A student with its teacher; without one it learns from the labels alone.
 #[derive(Debug, Clone)]
@@ -34,6 +46,8 @@ pub struct Pupil {
     pub student: Student,
     /// Whom it learns from.
     pub teacher: Option<Arc<Teacher>>,
+    /// Images without labels that it sees, too.
+    pub unlabeled: Option<Arc<Dataset>>,
 }
 
 impl Visit for Pupil {
@@ -58,23 +72,31 @@ pub fn pupil(
         HeadConfig::Linear => HeadConfig::Linear,
         // As wide as what it is compared with.
         HeadConfig::Embedding { dim: 0, scale, margin } => {
-            HeadConfig::Embedding { dim: teacher.width(), scale, margin }
+            HeadConfig::Embedding { dim: teacher.compared(), scale, margin }
         }
         head => head,
     };
-    let projected = head == HeadConfig::Linear && distill.features > 0.0;
+    // An embedding as wide as the teacher's is compared as it is.
+    let differs = !matches!(head, HeadConfig::Embedding { dim, .. } if dim == teacher.compared());
+    let projected = differs && distill.features + distill.classifier > 0.0;
+    let aligned = distill.maps > 0.0;
+    let arch = &teacher.described().arch;
     let [side, _] = config.preprocess().size;
     let shape = StudentShape {
         head,
         classes: task.train.classes().len(),
         side,
-        teacher: projected.then(|| teacher.width()),
+        teacher: projected.then(|| teacher.compared()),
+        tokens: aligned.then(|| (arch.grid(), arch.dim)),
     };
     let mut rng = stream(config.seed, Purpose::Init, &[]);
     let device = config.train.device.device()?;
     let student = Student::init(distill.student, shape, &mut rng, &device)
         .with_context(|| format!("distill.student = {}", distill.student))?;
-    Ok(Pupil { student, teacher: (!distill.is_alone()).then(|| Arc::new(teacher)) })
+    let open = |unlabeled: &Unlabeled| Dataset::unlabeled(&unlabeled.path).map(Arc::new);
+    let unlabeled = distill.unlabeled.as_ref().map(open).transpose();
+    let unlabeled = unlabeled.context("distill.unlabeled")?;
+    Ok(Pupil { student, teacher: (!distill.is_alone()).then(|| Arc::new(teacher)), unlabeled })
 }
 
 /// Refuses a teacher of something else.
@@ -84,6 +106,16 @@ fn suits(config: &RunConfig, task: &Task, teacher: &Teacher) -> Result<()> {
     let wanted = task.config.head.shape(task.train.classes().len());
     if std::mem::discriminant(&wanted) != std::mem::discriminant(&told.head) {
         bail!("distill.teacher {place}: its head for `{name}` is of another kind than the task's");
+    }
+    if let Some(classifier) = config.distill.as_ref().map(|distill| distill.classifier)
+        && classifier > 0.0
+        && told.head.classes() != wanted.classes()
+    {
+        bail!(
+            "distill.classifier = {classifier}: {place} knows {} classes or identities of `{name}`, the task has {}",
+            told.head.classes(),
+            wanted.classes()
+        );
     }
     if task.config.head == HeadConfig::Linear && told.classes != task.classes() {
         bail!(
@@ -115,17 +147,51 @@ fn some_of(names: &[String]) -> String {
 impl Learner for Pupil {
     const FILE: &'static str = "student.safetensors";
 
+    fn loaders(&self, config: &RunConfig, tasks: &[Task], first_step: u64) -> Result<Vec<Loader>> {
+        let mut loaders = start_loaders(config, tasks, first_step)?;
+        let told = config.distill.as_ref().and_then(|distill| distill.unlabeled.as_ref());
+        if let (Some(images), Some(told)) = (&self.unlabeled, told) {
+            let c = &tasks[0].config;
+            let (seed, labels) = (config.seed_of(0), images.shared_labels());
+            let sampler = || {
+                Sampler::new(
+                    Arc::clone(&labels),
+                    SamplerConfig::default(),
+                    told.batch,
+                    seed,
+                    OTHERS,
+                )
+            };
+            let loader = LoaderConfig {
+                workers: config.train.workers,
+                queue: 2,
+                seed,
+                task: OTHERS,
+                first_step,
+                max_broken: c.data.max_broken,
+            };
+            // Mixed images have mixed labels; these have none.
+            let augment = Augment { mixup: 0.0, cutmix: 0.0, ..c.augment };
+            let more = Loader::train(images, sampler, augment, &config.preprocess(), loader);
+            loaders.push(more.context("distill.unlabeled")?);
+        }
+        Ok(loaders)
+    }
+
     fn step(
         &self,
         training: &Training<'_>,
         loaders: &mut [Loader],
         at: (u64, f64),
     ) -> Result<Step> {
-        let [loader] = loaders else { bail!("a student has one task") };
+        let [loader, more @ ..] = loaders else { bail!("a student has one task") };
         let task = &training.tasks[0].config;
         let batch = loader.next_batch().with_context(|| format!("task `{}`", task.name))?;
+        let more = more.first_mut().map(Loader::next_batch).transpose();
+        let more = more.context("distill.unlabeled")?;
+        let batches = (&batch, more.as_ref());
         let mut steps =
-            training.workers.map(1, |_| distill_step(training.config, self, &batch, at));
+            training.workers.map(1, |_| distill_step(training.config, self, batches, at));
         steps.pop().context("one step was asked for")?
     }
 
@@ -202,35 +268,56 @@ pub fn run(student: &Student, images: Vec<f32>, size: [usize; 4]) -> Vec<f32> {
     values(&student.outputs(from_values(images, size, &student.device())))
 }
 
-/// Forward and backward of a student on a batch at `(step, progress)`.
+/// Forward and backward of a student on a batch, and unlabeled images with it, at `(step, progress)`.
 ///
 /// # Errors
 /// Images that the teacher does not take.
 pub fn distill_step(
     config: &RunConfig,
     pupil: &Pupil,
-    batch: &Batch,
+    (batch, more): (&Batch, Option<&Batch>),
     (step, _): (u64, f64),
 ) -> Result<Step> {
     let distill = config.distill.as_ref().context("a student's run has [distill]")?;
     let task = &config.tasks[0];
-    let said = pupil.teacher.as_ref().map(|teacher| teacher.look(&batch.images)).transpose()?;
+    let (mut images, mut size) = (batch.images.clone(), batch.size);
+    if let Some(more) = more {
+        images.extend_from_slice(&more.images);
+        size[0] += more.size[0];
+    }
+    let look = |teacher: &Arc<Teacher>| teacher.look(&images, distill.maps > 0.0);
+    let said = pupil.teacher.as_ref().map(look).transpose()?;
     let mut leaves = pupil.student.clone();
     require_grad(&mut leaves);
     let device = leaves.device();
-    let images = from_values(batch.images.clone(), batch.size, &device).autodiff();
     let mut rng = stream(config.seed_of(0), Purpose::DropPath, &[0, step]);
-    let trained = leaves.train(images, &mut rng);
-    let Scored { loss, outputs, measured } = match (&leaves.head, trained.logits) {
-        (Some(head), _) => task_loss(head, trained.features.clone(), task, batch),
-        (None, Some(logits)) => logits_loss(logits, task, batch),
-        (None, None) => bail!("a student without a head classifies by itself"),
+    let trained = leaves.train(from_values(images, size, &device).autodiff(), &mut rng);
+    let labeled = |rows: Tensor<2>| first(rows, batch.size[0]);
+    let (loss, outputs, measured) = match (&leaves.head, trained.logits) {
+        (Some(Head::Embedding(head)), _) => {
+            let Embedded { before, after, cosines, statistics } =
+                head.train(trained.features.clone());
+            let mut loss = identity_loss(labeled(cosines), task, batch);
+            if let Some(form) = task.triplet {
+                loss = loss + triplet(labeled(before), &batch.labels, form);
+            }
+            (loss, after, Some(HeadStatistics::Neck(statistics)))
+        }
+        (head, logits) => {
+            let logits = match (head, logits) {
+                (Some(head), _) => head.forward(trained.features.clone()),
+                (None, Some(logits)) => logits,
+                (None, None) => bail!("a student without a head classifies by itself"),
+            };
+            (logits_loss(labeled(logits.clone()), task, batch).loss, logits, None)
+        }
     };
     let value = values(&loss)[0];
     let mut total = loss * distill.task_loss;
-    if let Some(said) = said {
-        let own = Own { features: trained.features, outputs };
-        total = total + taught(distill, task, (&leaves, own), &said);
+    if let (Some(said), Some(teacher)) = (&said, &pupil.teacher) {
+        let own = Own { features: trained.features, outputs, tokens: trained.tokens };
+        let terms = Taught { distill, task, batch, classifier: teacher.classifier() };
+        total = terms.of(&leaves, own, said).into_iter().fold(total, |sum, term| sum + term);
     }
     let mut take = TakeGrads::new((total * task.loss_weight).backward());
     leaves.visit("", &mut take);
@@ -243,51 +330,6 @@ pub fn distill_step(
     })
 }
 
-/// A student's features and outputs of a batch.
-struct Own {
-    features: Tensor<2>,
-    outputs: Tensor<2>,
-}
-
-/// What the teacher adds to the loss.
-fn taught(
-    distill: &DistillConfig,
-    task: &TaskConfig,
-    (student, own): (&Student, Own),
-    said: &Said,
-) -> Tensor<1> {
-    let [b, _] = own.outputs.dims();
-    let device = own.outputs.device().inner();
-    let width = said.features.len() / b;
-    let features = || from_values(said.features.clone(), [b, width], &device);
-    let answers = said.outputs.len() / b;
-    let answers: Tensor<2> = from_values(said.outputs.clone(), [b, answers], &device);
-    let mut terms = Vec::new();
-    let (compared, target) = match task.head {
-        HeadConfig::Linear | HeadConfig::Segmentation { .. } | HeadConfig::Detection { .. } => {
-            if distill.logits > 0.0 {
-                let form = (distill.divergence, distill.temperature);
-                terms.push(distill_soft(own.outputs, answers, form) * distill.logits);
-            }
-            (own.features, features())
-        }
-        HeadConfig::Embedding { .. } => (own.outputs, answers),
-    };
-    if distill.features > 0.0 {
-        let projected = match &student.projector {
-            Some(projector) => projector.forward(compared.clone()),
-            None => compared.clone(),
-        };
-        // An embedding of another width has relations alone.
-        if projected.dims() == target.dims() {
-            terms.push(cosine_gap(projected, target.clone()) * distill.features);
-        }
-    }
-    if distill.relation > 0.0 {
-        terms.push(relation_gap(compared, target) * distill.relation);
-    }
-    terms.into_iter().reduce(|sum, term| sum + term).unwrap_or_else(|| Tensor::zeros([1], &device))
-}
-
+mod taught;
 #[cfg(test)]
 mod tests;

@@ -206,7 +206,15 @@ pub fn parameters(expand: &ExpandConfig, supernet: &Supernet, index: usize) -> P
 pub fn hash_of_others(supernet: &Supernet, index: usize) -> Result<String> {
     let mut others = supernet.clone();
     others.tasks.remove(index);
-    let state = state_of(&mut others, "");
+    hash_of(&others)
+}
+
+/// A hash of the bits of a supernet.
+///
+/// # Errors
+/// When the weights cannot be serialized.
+pub fn hash_of(supernet: &Supernet) -> Result<String> {
+    let state = state_of(&mut supernet.clone(), "");
     Ok(blake3::hash(&ufo_weights::to_bytes(&state, &[])?).to_hex().to_string())
 }
 

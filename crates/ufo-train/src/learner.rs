@@ -2,6 +2,8 @@
 
 use crate::evaluate::{self, TaskResult};
 use crate::step::{Step, Training, one_step};
+use crate::train::start_loaders;
+use crate::{RunConfig, Task};
 use anyhow::Result;
 use ufo_data::Loader;
 use ufo_model::{Supernet, Visit, router};
@@ -10,6 +12,14 @@ use ufo_model::{Supernet, Visit, router};
 pub trait Learner: Visit + Clone {
     /// File of the weights in a checkpoint.
     const FILE: &'static str;
+
+    /// The loaders of the trained tasks' batches from a step on, and what else a step reads.
+    ///
+    /// # Errors
+    /// A sampler that does not fit its data.
+    fn loaders(&self, config: &RunConfig, tasks: &[Task], first_step: u64) -> Result<Vec<Loader>> {
+        start_loaders(config, tasks, first_step)
+    }
 
     /// Losses and gradients of the next batches at `(step, progress)`.
     ///

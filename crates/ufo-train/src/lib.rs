@@ -29,7 +29,7 @@ mod workers;
 pub use checkpoint::{Progress, load_latest, save, write_atomic};
 pub use config::{
     ChipConfig, Compute, DistillConfig, ExpandConfig, Precision, RunConfig, TaskConfig,
-    TrainConfig, Update, set_value,
+    TrainConfig, Unlabeled, Update, set_value,
 };
 pub use ema::Ema;
 pub use learner::Learner;
@@ -38,6 +38,6 @@ pub use optimizer::{Grads, Optimizer, Rates, Rule, global_norm};
 pub use step::{Step, TaskStep, Training, one_step, path_step, step_on, task_step};
 pub use student::{StudentStep, fresh_student, student_step};
 pub use task::{Identity, Task, fresh_supernet, identity, init_from, new_supernet, open_tasks};
-pub use teacher::{Said, Teacher};
+pub use teacher::{Classifier, Said, Teacher};
 pub use train::{Limits, Summary, schedule, train};
 pub use workers::Workers;

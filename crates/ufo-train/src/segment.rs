@@ -31,8 +31,7 @@ pub(crate) fn loss(
     (task, batch): (&TaskConfig, &Batch),
     mode: Mode,
 ) -> Scored {
-    let [_, _, height, width] = batch.size;
-    let given = head.train(tokens, [height, width], mode);
+    let given = head.train(tokens, mode);
     let [pixels, classes] = given.logits.dims();
     let masks = batch.masks.as_deref().expect("segmentation tasks have masks, as validated");
     let mut targets = vec![0.0; pixels * classes];
@@ -236,10 +235,8 @@ pub(crate) fn calibrated(
 ) -> Result<SegmentationHead> {
     let mut measured: Vec<Vec<Moments>> = Vec::new();
     for batch in windows(task, preprocess)? {
-        let [_, _, height, width] = batch.size;
         let images = from_values(batch.images, batch.size, &vit.device());
-        let tokens = vit.tokens(images, None, &[]);
-        measured.push(head.train(&tokens, [height, width], vit.mode).moments);
+        measured.push(head.train(&vit.tokens(images, None, &[]), vit.mode).moments);
     }
     let mut head = head.clone();
     head.replace(&measured);
@@ -311,12 +308,20 @@ pub(crate) fn validate(task: &TaskConfig) -> Result<()> {
 
 /// Refuses a head that does not fit the network.
 pub(crate) fn validate_shape(config: &RunConfig, task: &TaskConfig) -> Result<()> {
-    let HeadConfig::Segmentation { doublings, taps, .. } = task.head else { return Ok(()) };
+    let HeadConfig::Segmentation { doublings, taps, detail, .. } = task.head else { return Ok(()) };
     let arch = config.arch();
     let ([rows, columns], [height, width]) = (arch.grid(), arch.image_size);
     if doublings > 6 || rows << doublings > height || columns << doublings > width {
         bail!(
             "head.doublings = {doublings}: must be 0 to 6 and not make the {rows}x{columns} patches more than the image of {height}x{width}"
+        );
+    }
+    let map = [rows, columns].map(|side| side << doublings);
+    if detail && map != [height, width] {
+        bail!(
+            "head.detail = true: the convolutions must end at the image's {height}x{width}, not {}x{}; choose other head.doublings or patches",
+            map[0],
+            map[1]
         );
     }
     let Some(taps) = taps else { return Ok(()) };

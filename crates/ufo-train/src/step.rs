@@ -240,21 +240,26 @@ pub(crate) fn task_loss(
     config: &TaskConfig,
     batch: &Batch,
 ) -> Scored {
-    if let (Head::Embedding(head), HeadConfig::Embedding { scale, margin, .. }) =
-        (head, config.head)
-    {
+    if let Head::Embedding(head) = head {
         let Embedded { before, after, cosines, statistics } = head.train(features);
-        let size = cosines.dims();
-        let targets = smooth_targets(&batch.labels, size[1], 0.0);
-        let targets = from_values(targets, size, &cosines.device().inner());
-        let loss = cosface(cosines, targets, scale, margin);
-        let loss = match config.triplet {
-            Some(form) => loss + triplet(before, &batch.labels, form),
-            None => loss,
-        };
+        let mut loss = identity_loss(cosines, config, batch);
+        if let Some(form) = config.triplet {
+            loss = loss + triplet(before, &batch.labels, form);
+        }
         return Scored { loss, outputs: after, measured: Some(HeadStatistics::Neck(statistics)) };
     }
     logits_loss(head.forward(features), config, batch)
+}
+
+/// The loss of an embedding on its cosines to the identities, `[b, identities]`.
+pub(crate) fn identity_loss(cosines: Tensor<2>, config: &TaskConfig, batch: &Batch) -> Tensor<1> {
+    let HeadConfig::Embedding { scale, margin, .. } = config.head else {
+        unreachable!("an embedding has its configuration")
+    };
+    let size = cosines.dims();
+    let targets = smooth_targets(&batch.labels, size[1], 0.0);
+    let targets = from_values(targets, size, &cosines.device().inner());
+    cosface(cosines, targets, scale, margin)
 }
 
 /// A classification task's loss on the logits of a batch.

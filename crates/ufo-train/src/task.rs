@@ -124,7 +124,12 @@ pub fn identity(config: &RunConfig, tasks: &[Task]) -> Identity {
     }
     if let Some(distill) = &config.distill {
         identity.push(("distill.student".to_string(), distill.student.to_string()));
-        identity.push(("distill.projects".to_string(), (distill.features > 0.0).to_string()));
+        identity.push(("distill.teacher".to_string(), distill.teacher.display().to_string()));
+        let projects = distill.features + distill.classifier > 0.0;
+        identity.push(("distill.projects".to_string(), projects.to_string()));
+        if distill.maps > 0.0 {
+            identity.push(("distill.aligns".to_string(), "true".to_string()));
+        }
     }
     if let Some(expand) = &config.expand {
         identity.push(("expand.update".to_string(), expand.update.to_string()));

@@ -98,12 +98,13 @@ impl<'a, L: Learner> Run<'a, L> {
         if config.train.ema == 0.0 {
             at.ema = None;
         }
+        let loaders = net.loaders(config, training.tasks, at.step)?;
         Ok(Self {
             folder,
             training,
             net,
             identity,
-            loaders: start_loaders(config, training.tasks, at.step)?,
+            loaders,
             log: Log::open(folder, at.step)?,
             bar: progress_bar(at.step, config.train.steps),
             first: at.step,
@@ -255,14 +256,19 @@ impl<'a, L: Learner> Run<'a, L> {
         self.bar.finish_and_clear();
         Ok(Summary {
             steps: self.at.step,
-            seconds: self.started.elapsed().as_secs_f64(),
+            seconds: self.seconds(),
             images_per_s: self.images_per_s(),
             stopped,
         })
     }
 }
 
-fn start_loaders(config: &RunConfig, tasks: &[Task], first_step: u64) -> Result<Vec<Loader>> {
+/// A loader for each trained task.
+pub(crate) fn start_loaders(
+    config: &RunConfig,
+    tasks: &[Task],
+    first_step: u64,
+) -> Result<Vec<Loader>> {
     let start = |index: usize| -> Result<Loader> {
         let (task, seed) = (&tasks[index], config.seed_of(index));
         let labels = task.train.shared_labels();

@@ -1,20 +1,23 @@
-//! `ufo demo`: the whole way on the bundled data, from training to one task's model for a device.
+//! `ufo demo`: the whole way on the bundled data, from training to one task's model for a device; with `--full` also a
+//! task that comes later, and a small network.
 
 use crate::eval::table;
-use crate::extract::{How, Wanted, extract};
+use crate::extract::{How, Quantize, Wanted, extract};
 use crate::folder::write_results;
 use crate::run::{Judged, Results, Run};
 use crate::search::{Plan, Split, search};
 use crate::train::{finished, interruptible};
-use crate::{chip, report};
+use crate::{chip, distill, expand, report};
 use anyhow::{Context, Result, bail};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use ufo_train::{RunConfig, write_atomic};
+use ufo_model::StudentKind;
+use ufo_model::cnn::CnnKind;
+use ufo_train::{Limits, RunConfig, TaskConfig, Update, write_atomic};
 
 macro_rules! bundled {
     ($($name:literal),* $(,)?) => {
@@ -57,6 +60,9 @@ pub(crate) struct Args {
     /// Training time, such as 90s or 40m.
     #[arg(long, default_value = "7m", value_parser = duration)]
     budget: Duration,
+    /// Keep the digits out of the supernet, add them to it with a tenth of their labels, and teach a small network.
+    #[arg(long)]
+    full: bool,
     #[command(flatten)]
     overrides: crate::Overrides,
 }
@@ -86,10 +92,17 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         );
     }
     unpack(&args.out.join("data"))?;
-    let mut run = Run::start(&args.out, config(&args.out.join("data"), &args.overrides.sets())?)?;
+    let mut config = config(&args.out.join("data"), &args.overrides.sets())?;
+    let mut later = None;
+    if args.full {
+        let held_out = config.tasks.iter().position(|task| task.name == LATER);
+        later = held_out.map(|index| config.tasks.remove(index));
+    }
+    let mut run = Run::start(&args.out, config)?;
     let mut limits = interruptible()?;
     limits.budget = Some(args.budget);
-    eprintln!("training four tasks together for {} s", args.budget.as_secs());
+    let count = run.tasks.len();
+    eprintln!("training {count} tasks together for {} s", args.budget.as_secs());
     let trained = run.train(&limits)?;
     if let Some(code) = finished(&trained) {
         return Ok(code);
@@ -124,13 +137,65 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     drop(run);
     let family = Family { from: &args.out, task: &name, budget: args.budget / CHIP_SHARE };
     let Some(chip) = family.make(&mut limits)? else { return Ok(ExitCode::from(130)) };
-    let summary = json!({"tasks": tasks, "extracted": extracted, "chip": chip,
-        "steps": trained.steps,
-        "seconds": {"train": trained.seconds, "eval": eval_s, "extract": extract_s,
-            "total": started.elapsed().as_secs_f64()},
-        "images_per_s": trained.images_per_s});
+    let mut summary = json!({"tasks": tasks, "extracted": extracted, "chip": chip,
+        "steps": trained.steps, "images_per_s": trained.images_per_s});
+    if let Some(later) = later {
+        let Some(added) = add(later, args, &mut limits)? else { return Ok(ExitCode::from(130)) };
+        let Some(student) = teach(&name, args, &mut limits)? else {
+            return Ok(ExitCode::from(130));
+        };
+        (summary["expand"], summary["distill"]) = (added, student);
+    }
+    summary["seconds"] = json!({"train": trained.seconds, "eval": eval_s, "extract": extract_s,
+        "total": started.elapsed().as_secs_f64()});
     write_atomic(&args.out.join("summary.json"), &serde_json::to_vec_pretty(&summary)?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The task that `--full` adds to the trained supernet.
+const LATER: &str = "digits";
+/// Labels that it comes with, in percent.
+const LATER_LABELS: &str = "10%";
+/// It, and the student, train for this part of the supernet's time each.
+const LATER_SHARE: u32 = 7;
+
+/// The new task on the shared branch, with few labels.
+fn add(task: TaskConfig, args: &Args, limits: &mut Limits) -> Result<Option<Value>> {
+    let place = args.out.join(format!("{}.toml", task.name));
+    write_atomic(&place, toml::to_string(&json!({"task": [task]}))?.as_bytes())?;
+    limits.stop.store(false, Ordering::Relaxed);
+    eprintln!("adding {LATER} with {LATER_LABELS} of their labels");
+    let wanted = expand::Args {
+        folder: crate::RunFolder { run: args.out.clone() },
+        task: place,
+        update: Update::Expert,
+        labels: Some(LATER_LABELS.parse()?),
+        out: args.out.join("expanded"),
+        budget: Some(args.budget / LATER_SHARE),
+        set: vec!["train.steps=1000000".to_string()],
+        seed: None,
+    };
+    expand::expand(&wanted, limits)
+}
+
+/// A small network that learns `task` from the supernet.
+fn teach(task: &str, args: &Args, limits: &mut Limits) -> Result<Option<Value>> {
+    let student = StudentKind::Cnn(CnnKind::MobileNetV3Small);
+    limits.stop.store(false, Ordering::Relaxed);
+    eprintln!("teaching a {student} the {task} task");
+    let steps = "train.steps=1000000".to_string();
+    let wanted = distill::Args {
+        teacher: args.out.clone(),
+        run: None,
+        task: task.to_string(),
+        student,
+        alone: false,
+        quantize: Some(Quantize::Int8),
+        out: args.out.join("student"),
+        budget: Some(args.budget / LATER_SHARE),
+        overrides: crate::Overrides { set: vec![steps], seed: None },
+    };
+    distill::distill(&wanted, limits)
 }
 
 /// Each task's model, and one of the first two tasks together.

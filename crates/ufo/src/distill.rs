@@ -1,5 +1,7 @@
 //! `ufo distill`: a small network that learns a task from a teacher.
 
+use crate::extract::Quantize;
+use crate::folder::drop_table;
 use crate::run::{Run, lock, probe};
 use crate::train::{finished, interruptible};
 use anyhow::{Context, Result, bail};
@@ -15,7 +17,7 @@ use ufo_runtime::{CONFIG, DescribedTask};
 use ufo_train::distill::{Pupil, pupil};
 use ufo_train::extract::student::{Graduate, StudentFolder, write};
 use ufo_train::{
-    DistillConfig, RunConfig, Task, Teacher, evaluate, identity, load_latest, open_tasks,
+    DistillConfig, Limits, RunConfig, Task, Teacher, evaluate, identity, load_latest, open_tasks,
     write_atomic,
 };
 
@@ -23,30 +25,33 @@ use ufo_train::{
 pub(crate) struct Args {
     /// A run, or a model folder that `ufo extract` wrote.
     #[arg(long)]
-    teacher: PathBuf,
+    pub(crate) teacher: PathBuf,
     /// Run whose configuration has the task's data; default the teacher, if it is a run.
     #[arg(long)]
-    run: Option<PathBuf>,
+    pub(crate) run: Option<PathBuf>,
     /// Task to learn.
     #[arg(long)]
-    task: String,
+    pub(crate) task: String,
     /// Network.
     #[arg(
         long,
         value_name = "mobilenet_v3_small|mobilenet_v3_large|resnet18|resnet50|vit_tiny|vit_small"
     )]
-    student: StudentKind,
+    pub(crate) student: StudentKind,
+    /// Also write model.int8.onnx with 8-bit weights, and print what that costs.
+    #[arg(long)]
+    pub(crate) quantize: Option<Quantize>,
     /// Learn from the labels alone, as a student to compare with.
     #[arg(long)]
-    alone: bool,
+    pub(crate) alone: bool,
     /// Run folder of the student; an earlier one of the same configuration goes on.
     #[arg(long)]
-    out: PathBuf,
+    pub(crate) out: PathBuf,
     /// Training time, such as 90s or 40m, in place of train.steps.
     #[arg(long, value_parser = crate::demo::duration)]
-    budget: Option<Duration>,
+    pub(crate) budget: Option<Duration>,
     #[command(flatten)]
-    overrides: crate::Overrides,
+    pub(crate) overrides: crate::Overrides,
 }
 
 /// Steps of training unless set or under a budget.
@@ -57,6 +62,14 @@ const PROBES: usize = 16;
 const MODEL: &str = "model";
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    Ok(match distill(args, &mut interruptible()?)? {
+        Some(_) => ExitCode::SUCCESS,
+        None => ExitCode::from(130),
+    })
+}
+
+/// Trains and writes the student, prints what it is, and returns that; none when it was interrupted.
+pub(crate) fn distill(args: &Args, limits: &mut Limits) -> Result<Option<Value>> {
     let mut config = config(args)?;
     config.make_paths_absolute()?;
     let tasks = open_tasks(&config)?;
@@ -69,14 +82,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     // An earlier run of another configuration must keep its own: refuse before writing.
     load_latest(&args.out, &identity(&config, &tasks), &mut pupil.clone())?;
     write_atomic(&args.out.join("config.toml"), toml::to_string(&config)?.as_bytes())?;
-    let mut limits = interruptible()?;
     limits.budget = args.budget;
     eprintln!("computing with {}", config.train.precision.describe());
-    let summary = ufo_train::train(&args.out, &config, &tasks, &mut pupil, &limits);
+    let summary = ufo_train::train(&args.out, &config, &tasks, &mut pupil, limits);
     limits.stop.store(true, Ordering::Relaxed);
     let summary = summary?;
-    if let Some(code) = finished(&summary) {
-        return Ok(code);
+    if finished(&summary).is_some() {
+        return Ok(None);
     }
     let pupil = pupil.settled(&config, &tasks[0])?;
     let folder = model(&config, &tasks[0], (&pupil, distill.student), teacher_params, args)?;
@@ -88,7 +100,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         "model": folder});
     write_atomic(&args.out.join("distill.json"), &serde_json::to_vec_pretty(&report)?)?;
     print(&report, args);
-    Ok(ExitCode::SUCCESS)
+    if args.quantize.is_some() {
+        println!("{}", drop_table(&[&tasks[0]], &args.out.join(MODEL))?);
+    }
+    Ok(Some(report))
 }
 
 /// The configuration of the run that has the data, with the one task and the student.
@@ -120,7 +135,7 @@ fn config(args: &Args) -> Result<RunConfig> {
     let teacher = std::path::absolute(&args.teacher).context("finding the working folder")?;
     let mut distill = DistillConfig::new(teacher, args.student);
     if args.alone {
-        (distill.logits, distill.features, distill.relation) = (0.0, 0.0, 0.0);
+        distill = distill.without_teacher();
     }
     config.distill = Some(distill);
     RunConfig::parse(&toml::to_string(&config)?, &args.overrides.sets())
@@ -182,6 +197,7 @@ fn model(
         preprocess: &preprocess,
         probe: &probe,
         teacher_params,
+        int8: args.quantize.is_some(),
     };
     write(graduate, &args.out.join(MODEL))
 }

@@ -12,55 +12,69 @@ use std::process::ExitCode;
 use std::time::Duration;
 use ufo_data::Labels;
 use ufo_model::Supernet;
-use ufo_train::expand::{StemScore, hash_of_others, parameters};
+use ufo_train::expand::{StemScore, hash_of, hash_of_others, parameters};
 use ufo_train::memory::{Share, expand_bytes};
-use ufo_train::{ExpandConfig, RunConfig, Summary, Task, TaskConfig, Update, write_atomic};
+use ufo_train::{ExpandConfig, Limits, RunConfig, Summary, Task, TaskConfig, Update, write_atomic};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    folder: crate::RunFolder,
+    pub(crate) folder: crate::RunFolder,
     /// TOML file with one `[[task]]` section, as in a run's configuration.
     #[arg(long)]
-    task: PathBuf,
+    pub(crate) task: PathBuf,
     /// What of the new task is trained: head, expert, expert+router, norms, last-K (K blocks) or all.
     #[arg(long, default_value = "last-1")]
-    update: Update,
+    pub(crate) update: Update,
     /// Labels that training sees, such as 10% or 5-per-class; default data.labels of the task.
     #[arg(long)]
-    labels: Option<Labels>,
+    pub(crate) labels: Option<Labels>,
     /// Run folder of the supernet with the new task; an earlier one of the same configuration goes on.
     #[arg(long)]
-    out: PathBuf,
+    pub(crate) out: PathBuf,
     /// Training time, such as 90s or 40m, in place of train.steps.
     #[arg(long, value_parser = crate::demo::duration)]
-    budget: Option<Duration>,
+    pub(crate) budget: Option<Duration>,
     /// Change one value of the configuration, such as train.lr=1e-3.
     #[arg(long = "set", value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    pub(crate) set: Vec<String>,
     /// Seed of the new task: its label subset, head and batches.
     #[arg(long)]
-    seed: Option<u64>,
+    pub(crate) seed: Option<u64>,
 }
 
 /// Steps of training unless set or under a budget.
 const STEPS: u64 = 500;
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    Ok(match expand(args, &mut interruptible()?)? {
+        Some(_) => ExitCode::SUCCESS,
+        None => ExitCode::from(130),
+    })
+}
+
+/// Adds the task, prints what it took and gives, and returns that; none when it was interrupted.
+pub(crate) fn expand(args: &Args, limits: &mut Limits) -> Result<Option<Value>> {
     let mut run = Run::start(&args.out, config(args)?)?;
-    let mut limits = interruptible()?;
     limits.budget = args.budget;
     let new = run.tasks.len() - 1;
-    let others = hash_of_others(&run.supernet, new)?;
-    let summary = run.train(&limits)?;
-    if let Some(code) = finished(&summary) {
-        return Ok(code);
+    let from = run.config.expand.as_ref().context("config.toml of this run has [expand]")?;
+    let others = hash_of_source(&from.from)?;
+    let summary = run.train(limits)?;
+    if finished(&summary).is_some() {
+        return Ok(None);
     }
     let kept = hash_of_others(&run.supernet, new)? == others;
     let report = report(&run, &summary, kept)?;
     write_atomic(&args.out.join("expand.json"), &serde_json::to_vec_pretty(&report)?)?;
     print(&report);
-    Ok(ExitCode::SUCCESS)
+    Ok(Some(report))
+}
+
+/// The hash of all tasks of the run that was expanded.
+fn hash_of_source(folder: &Path) -> Result<String> {
+    let source = Run::open(folder).context("expand.from")?;
+    hash_of(&source.supernet)
 }
 
 #[derive(Deserialize)]

@@ -44,7 +44,7 @@ pub(crate) struct Args {
 }
 
 #[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
-enum Quantize {
+pub(crate) enum Quantize {
     /// 8-bit integers, a scale for each output of a layer.
     Int8,
 }

@@ -37,19 +37,22 @@ impl Runner {
         let described = folder.join(CONFIG).exists();
         let student = if described { DescribedStudent::read(&folder)? } else { None };
         let is_file = place.extension().is_some_and(|ending| ending == "onnx");
-        if precision != Precision::F32 && (is_file || student.is_some()) {
-            let name = precision.name();
+        let name = precision.name();
+        if is_file && precision != Precision::F32 {
             let folder = folder.display();
-            match student {
-                Some(told) => bail!("--precision {name}: {folder} is a {}, in f32 only", told.kind),
-                None => {
-                    bail!("--precision {name}: an ONNX file has its own; name the folder {folder}")
-                }
-            }
+            bail!("--precision {name}: an ONNX file has its own; name the folder {folder}");
         }
-        if let Some(DescribedStudent { preprocess, tasks, .. }) = student {
-            // A convolutional student runs as the ONNX file of its folder.
-            let file = if is_file { place.to_path_buf() } else { folder.join(ONNX) };
+        if let Some(DescribedStudent { kind, preprocess, tasks }) = student {
+            // A convolutional student runs as an ONNX file of its folder.
+            let file = match precision {
+                Precision::F32 if is_file => place.to_path_buf(),
+                Precision::F32 => folder.join(ONNX),
+                Precision::Int8 if folder.join(ONNX_INT8).is_file() => folder.join(ONNX_INT8),
+                _ => bail!(
+                    "--precision {name}: {} is a {kind}, in f32, and in int8 where `ufo distill --quantize int8` wrote {ONNX_INT8}",
+                    folder.display()
+                ),
+            };
             return Ok(Self { preprocess, tasks, engine: Engine::onnx(&file)? });
         }
         let (described, engine) = if is_file {

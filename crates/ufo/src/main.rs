@@ -111,21 +111,21 @@ enum Command {
 }
 
 #[derive(clap::Args)]
-struct RunFolder {
+pub(crate) struct RunFolder {
     /// Run folder.
     #[arg(long)]
-    run: PathBuf,
+    pub(crate) run: PathBuf,
 }
 
 /// Changes of a configuration.
 #[derive(clap::Args)]
-struct Overrides {
+pub(crate) struct Overrides {
     /// Change one value of the configuration, such as train.lr=1e-3 or task.digits.batch=64.
     #[arg(long = "set", value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    pub(crate) set: Vec<String>,
     /// Seed of every random stream.
     #[arg(long)]
-    seed: Option<u64>,
+    pub(crate) seed: Option<u64>,
 }
 
 impl Overrides {

@@ -47,6 +47,25 @@ pub(super) fn read(path: &Path) -> Result<Listing, Error> {
     Ok(listing)
 }
 
+/// All images in and below a folder, as of one class.
+pub(super) fn read_unlabeled(path: &Path) -> Result<Listing, Error> {
+    let mut files = Vec::new();
+    collect(path, MAX_DEPTH, &mut files)?;
+    if files.is_empty() {
+        let reason = format!("no image; allowed: {}", EXTENSIONS.join(", "));
+        return Err(Error::layout(path, reason));
+    }
+    Ok(Listing {
+        labels: vec![0; files.len()],
+        source: Source::Files(files),
+        cameras: None,
+        classes: vec!["unlabeled".to_string()],
+        places: vec![path.display().to_string()],
+        masks: None,
+        boxes: None,
+    })
+}
+
 /// The images in and below a folder, sorted.
 pub(super) fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Error> {
     if depth == 0 {

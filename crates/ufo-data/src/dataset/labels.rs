@@ -90,7 +90,9 @@ impl Labels {
         if let (Self::Percent(percent), HoldOut::Classes) = (self, hold_out) {
             kept = self.whole_classes(percent, of_class, seed)?;
         } else {
-            for (class, mut positions) in of_class.into_iter().enumerate() {
+            // Images with masks or boxes are all of the first class here.
+            let classes = of_class.into_iter().enumerate();
+            for (class, mut positions) in classes.filter(|(_, all)| !(whole && all.is_empty())) {
                 let count = self.count(positions.len(), &dataset.classes()[class])?;
                 positions.shuffle(&mut stream(seed, Purpose::Subset, &[2, class as u64]));
                 kept.extend_from_slice(&positions[..count]);
@@ -103,7 +105,9 @@ impl Labels {
     /// How many of the `images` of a class are kept.
     fn count(self, images: usize, class: &str) -> Result<usize, Error> {
         if images == 0 {
-            return Ok(0);
+            let allowed =
+                format!("images of every class, but class '{class}' has none to learn from");
+            return Err(Error::config("data.labels", self, &allowed));
         }
         let (count, least) = match self {
             Self::Percent(percent) => ((images as f64 * percent / 100.0).round() as usize, 1),
@@ -213,6 +217,10 @@ mod tests {
             error("21-per-class"),
             "data.labels is 21-per-class; allowed: up to 20, the images of class '0'"
         );
+        let ones: Vec<usize> = (0..60).filter(|&at| dataset.label(at) == 1).collect();
+        let kept = labels("50%").kept(&dataset.select(&ones), HoldOut::Images, 1);
+        let message = kept.unwrap_err().to_string();
+        assert!(message.ends_with("but class '0' has none to learn from"), "{message}");
     }
 
     #[test]

@@ -205,7 +205,8 @@ mod tests {
         let batch = RefCell::default();
         let x = random([2, 5, 7, 9], 1).autodiff().require_grad();
         let mut found = gradients(norm, (x, true), |norm, x| {
-            let mut pass = Pass { level: Level::detect(), moments: training.then(Vec::new) };
+            let mut pass =
+                Pass { moments: training.then(Vec::new), ..Pass::evaluation(Level::detect()) };
             let residual = residual.then(|| x.clone() * 0.5);
             let y = if fused {
                 norm.fused(&x, (residual.as_ref(), activation), &mut pass).unwrap()

@@ -130,6 +130,7 @@ impl MobileNetV3 {
         let mut x = self.first.forward(images_bhwc, None, pass);
         for block in &self.blocks {
             x = block.forward(x, pass);
+            pass.see(&x);
         }
         pool::mean(self.last.forward(x, None, pass))
     }

@@ -2,6 +2,7 @@
 
 use super::{Activation, Cnn, ConvNorm, InvertedResidual, Layers, ResidualBlock, SqueezeExcite};
 use crate::Result;
+use crate::linear::to_bytes;
 use crate::param::{key, values};
 use burn_tensor::Tensor;
 use ufo_kernels::conv::Groups;
@@ -109,6 +110,14 @@ impl ConvNorm {
                 *w *= scale;
             }
         }
+        // A depthwise convolution has few weights, and little to gain.
+        if graph.int8() && self.groups == Groups::One {
+            let mut y = self.bytes_onnx(graph, name, x, (&weight, &bias))?;
+            if let Some(residual) = residual {
+                y = graph.node("Add", &[&y, residual], &[]);
+            }
+            return Ok(activation(graph, self.activation, y));
+        }
         let weight = graph.weight(&key(name, "weight"), &dims, &weight)?;
         let bias = graph.weight(&key(name, "bias"), &dims[..1], &bias)?;
         let groups = if self.groups == Groups::One { 1 } else { dims[0] };
@@ -117,6 +126,31 @@ impl ConvNorm {
             y = graph.node("Add", &[&y, residual], &[]);
         }
         Ok(activation(graph, self.activation, y))
+    }
+}
+
+impl ConvNorm {
+    /// The convolution with 8-bit weights, of a weight and a bias that the norm is folded into.
+    fn bytes_onnx(
+        &self,
+        graph: &mut Graph,
+        name: &str,
+        x: &Value,
+        (weight, bias): (&[f32], &[f32]),
+    ) -> Result<Value> {
+        let dims = self.weight.dims();
+        let outputs = dims[0];
+        let inputs = weight.len() / outputs;
+        let scaled = (0..inputs).flat_map(|at| weight.iter().skip(at).step_by(inputs));
+        let (bytes_io, scale) = to_bytes(&scaled.copied().collect::<Vec<_>>(), outputs);
+        let by_output = (0..outputs).flat_map(|at| bytes_io.iter().skip(at).step_by(outputs));
+        let bytes: Vec<i8> = by_output.copied().collect();
+        let each = [outputs, 1, 1];
+        let weight = graph.bytes(&key(name, "weight"), &dims, &bytes)?;
+        let scale = graph.weight(&key(name, "scale"), &each, &scale)?;
+        let bias = graph.weight(&key(name, "bias"), &each, bias)?;
+        let pads = [dims[2] / 2, dims[3] / 2, dims[2] / 2, dims[3] / 2];
+        Ok(graph.conv_int8(x, [&weight, &scale, &bias], [self.stride; 2], pads))
     }
 }
 

@@ -76,6 +76,7 @@ impl ResNet {
         let mut x = pool::max(self.conv1.forward(images_bhwc, None, pass), pass.level);
         for block in self.stages.iter().flatten() {
             x = block.forward(x, pass);
+            pass.see(&x);
         }
         pool::mean(x)
     }

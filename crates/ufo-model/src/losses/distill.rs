@@ -48,7 +48,8 @@ pub fn distill_soft(
             let (p, log_p) = (p.autodiff(), log_p.autodiff());
             let log_q = activation::log_softmax(student, 1);
             let q = log_q.clone().exp();
-            let log_m = ((p.clone() + q.clone()) * 0.5).log();
+            // Where both are 0 the products are 0, not 0 times infinity.
+            let log_m = ((p.clone() + q.clone()) * 0.5).clamp_min(f32::MIN_POSITIVE).log();
             (p * (log_p - log_m.clone()) + q * (log_q - log_m)).sum() * (0.5 / b as f32)
         }
     };
@@ -107,6 +108,21 @@ mod tests {
         let mut grads = distill_logits(x.clone(), a()).backward();
         let grad = values(&x.grad_remove(&mut grads).unwrap());
         assert!(grad.iter().all(|g| g.abs() < 1e-6), "{grad:?}");
+    }
+
+    #[test]
+    fn far_apart_logits_give_finite_losses_and_gradients() {
+        let device = Device::flex();
+        let student = Tensor::<2>::from_floats([[30.0, -30.0, 0.0]], &device);
+        let teacher = Tensor::<2>::from_floats([[-30.0, -30.0, 30.0]], &device);
+        for divergence in [Divergence::Kl, Divergence::Js] {
+            let x = student.clone().autodiff().require_grad();
+            let loss = distill_soft(x.clone(), teacher.clone(), (divergence, 0.1));
+            let mut grads = loss.backward();
+            let grad = values(&x.grad_remove(&mut grads).unwrap());
+            assert!(values(&loss)[0].is_finite(), "{divergence:?}");
+            assert!(grad.iter().all(|g| g.is_finite()), "{divergence:?}: {grad:?}");
+        }
     }
 
     /// `torch.nn.functional.kl_div` and its symmetric form by hand in double precision.

@@ -38,7 +38,7 @@ fn gradients(
         Head::Linear(linear) => vec![linear.forward(vit.forward(x, None))],
         Head::Embedding(head) => vec![head.train(vit.forward(x, None)).cosines],
         Head::Segmentation(head) => {
-            let given = head.train(&vit.tokens(x, None, &[0, 2]), [8, 8], Mode::default());
+            let given = head.train(&vit.tokens(x, None, &[0, 2]), Mode::default());
             [vec![given.logits], given.auxiliary].concat()
         }
         Head::Detection(head) => {

@@ -36,16 +36,19 @@ fn arch(layout: Layout) -> Arch {
     }
 }
 
-/// A classification, a retrieval, a segmentation and a detection task.
+/// A classification, a retrieval, a segmentation (with detail of pixels behind a convolutional stem) and a detection
+/// task.
 fn supernet(arch: &Arch, seed: u64) -> Supernet {
     let embedding = HeadConfig::Embedding { dim: 6, scale: 30.0, margin: 0.2 };
     let spec = |name: &str, head, classes| TaskSpec { name: name.to_string(), head, classes };
+    let detail = matches!(arch.stem, Stem::Conv { .. });
     let segmentation = HeadConfig::Segmentation {
         channels: 7,
-        doublings: 1,
+        doublings: if detail { 2 } else { 1 },
         auxiliary: 0.4,
         taps: None,
         lr_scale: 1.0,
+        detail,
     };
     let detection = HeadConfig::Detection {
         channels: 6,

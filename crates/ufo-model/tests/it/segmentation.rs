@@ -6,7 +6,7 @@ use burn_tensor::Tensor;
 use rten_tensor::NdTensor;
 use rten_tensor::prelude::*;
 use ufo_model::{Head, HeadConfig, HeadStatistics, Mode, SegmentationHead, Vit, values};
-use ufo_nas::{Arch, Expert, Keys, Layout, Path, Slice};
+use ufo_nas::{Arch, Expert, Keys, Layout, Path, Slice, Stem};
 use ufo_onnx::{Dim, Graph};
 
 const TASK: usize = 2;
@@ -55,7 +55,7 @@ fn its_onnx_file_gives_the_logits_of_its_forward() {
         // Statistics other than the first.
         let full = net.subnet(TASK, &path, &Slice::full(&arch)).unwrap();
         let tokens = full.tokens(images(3, &arch, seed + 1), None, &[1]);
-        let measured = head_of(&net).train(&tokens, arch.image_size, Mode::default()).moments;
+        let measured = head_of(&net).train(&tokens, Mode::default()).moments;
         net.tasks[TASK].head.absorb(&HeadStatistics::Maps(measured));
         let vit = net.subnet(TASK, &path, &slice).unwrap();
         let x = images(3, &arch, seed);
@@ -93,20 +93,32 @@ pub(crate) fn run_onnx_of(
 
 #[test]
 fn training_gives_logits_of_each_pixel_and_tap_and_moves_the_statistics() {
-    let arch = crate::arch(Layout::B);
-    let mut net = supernet(&arch, 3);
-    let path = Path::uniform(&arch, Expert::Task);
-    let vit = net.subnet(TASK, &path, &Slice::full(&arch)).unwrap();
-    let tokens = vit.tokens(images(4, &arch, 3), None, &[0, 1, 2]);
-    let given = head_of(&net).train(&tokens, [8, 8], Mode::default());
+    let plain = crate::arch(Layout::B);
+    let stem = Stem::Conv { widths: vec![5], patch: 2 };
+    for (arch, convolutions) in [(plain.clone(), 2), (Arch { stem, ..plain }, 4)] {
+        trains(&arch, convolutions);
+    }
+}
+
+/// `convolutions` is how many the main head has.
+fn trains(arch: &Arch, convolutions: usize) {
+    let mut net = supernet(arch, 3);
+    let path = Path::uniform(arch, Expert::Task);
+    let vit = net.subnet(TASK, &path, &Slice::full(arch)).unwrap();
+    let tokens = vit.tokens(images(4, arch, 3), None, &[0, 1, 2]);
+    let given = head_of(&net).train(&tokens, Mode::default());
     assert_eq!(given.logits.dims(), [4 * 64, 3]);
     assert_eq!(given.auxiliary.len(), 3);
     assert!(given.auxiliary.iter().all(|logits| logits.dims() == [4 * 64, 3]));
-    // Two stages, and the auxiliary norm for each tap.
-    assert_eq!(given.moments.len(), 2 + 3);
+    // The auxiliary norm for each tap, too.
+    assert_eq!(given.moments.len(), convolutions + 3);
     let running = |net: &ufo_model::Supernet| {
         let head = head_of(net);
-        let norms = head.stages.iter().chain(head.auxiliary.as_ref().map(|head| &head.conv));
+        let norms = head
+            .stages
+            .iter()
+            .chain(&head.detail)
+            .chain(head.auxiliary.as_ref().map(|head| &head.conv));
         norms.map(|stage| values(&stage.norm.running_mean)).collect::<Vec<_>>()
     };
     let before = running(&net);
@@ -118,7 +130,7 @@ fn training_gives_logits_of_each_pixel_and_tap_and_moves_the_statistics() {
     // Measured statistics take the place of running ones: evaluation is then training's forward.
     let Head::Segmentation(head) = &mut net.tasks[TASK].head else { panic!("it is one") };
     head.replace(&[given.moments]);
-    let evaluated = values(&head.forward(&tokens, [8, 8], Mode::default()));
+    let evaluated = values(&head.forward(&tokens, Mode::default()));
     let trained = values(&given.logits);
     let largest = trained.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
     for (row, want) in trained.iter().enumerate() {
@@ -162,6 +174,7 @@ fn taps_are_a_sixth_of_the_depth_apart() {
         auxiliary,
         taps: None,
         lr_scale: 1.0,
+        detail: false,
     };
     // Those of the spec for 12 and 32 blocks.
     for (depth, taps) in [

@@ -1,4 +1,5 @@
 use super::*;
+use crate::HeadShape;
 use crate::{Arch, Preset, Stem, TaskShape};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -143,11 +144,11 @@ fn task_tensors(arch: &Arch, task: &TaskShape) -> Vec<(String, Vec<usize>)> {
             convolution("patch_embed.proj".into(), input, dim, *patch);
         }
     }
-    all.extend(head_tensors(dim, task));
+    all.extend(head_tensors([dim, arch.channels], task));
     all
 }
 
-fn head_tensors(dim: usize, task: &TaskShape) -> Vec<(String, Vec<usize>)> {
+fn head_tensors([dim, pixel]: [usize; 2], task: &TaskShape) -> Vec<(String, Vec<usize>)> {
     let mut all = Vec::new();
     let mut add = |name: &str, shape: &[usize]| all.push((format!("head.{name}"), shape.to_vec()));
     match task.head {
@@ -164,7 +165,7 @@ fn head_tensors(dim: usize, task: &TaskShape) -> Vec<(String, Vec<usize>)> {
             add("neck.bias", &[width]);
             add("weight", &[classes, width]);
         }
-        HeadShape::Segmentation { channels, doublings, classes, auxiliary } => {
+        HeadShape::Segmentation { channels, doublings, classes, auxiliary, detail } => {
             let mut convolution = |name: &str, inputs: usize| {
                 add(&format!("{name}.conv.weight"), &[channels, inputs, 3, 3]);
                 add(&format!("{name}.bn.weight"), &[channels]);
@@ -172,6 +173,9 @@ fn head_tensors(dim: usize, task: &TaskShape) -> Vec<(String, Vec<usize>)> {
             };
             for stage in 0..=doublings {
                 convolution(&format!("stages.{stage}"), if stage == 0 { dim } else { channels });
+            }
+            if detail {
+                convolution("detail", pixel);
             }
             if auxiliary {
                 convolution("auxiliary", dim);
@@ -216,6 +220,15 @@ fn any_spec() -> impl Strategy<Value = SupernetSpec> {
         (1_usize..9, 1_usize..4, 1_usize..50).prop_map(|(channels, convolutions, classes)| {
             HeadShape::Detection { channels, convolutions, doublings: 0, classes }
         }),
+        (1_usize..9, 0_usize..3, 1_usize..50, any::<bool>()).prop_map(
+            |(channels, doublings, classes, detail)| HeadShape::Segmentation {
+                channels,
+                doublings,
+                classes,
+                auxiliary: false,
+                detail,
+            }
+        ),
     ];
     let sizes = (8_usize..=17, 8_usize..=17, 1_usize..=4, 1_usize..=20);
     let blocks = (1_usize..=5, 1_usize..=4, 1_usize..=9, 1_usize..=30);

@@ -16,7 +16,7 @@ use ufo_data::Preprocess;
 use ufo_model::{Student, StudentKind, weights};
 use ufo_nas::{Expert, Path as ExpertPath, Slice};
 use ufo_onnx::{Dim, Graph};
-use ufo_runtime::{CONFIG, Described, DescribedTask, Model, ONNX, Precision, WEIGHTS};
+use ufo_runtime::{CONFIG, Described, DescribedTask, Model, ONNX, ONNX_INT8, Precision, WEIGHTS};
 
 /// Section of `config.json` that describes a convolutional student.
 pub const STUDENT: &str = "ufo_student";
@@ -72,6 +72,8 @@ pub struct Graduate<'a> {
     pub probe: &'a Probe,
     /// Parameters of its teacher.
     pub teacher_params: u64,
+    /// Whether to write `model.int8.onnx` as well.
+    pub int8: bool,
 }
 
 /// What was written.
@@ -85,6 +87,8 @@ pub struct StudentFolder {
     pub compression: f64,
     /// Largest relative error of the ONNX file.
     pub onnx_max_rel_err: f64,
+    /// That of the ONNX file with 8-bit weights, if there is one.
+    pub int8_max_rel_err: Option<f64>,
 }
 
 /// Writes the folder `out`, in the place of an earlier one, after checking its copies: weights read back
@@ -97,7 +101,10 @@ pub fn write(graduate: Graduate<'_>, out: &Path) -> Result<StudentFolder> {
     let parent = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let beside = tempfile::tempdir_in(parent).context("making a folder beside")?;
     let folder = beside.path();
-    graph(graduate)?.save(&folder.join(ONNX))?;
+    graph(graduate, Graph::new("ufo"))?.save(&folder.join(ONNX))?;
+    if graduate.int8 {
+        graph(graduate, Graph::new("ufo").with_int8())?.save(&folder.join(ONNX_INT8))?;
+    }
     let bytes = ufo_weights::to_bytes(&graduate.student.state(), &[("format", "pt".into())])?;
     write_atomic(&folder.join(WEIGHTS), &bytes)?;
     let config = serde_json::to_vec_pretty(&config(graduate))?;
@@ -109,15 +116,15 @@ pub fn write(graduate: Graduate<'_>, out: &Path) -> Result<StudentFolder> {
         teacher_params: graduate.teacher_params,
         compression: graduate.teacher_params as f64 / params as f64,
         onnx_max_rel_err: errors.onnx,
+        int8_max_rel_err: errors.int8,
     };
     papers(graduate, &written, folder)?;
     replace(beside, out)?;
     Ok(written)
 }
 
-fn graph(graduate: Graduate<'_>) -> Result<Graph> {
+fn graph(graduate: Graduate<'_>, mut graph: Graph) -> Result<Graph> {
     let Graduate { student, task, preprocess, .. } = graduate;
-    let mut graph = Graph::new("ufo");
     let batch = Dim::Named("batch".to_string());
     let [height, width] = preprocess.size;
     let image = [batch.clone(), 3.into(), height.into(), width.into()];
@@ -159,7 +166,7 @@ fn check(graduate: Graduate<'_>, folder: &Path) -> Result<Errors> {
         let place = folder.join(WEIGHTS);
         let bytes = fs::read(&place).with_context(|| format!("reading {}", place.display()))?;
         let from = place.display().to_string();
-        let mut copy = Student { projector: None, ..student.clone() };
+        let mut copy = student.graduated();
         weights::load(&mut copy, ufo_weights::from_bytes(&bytes, &from)?, &from)?;
         run(&copy, probe.images.clone(), probe.size)
     };
@@ -176,7 +183,18 @@ fn check(graduate: Graduate<'_>, folder: &Path) -> Result<Errors> {
             task.name
         );
     }
-    Ok(Errors { onnx: error, int8: None })
+    let int8 = if graduate.int8 {
+        let onnx = Onnx::open(&folder.join(ONNX_INT8))?;
+        let got = onnx.outputs(&task.name, &probe.images, probe.size)?;
+        let error = relative_error(&got, &expected);
+        if error.is_nan() {
+            bail!("task `{}`: the ONNX file with 8-bit weights gives no numbers", task.name);
+        }
+        Some(error)
+    } else {
+        None
+    };
+    Ok(Errors { onnx: error, int8 })
 }
 
 /// Largest relative error of an ONNX file whose network moves by `sensitivity`, relative, when its input moves by
@@ -193,7 +211,8 @@ fn papers(graduate: Graduate<'_>, written: &StudentFolder, folder: &Path) -> Res
         "teacher_params": written.teacher_params, "compression": written.compression,
         "preprocess": preprocess,
         "parity": {"weights": "bit-equal to the trained student", "onnx_runtime": "rten",
-            "onnx_max_rel_err": written.onnx_max_rel_err},
+            "onnx_max_rel_err": written.onnx_max_rel_err,
+            "int8_max_rel_err": written.int8_max_rel_err},
         "sha256": sums(folder)?});
     write_atomic(&folder.join("manifest.json"), &serde_json::to_vec_pretty(&manifest)?)?;
     let [height, width] = preprocess.size;

@@ -116,6 +116,7 @@ fn what_does_not_fit_a_segmentation_is_named() {
         ),
         (&["task.a.label_smoothing=0.1"], vec!["label_smoothing"]),
         (&["task.a.head.doublings=4"], vec!["head.doublings = 4", "2x2 patches", "16x16"]),
+        (&["task.a.head.detail=true"], vec!["head.detail = true", "16x16, not 8x8"]),
         (&["task.a.head.taps=[0, 1, 2, 4]"], vec!["head.taps = [0, 1, 2, 4]", "below 4"]),
         (&["task.a.head.auxiliary=-1"], vec!["head.auxiliary = -1"]),
         (&["task.a.head.channels=0"], vec!["channels = 0", "1 to 4096"]),

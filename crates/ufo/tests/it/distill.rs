@@ -28,6 +28,7 @@ fn students_learn_from_runs_and_models_and_are_models() {
         let source = if of_folder { &teacher } else { &run };
         let start = |set: &str| {
             let what = ["--task", task, "--student", student, "--out", &out, "--set", set];
+            let what = [&what[..], &["--quantize", "int8"]].concat();
             ufo(&[&["distill", "--teacher", source, "--run", &run][..], &what].concat())
         };
         succeeds(&start("train.steps=3"));
@@ -40,6 +41,11 @@ fn students_learn_from_runs_and_models_and_are_models() {
         let values = [judged(&run, &model), report["value"].clone()];
         let [other, own] = values.map(|value| value.as_f64().unwrap());
         assert!((other - own).abs() < 0.06, "{task}: {other} {own}");
+        let int8 = report["model"]["int8_max_rel_err"].as_f64().unwrap();
+        assert!(int8 > 0.0 && int8 < 0.5, "{report}");
+        let bytes = ["eval", "--run", &run, "--model", &model, "--precision"];
+        succeeds(&ufo(&[&bytes[..], &["int8"]].concat()));
+        fails(&ufo(&[&bytes[..], &["bf16"]].concat()), &["--precision bf16", "model.int8.onnx"]);
         let image = folder.path().join(format!("{task}/test/dark/0.png")).display().to_string();
         let said = ufo(&["predict", &model, &image, "--json"]);
         succeeds(&said);

@@ -85,7 +85,9 @@ fn a_task_is_added_and_the_run_is_one_like_others() {
         // It goes on where it ended.
         succeeds(&start("train.steps=6"));
         assert!(place.join("checkpoints/step-00000006").exists());
-        assert_eq!(read(&place.join("expand.json"))["stem"], report["stem"]);
+        let again = read(&place.join("expand.json"));
+        assert_eq!(again["stem"], report["stem"]);
+        assert_eq!(again["others_unchanged"], true, "{again}");
         assert_eq!(fs::read_to_string(place.join("labels.animals.csv")).unwrap(), list);
     }
 
