@@ -256,6 +256,7 @@ def main():
         os.environ.setdefault(variable, "2")
     with tempfile.TemporaryDirectory(prefix="ufo-bench-") as folder:
         os.environ.setdefault("UFO_BENCH_DATA", folder)
+        os.environ.setdefault("UFO_BENCH_IDX", str(HERE.parent.parent / "data/fashion/train"))
         results = []
         for result in compare(chosen.ufo, names, chosen.rounds, chosen.limit_s):
             results.append(result)

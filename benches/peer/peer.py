@@ -35,6 +35,7 @@ WORKLOADS = {
     "infer-S-b64-int8": "infer",
     "infer-L-b1-int8": "infer",
     "loader-jpeg": "loader",
+    "loader-idx": "loader",
     "conv-resnet50": "conv",
     "conv-mobilenetv3": "conv",
 }

@@ -12,10 +12,12 @@ mod resnet;
 mod squeeze_excite;
 
 use crate::param::{Visit, Visitor, from_values};
+use crate::weights;
 use burn_tensor::{Device, Tensor};
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 use ufo_kernels::Level;
+use ufo_weights::State;
 
 pub(crate) use batch_norm::NormSettings;
 pub use batch_norm::{BatchNorm, Moments};
@@ -238,6 +240,21 @@ impl Cnn {
 }
 
 impl Cnn {
+    /// Sets everything before the classifier from `state`, which came `from` a file with torchvision's names and may
+    /// hold more.
+    ///
+    /// # Errors
+    /// Names the first tensor that is missing or of another shape.
+    pub fn load_features(&mut self, state: &State, from: &str) -> crate::Result<()> {
+        struct Features<'a>(&'a mut Cnn);
+        impl Visit for Features<'_> {
+            fn visit(&mut self, prefix: &str, visitor: &mut impl Visitor) {
+                self.0.visit_features(prefix, visitor);
+            }
+        }
+        weights::fill(&mut Features(self), "", state, from).map(|_| ())
+    }
+
     /// Calls `visitor` for each parameter before the classifier.
     pub fn visit_features(&mut self, prefix: &str, visitor: &mut impl Visitor) {
         match &mut self.layers {

@@ -21,6 +21,8 @@ use crate::train::start_loaders;
 use crate::{DistillConfig, RunConfig, Task, Unlabeled};
 use anyhow::{Context, Result, bail};
 use burn_tensor::Tensor;
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use taught::{Own, Taught, first};
 use ufo_data::{
@@ -29,8 +31,8 @@ use ufo_data::{
 };
 use ufo_model::losses::triplet;
 use ufo_model::{
-    Embedded, Head, HeadConfig, HeadStatistics, Student, StudentShape, Visit, Visitor, from_values,
-    require_grad, values,
+    Body, Embedded, Head, HeadConfig, HeadStatistics, Student, StudentShape, Visit, Visitor,
+    from_values, require_grad, values,
 };
 use ufo_nas::HeadShape;
 
@@ -91,12 +93,26 @@ pub fn pupil(
     };
     let mut rng = stream(config.seed, Purpose::Init, &[]);
     let device = config.train.device.device()?;
-    let student = Student::init(distill.student, shape, &mut rng, &device)
+    let mut student = Student::init(distill.student, shape, &mut rng, &device)
         .with_context(|| format!("distill.student = {}", distill.student))?;
+    if let Some(file) = &config.init {
+        begin_from(file, &mut student)?;
+    }
     let open = |unlabeled: &Unlabeled| Dataset::unlabeled(&unlabeled.path).map(Arc::new);
     let unlabeled = distill.unlabeled.as_ref().map(open).transpose();
     let unlabeled = unlabeled.context("distill.unlabeled")?;
     Ok(Pupil { student, teacher: (!distill.is_alone()).then(|| Arc::new(teacher)), unlabeled })
+}
+
+/// Puts torchvision's weights before the classifier.
+fn begin_from(file: &Path, student: &mut Student) -> Result<()> {
+    let from = file.display().to_string();
+    let Body::Cnn(net) = &mut student.body else {
+        bail!("init = {from}: a transformer as a student starts anew; remove it");
+    };
+    let bytes = fs::read(file).with_context(|| format!("init: reading {from}"))?;
+    let state = ufo_weights::from_bytes(&bytes, &from).context("init")?;
+    net.load_features(&state, &from).context("init")
 }
 
 /// Refuses a teacher of something else.

@@ -17,24 +17,28 @@ use ufo_train::Precision as Train;
 
 mod conv;
 mod inference;
+mod kernels;
 mod loading;
 mod profile;
 mod training;
 
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Workloads, or groups of them: train-step, supernet-step, infer, loader, kernels, conv; default all.
+    names: Vec<String>,
+    /// Steps of each after two for warming up.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
-    /// Time the workloads, all of them or those named.
-    #[command(after_help = "Example:\n  ufo bench run train-step-S-f32 supernet-step --json")]
-    Run {
-        /// Workloads.
-        names: Vec<String>,
-        /// Steps of each after two for warming up.
-        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
-        rounds: u32,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
     /// Show where the time of a step goes.
     #[command(after_help = "Example:\n  ufo bench profile train-step-S-f32 --svg profile.svg")]
     Profile {
@@ -69,7 +73,7 @@ const UNKNOWN: u8 = 3;
 /// Makes a workload for so many threads.
 type Make = fn(usize) -> Result<Box<dyn Workload>>;
 
-const WORKLOADS: [(&str, Make); 26] = [
+const WORKLOADS: [(&str, Make); 32] = [
     ("train-step-S-f32", |threads| plain(training::S, 64, Train::F32, threads)),
     ("train-step-S-bf16", |threads| plain(training::S, 64, Train::Bf16, threads)),
     ("train-step-L-f32", |threads| plain(training::L, 8, Train::F32, threads)),
@@ -84,6 +88,8 @@ const WORKLOADS: [(&str, Make); 26] = [
     ("supernet-step-2-tasks", |threads| routed([2, 16], Train::F32, threads)),
     ("supernet-step-8-tasks", |threads| routed([8, 16], Train::F32, threads)),
     ("supernet-step-16-tasks", |threads| routed([16, 16], Train::F32, threads)),
+    ("supernet-step-32-images", |threads| routed([4, 32], Train::F32, threads)),
+    ("supernet-step-64-images", |threads| routed([4, 64], Train::F32, threads)),
     ("infer-S-b1-f32", |threads| forward(training::S, 1, Precision::F32, threads)),
     ("infer-S-b1-bf16", |threads| forward(training::S, 1, Precision::Bf16, threads)),
     ("infer-S-b1-int8", |threads| forward(training::S, 1, Precision::Int8, threads)),
@@ -95,7 +101,11 @@ const WORKLOADS: [(&str, Make); 26] = [
     ("infer-L-b1-int8", |threads| forward(training::L, 1, Precision::Int8, threads)),
     ("conv-resnet50", |threads| student(CnnKind::ResNet50, 16, threads)),
     ("conv-mobilenetv3", |threads| student(CnnKind::MobileNetV3Large, 32, threads)),
-    ("loader-jpeg", |threads| Ok(Box::new(loading::Epoch::new(threads)?))),
+    ("loader-jpeg", |threads| Ok(Box::new(loading::Epoch::jpeg(threads)?))),
+    ("loader-idx", |threads| Ok(Box::new(loading::Epoch::idx(threads)?))),
+    ("kernels-gemm-f32", |_| Ok(Box::new(kernels::Product::new(Precision::F32)))),
+    ("kernels-gemm-bf16", |_| Ok(Box::new(kernels::Product::new(Precision::Bf16)))),
+    ("kernels-gemm-int8", |_| Ok(Box::new(kernels::Product::new(Precision::Int8)))),
 ];
 
 fn plain(
@@ -132,13 +142,19 @@ fn unknown(name: &str) -> String {
     format!("unknown workload `{name}`; known: {}", WORKLOADS.map(|(name, _)| name).join(", "))
 }
 
-pub(crate) fn run(command: &Command) -> Result<ExitCode> {
-    match command {
-        Command::Run { names, rounds, json } => time(names, *rounds, *json),
-        Command::Profile { name, rounds, svg, json } => {
+/// Whether `given` is the workload `name`, or, where it is none, a group that has it.
+fn names(given: &str, name: &str) -> bool {
+    let in_group = || name.strip_prefix(given).is_some_and(|rest| rest.starts_with('-'));
+    given == name || (find(given).is_none() && in_group())
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    match &args.command {
+        None => time(&args.names, args.rounds, args.json),
+        Some(Command::Profile { name, rounds, svg, json }) => {
             explain(name, *rounds, svg.as_deref(), *json)
         }
-        Command::Serve { name } => serve(name),
+        Some(Command::Serve { name }) => serve(name),
     }
 }
 
@@ -216,14 +232,15 @@ fn one(workload: &mut dyn Workload) -> Result<f64> {
 
 /// Times the workloads named, or all; one that cannot be made is a row that says why, and a failure
 /// only where it was named.
-fn time(names: &[String], rounds: u32, json: bool) -> Result<ExitCode> {
-    if let Some(name) = names.iter().find(|name| find(name).is_none()) {
+fn time(given: &[String], rounds: u32, json: bool) -> Result<ExitCode> {
+    let is_none = |given: &&String| !WORKLOADS.iter().any(|(name, _)| names(given, name));
+    if let Some(name) = given.iter().find(is_none) {
         eprintln!("error: {}", unknown(name));
         return Ok(ExitCode::from(2));
     }
     let threads = threads()?;
     let (mut rows, mut code) = (Vec::new(), ExitCode::SUCCESS);
-    let chosen = |name: &str| names.is_empty() || names.iter().any(|chosen| chosen == name);
+    let chosen = |name: &str| given.is_empty() || given.iter().any(|given| names(given, name));
     for (name, make) in WORKLOADS.iter().filter(|(name, _)| chosen(name)) {
         match times(*make, threads, rounds) {
             Ok(times) => {
@@ -235,7 +252,7 @@ fn time(names: &[String], rounds: u32, json: bool) -> Result<ExitCode> {
             Err(error) => {
                 eprintln!("{name}: skipped: {error:#}");
                 rows.push(json!({"name": name, "skipped": format!("{error:#}")}));
-                if !names.is_empty() {
+                if !given.is_empty() {
                     code = ExitCode::FAILURE;
                 }
             }

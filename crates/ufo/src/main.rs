@@ -106,8 +106,7 @@ enum Command {
     #[command(after_help = "Example:\n  ufo params --preset ufo-17b --json")]
     Params(params::Args),
     /// Time training, inference and loading on this machine.
-    #[command(subcommand)]
-    Bench(bench::Command),
+    Bench(bench::Args),
 }
 
 #[derive(clap::Args)]
@@ -155,7 +154,7 @@ fn main() -> ExitCode {
         Command::Studio(args) => studio::run(&args),
         Command::Predictor(command) => predictor::run(&command),
         Command::Params(args) => params::run(&args),
-        Command::Bench(command) => bench::run(&command),
+        Command::Bench(args) => bench::run(&args),
     };
     match result {
         Ok(code) => code,

@@ -17,7 +17,7 @@ fn params_count_paths_at_several_widths() {
 
 #[test]
 fn a_benchmark_gives_rows_and_serves_steps() {
-    let output = ufo(&["bench", "run", "infer-S-b1-f32", "--rounds", "1", "--json"]);
+    let output = ufo(&["bench", "infer-S-b1-f32", "--rounds", "1", "--json"]);
     succeeds(&output);
     let rows: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(rows["rows"][0]["name"], "infer-S-b1-f32");
@@ -40,7 +40,7 @@ fn a_benchmark_gives_rows_and_serves_steps() {
 
     // A folder that is missing costs its own row alone.
     let output = Command::new(env!("CARGO_BIN_EXE_ufo"))
-        .args(["bench", "run", "loader-jpeg", "infer-S-b1-f32", "--rounds", "1", "--json"])
+        .args(["bench", "loader-jpeg", "infer-S-b1-f32", "--rounds", "1", "--json"])
         .env("UFO_BENCH_DATA", "/nothing/here")
         .output()
         .unwrap();
@@ -50,12 +50,20 @@ fn a_benchmark_gives_rows_and_serves_steps() {
     assert!(rows["rows"][1]["skipped"].as_str().unwrap().contains("/nothing/here"));
 
     let output = Command::new(env!("CARGO_BIN_EXE_ufo"))
-        .args(["bench", "run", "infer-S-b1-f32"])
+        .args(["bench", "infer-S-b1-f32"])
         .env("UFO_THREADS", "two")
         .output()
         .unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("UFO_THREADS = two: must be 1 to"));
     assert_eq!(output.status.code(), Some(1));
+
+    let group = ufo(&["bench", "kernels", "--rounds", "1", "--json"]);
+    succeeds(&group);
+    let rows: Value = serde_json::from_slice(&group.stdout).unwrap();
+    let names: Vec<&str> =
+        rows["rows"].as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["kernels-gemm-f32", "kernels-gemm-bf16", "kernels-gemm-int8"]);
+    assert_eq!(ufo(&["bench", "kern"]).status.code(), Some(2));
 
     let unknown = ufo(&["bench", "serve", "nothing"]);
     assert_eq!(unknown.status.code(), Some(3));
