@@ -157,6 +157,7 @@ impl Kernel for Scatter<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::fixed_cases;
 
     fn up(size: [usize; 2], out: [usize; 2], x: &[f32]) -> Vec<f32> {
         let images = x.len() / (size[0] * size[1]);
@@ -180,6 +181,46 @@ mod tests {
         close(&square, &[first, last].concat());
         close(&up([1, 3], [1, 5], &[1.0, 4.0, 9.0]), &[1.0, 2.2, 4.0, 7.0, 9.0]);
         close(&up([1, 4], [1, 2], &[1.0, 4.0, 9.0, 16.0]), &[2.5, 12.5]);
+    }
+
+    proptest::proptest! {
+        #![proptest_config(fixed_cases(24))]
+        #[test]
+        fn every_level_gives_sums_written_out(
+            sizes in proptest::array::uniform4(1_usize..9),
+            channels in 1_usize..20,
+        ) {
+            let [h, w, rows, columns] = sizes;
+            let shape = Shape { images: 2, size: [h, w], out: [rows, columns], channels };
+            let x: Vec<f32> =
+                (0..2 * h * w * channels).map(|i| (i * 7919 % 1009) as f32 / 1009.0).collect();
+            let (down, along) = (mixes(h, rows), mixes(w, columns));
+            let mut expected = Vec::new();
+            for image in 0..2 {
+                for row in &down {
+                    for column in &along {
+                        for c in 0..channels {
+                            let at = |y: usize, x_at: usize| {
+                                f64::from(x[((image * h + y) * w + x_at) * channels + c])
+                            };
+                            let line = |y: usize| {
+                                at(y, column.pixels[0]) * f64::from(1.0 - column.share)
+                                    + at(y, column.pixels[1]) * f64::from(column.share)
+                            };
+                            let (up, low) = (line(row.pixels[0]), line(row.pixels[1]));
+                            expected.push(up * f64::from(1.0 - row.share) + low * f64::from(row.share));
+                        }
+                    }
+                }
+            }
+            for level in Level::available() {
+                let mut y = vec![0.0; expected.len()];
+                forward(level, &shape, &x, &mut y);
+                for (got, want) in y.iter().zip(&expected) {
+                    proptest::prop_assert!((f64::from(*got) - want).abs() < 1e-5, "{got} {want}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -53,7 +53,34 @@ fn cityscapes_label_ids_become_training_ids() {
     let bytes = png_of(ColorType::Grayscale, BitDepth::Eight, [6, 1], &[7, 8, 33, 0, 9, 255]);
     let mask = decode_mask(&bytes, Coding::Cityscapes, 19).unwrap();
     assert_eq!(mask.ids, [0, 1, 18, IGNORE, IGNORE, IGNORE]);
-    assert_eq!(mask.picture(Palette::of(&cityscapes_classes())).rgb[..3], [128, 64, 128]);
+    // Label ids and colors of the classes that count, as the data set's own scripts list them.
+    let (labels, colors): (Vec<u8>, Vec<[u8; 3]>) = [
+        (7, [128, 64, 128]),
+        (8, [244, 35, 232]),
+        (11, [70, 70, 70]),
+        (12, [102, 102, 156]),
+        (13, [190, 153, 153]),
+        (17, [153, 153, 153]),
+        (19, [250, 170, 30]),
+        (20, [220, 220, 0]),
+        (21, [107, 142, 35]),
+        (22, [152, 251, 152]),
+        (23, [70, 130, 180]),
+        (24, [220, 20, 60]),
+        (25, [255, 0, 0]),
+        (26, [0, 0, 142]),
+        (27, [0, 0, 70]),
+        (28, [0, 60, 100]),
+        (31, [0, 80, 100]),
+        (32, [0, 0, 230]),
+        (33, [119, 11, 32]),
+    ]
+    .into_iter()
+    .unzip();
+    let bytes = png_of(ColorType::Grayscale, BitDepth::Eight, [19, 1], &labels);
+    let mask = decode_mask(&bytes, Coding::Cityscapes, 19).unwrap();
+    assert!(mask.ids.iter().copied().eq(0..19), "{:?}", mask.ids);
+    assert_eq!(mask.picture(Palette::of(&cityscapes_classes())).rgb, colors.concat());
     let bytes = png_of(ColorType::Grayscale, BitDepth::Eight, [1, 1], &[34]);
     let error = decode_mask(&bytes, Coding::Cityscapes, 19).unwrap_err();
     assert!(error.contains("class 34") && error.contains("0 to 33"), "{error}");

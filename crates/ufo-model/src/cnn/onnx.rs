@@ -112,7 +112,7 @@ impl ConvNorm {
         }
         // A depthwise convolution has few weights, and little to gain.
         if graph.int8() && self.groups == Groups::One {
-            let mut y = self.bytes_onnx(graph, name, x, (&weight, &bias))?;
+            let mut y = conv_bytes(graph, name, x, (dims, &weight, &bias), self.stride)?;
             if let Some(residual) = residual {
                 y = graph.node("Add", &[&y, residual], &[]);
             }
@@ -129,29 +129,25 @@ impl ConvNorm {
     }
 }
 
-impl ConvNorm {
-    /// The convolution with 8-bit weights, of a weight and a bias that the norm is folded into.
-    fn bytes_onnx(
-        &self,
-        graph: &mut Graph,
-        name: &str,
-        x: &Value,
-        (weight, bias): (&[f32], &[f32]),
-    ) -> Result<Value> {
-        let dims = self.weight.dims();
-        let outputs = dims[0];
-        let inputs = weight.len() / outputs;
-        let scaled = (0..inputs).flat_map(|at| weight.iter().skip(at).step_by(inputs));
-        let (bytes_io, scale) = to_bytes(&scaled.copied().collect::<Vec<_>>(), outputs);
-        let by_output = (0..outputs).flat_map(|at| bytes_io.iter().skip(at).step_by(outputs));
-        let bytes: Vec<i8> = by_output.copied().collect();
-        let each = [outputs, 1, 1];
-        let weight = graph.bytes(&key(name, "weight"), &dims, &bytes)?;
-        let scale = graph.weight(&key(name, "scale"), &each, &scale)?;
-        let bias = graph.weight(&key(name, "bias"), &each, bias)?;
-        let pads = [dims[2] / 2, dims[3] / 2, dims[2] / 2, dims[3] / 2];
-        Ok(graph.conv_int8(x, [&weight, &scale, &bias], [self.stride; 2], pads))
-    }
+/// A convolution of a square kernel with 8-bit weights, of a weight of `dims` and a bias.
+fn conv_bytes(
+    graph: &mut Graph,
+    name: &str,
+    x: &Value,
+    (dims, weight, bias): ([usize; 4], &[f32], &[f32]),
+    stride: usize,
+) -> Result<Value> {
+    let outputs = dims[0];
+    let inputs = weight.len() / outputs;
+    let scaled = (0..inputs).flat_map(|at| weight.iter().skip(at).step_by(inputs));
+    let (bytes_io, scale) = to_bytes(&scaled.copied().collect::<Vec<_>>(), outputs);
+    let by_output = (0..outputs).flat_map(|at| bytes_io.iter().skip(at).step_by(outputs));
+    let bytes: Vec<i8> = by_output.copied().collect();
+    let each = [outputs, 1, 1];
+    let weight = graph.bytes(&key(name, "weight"), &dims, &bytes)?;
+    let scale = graph.weight(&key(name, "scale"), &each, &scale)?;
+    let bias = graph.weight(&key(name, "bias"), &each, bias)?;
+    Ok(graph.conv_int8(x, [&weight, &scale, &bias], [stride; 2], [dims[2] / 2; 4]))
 }
 
 impl ResidualBlock {
@@ -203,6 +199,9 @@ fn layer(
     x: &Value,
 ) -> Result<Value> {
     let dims = weight.dims();
+    if graph.int8() {
+        return conv_bytes(graph, name, x, (dims, &values(weight), &values(bias)), 1);
+    }
     let weight = graph.weight(&key(name, "weight"), &dims, &values(weight))?;
     let bias = graph.weight(&key(name, "bias"), &dims[..1], &values(bias))?;
     Ok(conv(graph, x, [&weight, &bias], (1, 1, 1)))

@@ -365,4 +365,8 @@ fn every_preset_is_counted() {
         let all = tensors(&spec, |_| Some((spec.arch.heads, spec.arch.ffn)));
         assert_eq!(accounting(&spec).total_params, size(&all, |_| true), "{preset}");
     }
+    // timm's vit_tiny_patch16_224 has 5,717,416, 193,000 of them in its classifier.
+    let arch = Preset::Tiny.arch();
+    let head = HeadShape::Linear { classes: 1000 }.params(arch.dim, arch.channels);
+    assert_eq!(params(&arch, &Slice::full(&arch)).total() + head, 5_717_416);
 }

@@ -43,6 +43,13 @@ fn bf16_trains_near_f32_with_the_same_bits_on_any_number_of_threads() {
         assert!((whole - rounded).abs() < 0.03 * whole.abs(), "{whole} {rounded}");
     }
     assert_eq!(run("bf16-1", "bf16", 1), rounded);
+    // Unless it is set, the processor decides, and the log says how.
+    let automatic = folder.path().join("auto");
+    let output = train(&tasks, &automatic).args(["--set", "train.steps=1"]).output().unwrap();
+    succeeds(&output);
+    let chosen = if ufo_kernels::Level::detect().has_fast_bf16() { "bf16" } else { "f32" };
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains(&format!("products in {chosen}")), "{said}");
     let mut wrong = train(&tasks, &folder.path().join("wrong"));
     let output = wrong.args(["--set", "train.precision=\"f16\""]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
