@@ -1,6 +1,7 @@
 //! `/v1/studio/{project}/similar/{model}`: the project's images that look most like another, and these images.
 
 use crate::app::{App, Deadline, json};
+use crate::gallery::unit;
 use crate::http::studio::{Named, failed, file, found, named};
 use crate::http::update::blocking;
 use crate::http::{body, predict};
@@ -39,16 +40,27 @@ pub(crate) async fn search(
     let one = std::slice::from_ref(&asked);
     let (_, rows) = predict::outputs(&app, deadline, held.bytes, one).await?;
     let row = rows.into_iter().next().ok_or_else(|| failed("an answer is missing"))?;
-    let (worker, served, task) = (Arc::clone(&app), Arc::clone(&asked.lane.model), asked.task);
-    let matches = blocking(move || {
-        let search = || studio.similar.search(&project, (&served, task), &row, TOP);
-        worker.engine.compute(search).map_err(failed)
-    });
+    let query = unit(&row).ok_or_else(|| failed("the embedding has no direction"))?;
+    let (served, task) = (Arc::clone(&asked.lane.model), asked.task);
+    let index = match studio.similar.known(&project, &served) {
+        Some(index) => index,
+        None => {
+            let turn = deadline.limit(studio.similar.turn()).await.ok_or(Refusal::Late)?;
+            let worker = Arc::clone(&app);
+            let made = blocking(move || {
+                let _turn = turn;
+                let make = || worker.engine.compute(|| project.embedded(&served, task));
+                studio.similar.index(&project, &served, make).map_err(failed)
+            });
+            made.await?
+        }
+    };
+    let matches = blocking(move || Ok(index.search(&query, TOP))).await?;
     let told = |found: &crate::gallery::Match| -> Value {
         let label = found.id.split('/').nth(1).unwrap_or_default();
         json!({"image": found.id, "label": label, "similarity": found.similarity})
     };
-    json(&json!({"matches": matches.await?.iter().map(told).collect::<Vec<_>>()}))
+    json(&json!({"matches": matches.iter().map(told).collect::<Vec<_>>()}))
 }
 
 /// `GET /v1/studio/{project}/images/{split}/{label}/{file}`

@@ -1,10 +1,11 @@
 //! Which images of a project look most like another: by embeddings of one of its models that is served.
 
 use super::Project;
-use crate::gallery::{Index, Match, unit};
+use crate::gallery::Index;
 use crate::served::Served;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::OwnedMutexGuard;
 use ufo_data::{Dataset, Format, eval_batches};
 
 /// Images that go through a model at a time.
@@ -12,7 +13,12 @@ const BATCH: usize = 32;
 
 /// The embeddings of all images of a project by one model; those that were asked for last are kept.
 #[derive(Debug, Default)]
-pub(crate) struct Similar(Mutex<Option<Kept>>);
+pub(crate) struct Similar {
+    /// Held for moments only: a thread that computes takes up other work while it waits, such as another search.
+    kept: Mutex<Option<Kept>>,
+    /// Of those who ask for the first time one makes the embeddings while the others wait, off the threads that compute.
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
 
 #[derive(Debug)]
 struct Kept {
@@ -22,33 +28,38 @@ struct Kept {
 }
 
 impl Similar {
-    /// The `top` images most similar to one of an embedding, the best first, by their places in the project:
-    /// `train/IDENTITY/NUMBER.png`. The first time all images go through the model, in the current rayon pool.
-    pub(crate) fn search(
+    /// The embeddings of a project's images by a model, where they are kept.
+    pub(crate) fn known(&self, project: &Project, model: &Arc<Served>) -> Option<Arc<Index>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = |kept: &&Kept| kept.project == project.folder && Arc::ptr_eq(&kept.model, model);
+        kept.as_ref().filter(fits).map(|kept| Arc::clone(&kept.index))
+    }
+
+    /// Waits for the turn to make embeddings.
+    pub(crate) async fn turn(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.turn).lock_owned().await
+    }
+
+    /// The embeddings of a project's images by a model, made where they are not kept.
+    pub(crate) fn index(
         &self,
         project: &Project,
-        (model, task): (&Arc<Served>, usize),
-        embedding: &[f32],
-        top: usize,
-    ) -> Result<Vec<Match>, String> {
-        let query = unit(embedding).ok_or("the embedding has no direction")?;
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = |kept: &&Kept| kept.project == project.folder && Arc::ptr_eq(&kept.model, model);
-        let index = if let Some(kept) = kept.as_ref().filter(fits) {
-            Arc::clone(&kept.index)
-        } else {
-            let index = Arc::new(project.embedded(model, task)?);
-            let (project, model) = (project.folder.clone(), Arc::clone(model));
-            *kept = Some(Kept { project, model, index: Arc::clone(&index) });
-            index
-        };
-        drop(kept);
-        Ok(index.search(&query, top))
+        model: &Arc<Served>,
+        make: impl FnOnce() -> Result<Index, String>,
+    ) -> Result<Arc<Index>, String> {
+        if let Some(index) = self.known(project, model) {
+            return Ok(index);
+        }
+        let index = Arc::new(make()?);
+        let (project, model) = (project.folder.clone(), Arc::clone(model));
+        let kept = Kept { project, model, index: Arc::clone(&index) };
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        Ok(index)
     }
 
     /// Gives up what is kept of a project.
     pub(crate) fn forget(&self, project: &Project) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.as_ref().is_some_and(|kept| kept.project == project.folder) {
             *kept = None;
         }
@@ -56,7 +67,9 @@ impl Similar {
 }
 
 impl Project {
-    fn embedded(&self, model: &Served, task: usize) -> Result<Index, String> {
+    /// Embeddings of all images by their places in the project (`train/IDENTITY/NUMBER.png`), computed in the current
+    /// rayon pool.
+    pub(crate) fn embedded(&self, model: &Served, task: usize) -> Result<Index, String> {
         let preprocess = model.preprocess.as_ref().ok_or("the model takes no images")?;
         let width = model.tasks[task].width();
         let images = self.folder.join("images");
@@ -94,7 +107,49 @@ impl Project {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ModelConfig;
+    use crate::served::Runtimes;
     use std::fs;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+    use ufo_onnx::{Dim, Graph};
+    use ufo_runtime::Precision;
+
+    #[test]
+    fn embeddings_are_made_with_nothing_held() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("m.onnx");
+        let mut graph = Graph::new("same");
+        let sizes = [1, 3, 2, 2].map(Dim::Fixed);
+        let image = graph.input("image", &sizes);
+        let same = graph.node("Identity", &[&image], &[]);
+        graph.output("same", &same, &sizes);
+        graph.save(&file).unwrap();
+        let told = ModelConfig::new("m", file, Precision::F32);
+        let model = Arc::new(Served::open(&told, &Runtimes::new(1, None).unwrap()).unwrap());
+        let project = |name: &str| Project { name: name.into(), folder: name.into() };
+        let index = |id: &str| Index::of(1, [(id.to_string(), vec![1.0])]);
+        let found = |index: &Index| index.search(&[1.0], 1)[0].id.clone();
+        // Another search goes through while embeddings are made, as a thread that waits may take one up.
+        let similar = Arc::new(Similar::default());
+        let (done, ended) = channel();
+        let (first, other) = (Arc::clone(&similar), Arc::clone(&model));
+        std::thread::spawn(move || {
+            let made = first.index(&project("a"), &other, || {
+                let inner = first.index(&project("b"), &other, || Ok(index("inner")))?;
+                assert_eq!(found(&inner), "inner");
+                Ok(index("outer"))
+            });
+            done.send(found(&made.unwrap())).unwrap();
+        });
+        assert_eq!(ended.recv_timeout(Duration::from_secs(20)).unwrap(), "outer");
+        // The latest is kept, for its project and its model alone.
+        let again = similar.index(&project("a"), &model, || panic!("it is kept")).unwrap();
+        assert_eq!(found(&again), "outer");
+        assert!(similar.known(&project("b"), &model).is_none());
+        similar.forget(&project("a"));
+        assert!(similar.known(&project("a"), &model).is_none());
+    }
 
     #[test]
     fn images_are_found_by_their_names_and_nothing_else_is() {

@@ -21,7 +21,7 @@ echo '{\"step\": 5, \"kind\": \"train\", \"loss\": {\"pets\": 0.5}}' > \"$7/metr
 while :; do sleep 0.02; done
 ";
 
-fn start(change: impl FnOnce(&mut StudioConfig)) -> Running {
+pub(crate) fn start(change: impl FnOnce(&mut StudioConfig)) -> Running {
     Running::start(|config| {
         let root = config.models[0].path.parent().unwrap();
         let (run, program) = (root.join("base"), root.join("program"));
@@ -35,17 +35,17 @@ fn start(change: impl FnOnce(&mut StudioConfig)) -> Running {
     })
 }
 
-fn image(seed: usize) -> Vec<u8> {
+pub(crate) fn image(seed: usize) -> Vec<u8> {
     png(&picture(12, 10, seed))
 }
 
 /// Images of cats and dogs.
-fn pets() -> Vec<(String, Vec<u8>)> {
+pub(crate) fn pets() -> Vec<(String, Vec<u8>)> {
     let file = |at: usize| (format!("pets/{}/{at}.png", ["cat", "dog"][at % 2]), image(at + 1));
     (0..24).map(file).collect()
 }
 
-fn put(server: &Running, name: &str, body: &[u8]) -> Reply {
+pub(crate) fn put(server: &Running, name: &str, body: &[u8]) -> Reply {
     server.send("PUT", &format!("/v1/studio/{name}"), "", body)
 }
 
@@ -137,6 +137,14 @@ fn identities_are_held_out_whole_and_their_images_are_found_again() {
     fs::write(model.join("model.int8.onnx"), "").unwrap();
     let served = server.post("/v1/studio/faces/models/whole", b"{\"form\": \"f32\"}");
     assert_eq!(served.status, 200, "{}", String::from_utf8_lossy(&served.body));
+    // All ask for the first time, at once.
+    let all = std::thread::scope(|scope| {
+        let ask = || server.post(missing, &image(30)).json();
+        let asking: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+        asking.into_iter().map(|one| one.join().unwrap()).collect::<Vec<_>>()
+    });
+    assert_eq!(all[0]["matches"].as_array().unwrap().len(), 12);
+    assert!(all.iter().all(|one| *one == all[0]));
     for seed in [2, 30] {
         let found = server.post(missing, &image(seed)).json()["matches"].clone();
         assert_eq!(found.as_array().unwrap().len(), 12);
@@ -219,7 +227,7 @@ fn job(server: &Running) -> Value {
     server.get("/v1/studio/pets").json()["job"].clone()
 }
 
-fn ends(server: &Running) -> Value {
+pub(crate) fn ends(server: &Running) -> Value {
     loop {
         let job = job(server);
         if job["state"] != "running" {
