@@ -21,6 +21,7 @@ pub(crate) use project::{FILES, Project, check_name, forms};
 
 use crate::config::ModelConfig;
 use crate::{Error, Result};
+use commands::plan;
 use job::Job;
 use similar::Similar;
 use std::fs::{self, File};
@@ -94,16 +95,26 @@ impl Studio {
         job.as_ref().filter(|job| job.project == project).map(Arc::clone)
     }
 
-    /// Starts work on a project.
+    /// Starts work on a project. Models that it begins anew are told to `gone`, before their folders are.
     ///
     /// # Errors
     /// What keeps it from starting, such as work under way.
-    pub(crate) fn start(&self, project: &Project, wanted: Wanted) -> Result<Arc<Job>, String> {
+    pub(crate) fn start(
+        &self,
+        project: &Project,
+        wanted: Wanted,
+        gone: impl Fn(&str),
+    ) -> Result<Arc<Job>, String> {
         let mut latest = self.job.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(job) = latest.as_ref().filter(|job| job.is_running()) {
             return Err(format!("work on `{}` goes on; wait for it or cancel it", job.project));
         }
-        let job = Job::start(&self.config, project, wanted)?;
+        let plan = plan(&self.config, project, &wanted)?;
+        for folder in &plan.1 {
+            let names = self.unserve(folder).map_err(|error| error.to_string())?;
+            names.iter().for_each(|name| gone(name));
+        }
+        let job = Job::start(&self.config, project, wanted, plan)?;
         *latest = Some(Arc::clone(&job));
         Ok(job)
     }

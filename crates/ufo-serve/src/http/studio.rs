@@ -215,7 +215,11 @@ pub(crate) async fn start(
     let (studio, project) = found(&app, &named(name)?)?;
     wanted.validate().map_err(Refusal::Request)?;
     let progress = blocking(move || {
-        let job = studio.start(&project, wanted).map_err(Refusal::Conflict)?;
+        let gone = |model: &str| {
+            app.engine.remove(model);
+            tracing::info!(model, "taken out: it is made anew");
+        };
+        let job = studio.start(&project, wanted, gone).map_err(Refusal::Conflict)?;
         Ok(job.progress())
     });
     json(&progress.await?)

@@ -29,7 +29,7 @@ macro_rules! words {
     ($($word:expr),* $(,)?) => { vec![$(OsString::from($word)),*] };
 }
 
-/// The work's commands, and folders of earlier work that it begins anew.
+/// The work's commands, and folders of earlier work that it begins anew: models in them are not served any more.
 pub(super) fn plan(
     config: &StudioConfig,
     project: &Project,
@@ -54,7 +54,7 @@ pub(super) fn plan(
             let whole = model.join("whole");
             let mut steps = vec![step("training", words, training)];
             steps.extend(model_steps(&run, name, &["--quantize", "int8"], whole));
-            let anew = if wanted.resume { vec![] } else { vec![run, chip, student, model] };
+            let anew = if wanted.resume { vec![model] } else { vec![run, chip, student, model] };
             Ok((steps, anew))
         }
         Kind::Sizes => {
@@ -83,8 +83,8 @@ pub(super) fn plan(
         }
         Kind::Student => {
             trained()?;
-            let anew = if wanted.resume { vec![] } else { vec![student.clone()] };
-            Ok((student_steps(&run, name, wanted, &student), anew))
+            let anew = if wanted.resume { student.join("model") } else { student.clone() };
+            Ok((student_steps(&run, name, wanted, &student), vec![anew]))
         }
     }
 }

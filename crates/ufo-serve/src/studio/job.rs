@@ -1,10 +1,10 @@
 //! Work of the studio: commands one after the other, each a child process that outlives the page that asked.
 
-use super::commands::{Step, plan};
+use super::commands::Step;
 use super::{Project, StudioConfig};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -128,12 +128,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Job {
+    /// Starts commands on a project, when folders of earlier work are removed.
     pub(super) fn start(
         config: &StudioConfig,
         project: &Project,
         wanted: Wanted,
+        (steps, anew): (Vec<Step>, Vec<PathBuf>),
     ) -> Result<Arc<Self>, String> {
-        let (steps, anew) = plan(config, project, &wanted)?;
         for folder in anew.into_iter().filter(|folder| folder.exists()) {
             fs::remove_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         }

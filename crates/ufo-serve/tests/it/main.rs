@@ -11,4 +11,5 @@ mod http;
 mod load;
 mod search;
 mod studio;
+mod studio_work;
 mod update;

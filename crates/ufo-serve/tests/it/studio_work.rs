@@ -1,0 +1,80 @@
+//! The studio's work beside the models that it serves.
+#![cfg(unix)]
+
+use crate::archive::zip;
+use crate::client::Running;
+use crate::folder;
+use crate::studio::{ends, pets, put, start};
+use serde_json::{Value, json};
+use std::fs;
+
+/// A model of the project `pets`, as work would leave it.
+fn model(server: &Running, place: &str) {
+    let folder = server.folder.path().join("studio/pets").join(place);
+    folder::write(&folder, 5);
+    fs::write(folder.join("results.json"), "[]").unwrap();
+    fs::write(folder.join("model.int8.onnx"), "").unwrap();
+}
+
+/// Names under which models of `pets` are served, by the page and by the server.
+fn served(server: &Running) -> [Vec<String>; 2] {
+    let names = |list: &Value| -> Vec<String> {
+        let list = list.as_array().unwrap().iter();
+        let names = list.map(|one| one["name"].as_str().unwrap().to_string());
+        names.filter(|name| name.starts_with("pets")).collect()
+    };
+    let page = server.get("/v1/studio/pets").json()["served"].clone();
+    [names(&page), names(&server.get("/v1/models").json()["models"])]
+}
+
+#[test]
+fn a_model_that_is_made_anew_is_not_served_meanwhile() {
+    let server = start(|_| {});
+    assert_eq!(put(&server, "pets", &zip(&pets())).status, 201);
+    let project = server.folder.path().join("studio/pets");
+    let front = json!({"task": "pets", "metric": "top1", "split": "test", "points": [
+        {"slice": "full", "params": 1, "macs": 1, "measured": {"accuracy": 0.5, "latency_ms": 1.0}}]});
+    let serve = |name: &str| {
+        let reply = server.post(&format!("/v1/studio/pets/models/{name}"), b"{\"form\": \"f32\"}");
+        assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
+    };
+    let work = |wanted: Value| {
+        let reply = server.post("/v1/studio/pets/job", wanted.to_string().as_bytes());
+        assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
+        let now = served(&server);
+        assert_eq!(now[0], now[1], "the page and the server, {wanted}");
+        server.send("DELETE", "/v1/studio/pets/job", "", &[]);
+        ends(&server);
+        now[0].clone()
+    };
+    for place in ["models/whole", "models/size-0", "student/model"] {
+        model(&server, place);
+    }
+    fs::create_dir_all(project.join("run")).unwrap();
+    fs::write(project.join("run/expand.json"), "{}").unwrap();
+    fs::create_dir_all(project.join("chip/search")).unwrap();
+    fs::write(project.join("chip/search/pareto.json"), front.to_string()).unwrap();
+    for name in ["whole", "size-0", "student"] {
+        serve(name);
+    }
+    assert_eq!(served(&server)[0], ["pets", "pets-size-0", "pets-student"]);
+    assert_eq!(work(json!({"kind": "pick", "point": 0})), ["pets", "pets-student"]);
+    assert_eq!(work(json!({"kind": "sizes"})), ["pets", "pets-student"]);
+    assert_eq!(work(json!({"kind": "student", "resume": true})), ["pets"]);
+    model(&server, "student/model");
+    serve("student");
+    assert_eq!(work(json!({"kind": "student"})), ["pets"]);
+    assert_eq!(work(json!({"kind": "train", "resume": true})), [""; 0]);
+    model(&server, "models/whole");
+    model(&server, "student/model");
+    serve("whole");
+    serve("student");
+    // What cannot begin takes nothing out.
+    let refused = server.post("/v1/studio/pets/job", b"{\"kind\": \"pick\", \"point\": 0}");
+    refused.refused(409, "search");
+    assert_eq!(served(&server)[0], ["pets", "pets-student"]);
+    assert_eq!(work(json!({"kind": "train"})), [""; 0]);
+    let kept = fs::read_to_string(server.folder.path().join("studio/served.json")).unwrap();
+    assert_eq!(kept, "[]");
+    assert_eq!(server.get("/v1/models").json()["models"].as_array().unwrap().len(), 2);
+}
