@@ -112,7 +112,9 @@ impl Studio {
         let plan = plan(&self.config, project, &wanted)?;
         for folder in &plan.1 {
             let names = self.unserve(folder).map_err(|error| error.to_string())?;
-            names.iter().for_each(|name| gone(name));
+            for name in &names {
+                gone(name);
+            }
         }
         let job = Job::start(&self.config, project, wanted, plan)?;
         *latest = Some(Arc::clone(&job));

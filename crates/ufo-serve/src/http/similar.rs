@@ -42,18 +42,18 @@ pub(crate) async fn search(
     let row = rows.into_iter().next().ok_or_else(|| failed("an answer is missing"))?;
     let query = unit(&row).ok_or_else(|| failed("the embedding has no direction"))?;
     let (served, task) = (Arc::clone(&asked.lane.model), asked.task);
-    let index = match studio.similar.known(&project, &served) {
-        Some(index) => index,
-        None => {
-            let turn = deadline.limit(studio.similar.turn()).await.ok_or(Refusal::Late)?;
-            let worker = Arc::clone(&app);
-            let made = blocking(move || {
-                let _turn = turn;
-                let make = || worker.engine.compute(|| project.embedded(&served, task));
-                studio.similar.index(&project, &served, make).map_err(failed)
-            });
-            made.await?
-        }
+    let known = studio.similar.known(&project, &served);
+    let index = if let Some(index) = known {
+        index
+    } else {
+        let turn = deadline.limit(studio.similar.turn()).await.ok_or(Refusal::Late)?;
+        let worker = Arc::clone(&app);
+        let made = blocking(move || {
+            let _turn = turn;
+            let make = || worker.engine.compute(|| project.embedded(&served, task));
+            studio.similar.index(&project, &served, make).map_err(failed)
+        });
+        made.await?
     };
     let matches = blocking(move || Ok(index.search(&query, TOP))).await?;
     let told = |found: &crate::gallery::Match| -> Value {
