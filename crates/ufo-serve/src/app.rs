@@ -83,10 +83,12 @@ impl App {
         let galleries = config.galleries.as_deref();
         let most = config.limits.gallery_images;
         let galleries = galleries.map(|folder| Galleries::open(folder, most)).transpose()?;
-        for (told, model) in config.models.iter().zip(&models) {
-            galleries.as_ref().map_or(Ok(()), |galleries| galleries.take(told, model))?;
-        }
         let engine = Engine::start(models, threads, &config.batch)?;
+        for (told, lane) in config.models.iter().zip(engine.models().iter()) {
+            if let Some(galleries) = &galleries {
+                galleries.open_for(told, &lane.model)?.keep();
+            }
+        }
         let app = Self {
             engine,
             runtimes,
@@ -140,13 +142,13 @@ impl App {
     /// Opens a model and puts it in the place of that of its name, or behind all others; blocks.
     ///
     /// # Errors
-    /// A model that cannot be opened or run, or whose gallery is of other weights; nothing is changed then.
+    /// A model that cannot be opened or run, or whose gallery has images of other weights; nothing is changed then.
     pub(crate) fn put(&self, told: &ModelConfig) -> Result<()> {
         let model = Served::open(told, &self.runtimes)?;
-        if let Some(galleries) = &self.galleries {
-            galleries.take(told, &model)?;
-        }
-        self.engine.put(model)
+        let Some(galleries) = &self.galleries else { return self.engine.put(model) };
+        // Seen when the model is in its place: an embedding of the model before gets into no gallery of this one.
+        self.engine.put_with(model, |model| galleries.open_for(told, model))?.keep();
+        Ok(())
     }
 
     /// Whether models may change, and from where.

@@ -58,6 +58,18 @@ impl Engine {
     /// # Errors
     /// A thread that cannot be started, or a model that fails; nothing is changed then.
     pub fn put(&self, model: Served) -> Result<()> {
+        self.put_with(model, |_| Ok(()))
+    }
+
+    /// The same, where `accept` may refuse the model when it is warm; what that gives is given when it is in its place.
+    ///
+    /// # Errors
+    /// Those of `accept`, too.
+    pub(crate) fn put_with<T>(
+        &self,
+        model: Served,
+        accept: impl FnOnce(&Served) -> Result<T>,
+    ) -> Result<T> {
         let started = Instant::now();
         self.pool.install(|| warm(&model, self.batch.max_images))?;
         let ms = started.elapsed().as_millis() as u64;
@@ -67,12 +79,13 @@ impl Engine {
         let place = lanes.iter().position(|lane| lane.model.name == model.name);
         let earlier = place.map(|place| &*lanes[place]);
         let lane = Arc::new(Lane::start(model, earlier, &self.batch, &self.pool)?);
+        let accepted = accept(&lane.model)?;
         match place {
             Some(place) => lanes[place] = lane,
             None => lanes.push(lane),
         }
         self.set(lanes);
-        Ok(())
+        Ok(accepted)
     }
 
     /// Takes a model out; whether there was one of the name. Requests that are under way are answered.

@@ -7,8 +7,7 @@ use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use ufo_nas::HeadShape;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ufo_runtime::{CONFIG, WEIGHTS};
 
 /// Galleries by model and task.
@@ -17,6 +16,8 @@ pub(crate) struct Galleries {
     folder: PathBuf,
     most: usize,
     open: Mutex<BTreeMap<(String, String), Kept>>,
+    /// Held while a model takes its place.
+    changing: Mutex<()>,
     /// Held so that no other server writes the files.
     _lock: File,
 }
@@ -25,6 +26,21 @@ pub(crate) struct Galleries {
 struct Kept {
     stamp: Stamp,
     gallery: Arc<Gallery>,
+}
+
+/// Galleries of a model that is about to take its place.
+#[must_use]
+pub(crate) struct Opened<'a> {
+    of: &'a Galleries,
+    galleries: Vec<((String, String), Kept)>,
+    _alone: MutexGuard<'a, ()>,
+}
+
+impl Opened<'_> {
+    /// From now on these are found.
+    pub(crate) fn keep(self) {
+        self.of.open.lock().unwrap_or_else(PoisonError::into_inner).extend(self.galleries);
+    }
 }
 
 impl Galleries {
@@ -41,38 +57,52 @@ impl Galleries {
         let lock = File::create(folder.join(".lock")).map_err(|error| said(&error))?;
         lock.try_lock().map_err(|_| said(&"in use by another server"))?;
         let folder = folder.to_path_buf();
-        Ok(Self { folder, most, open: Mutex::default(), _lock: lock })
+        let (open, changing) = (Mutex::default(), Mutex::default());
+        Ok(Self { folder, most, open, changing, _lock: lock })
     }
 
-    /// Opens the galleries of a model; those of the same weights that are open stay so, even where the model
-    /// was taken out meanwhile: somebody may still write to them.
+    /// Opens the galleries of a model, to be kept when it is in its place; those of the same weights that are open stay
+    /// so, even where the model was taken out meanwhile: somebody may still write to them. One of other weights gives
+    /// way where it holds no image.
     ///
     /// # Errors
-    /// A file of another model or damaged.
-    pub(crate) fn take(&self, told: &ModelConfig, model: &Served) -> Result<()> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        for task in model.tasks.iter().filter(|task| embeds(task)) {
+    /// A file with images of another model, or a damaged one; nothing is changed then.
+    pub(crate) fn open_for(&self, told: &ModelConfig, model: &Served) -> Result<Opened<'_>> {
+        let alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut wanted = Vec::new();
+        for task in model.tasks.iter().filter(|task| task.embeds()) {
             let stamp = Stamp { dim: task.width(), model: fingerprint(told, &task.name)? };
             let key = (model.name.clone(), task.name.clone());
-            if open.get(&key).is_some_and(|kept| kept.stamp == stamp) {
-                continue;
+            let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = open.get(&key);
+            if before.is_none_or(|kept| kept.stamp != stamp) {
+                let file = format!("{}.{}.gallery", model.name, file_name(&task.name));
+                let before = before.map(|kept| Arc::clone(&kept.gallery));
+                wanted.push((key, self.folder.join(file), stamp, before));
             }
-            let file = format!("{}.{}.gallery", model.name, file_name(&task.name));
-            let gallery = Arc::new(Gallery::open(&self.folder.join(file), stamp, self.most)?);
-            open.insert(key, Kept { stamp, gallery });
         }
-        Ok(())
+        let mut retired: Vec<&Gallery> = Vec::new();
+        for (_, file, stamp, before) in &wanted {
+            retired.extend(before.as_deref().filter(|gallery| gallery.retire()));
+            if let Err(error) = Gallery::check(file, *stamp) {
+                for gallery in retired {
+                    gallery.go_on();
+                }
+                return Err(error);
+            }
+        }
+        let open = |(key, file, stamp, _): (_, PathBuf, Stamp, _)| {
+            let gallery = Arc::new(Gallery::open(&file, stamp, self.most)?);
+            Ok((key, Kept { stamp, gallery }))
+        };
+        let galleries = wanted.into_iter().map(open).collect::<Result<_>>()?;
+        Ok(Opened { of: self, galleries, _alone: alone })
     }
 
     pub(crate) fn get(&self, model: &str, task: &str) -> Option<Arc<Gallery>> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.get(&(model.to_string(), task.to_string())).map(|kept| Arc::clone(&kept.gallery))
     }
-}
-
-fn embeds(task: &crate::served::ServedTask) -> bool {
-    let head = task.described.as_ref().map(|told| told.head);
-    matches!(head, Some(HeadShape::Embedding { .. }))
 }
 
 /// Hash of what decides the embeddings of a task.

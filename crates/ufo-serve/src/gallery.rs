@@ -39,6 +39,8 @@ pub(crate) enum Unchanged {
     Missing,
     /// An embedding that has no direction.
     NoDirection,
+    /// Another model took the place of the gallery's.
+    Retired,
     /// The disk.
     Disk(String),
 }
@@ -51,15 +53,36 @@ pub(crate) struct Match {
 }
 
 impl Gallery {
-    /// Opens or makes the file of a gallery of at most so many images.
+    /// Opens or makes the file of a gallery of at most so many images; one of another model that holds none is made
+    /// anew.
     ///
     /// # Errors
-    /// A file of another model or dimension, a damaged one, or one that cannot be written.
+    /// A file with images of another model or dimension, a damaged one, or one that cannot be written.
     pub(crate) fn open(file: &Path, stamp: Stamp, most: usize) -> Result<Self> {
         let mut index = Index { dim: stamp.dim, ..Index::default() };
         let mut journal = Journal::open(file, stamp, |change| index.apply(change))?;
-        journal.compact_if_worth(&index)?;
+        journal.compact_if_worth(&index);
         Ok(Self { journal: Mutex::new(journal), index: RwLock::new(index), most })
+    }
+
+    /// Whether [`Self::open`] takes a file; changes nothing.
+    ///
+    /// # Errors
+    /// As it says.
+    pub(crate) fn check(file: &Path, stamp: Stamp) -> Result<()> {
+        journal::check(file, stamp)
+    }
+
+    /// Takes no more images where it holds none, so that another model may take its file, and says whether that is so.
+    pub(crate) fn retire(&self) -> bool {
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        journal.retired = self.len() == 0;
+        journal.retired
+    }
+
+    /// Takes images again.
+    pub(crate) fn go_on(&self) {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner).retired = false;
     }
 
     /// Adds an image or replaces the one of that name, and says whether it replaced one.
@@ -87,10 +110,12 @@ impl Gallery {
     ) -> Result<T, Unchanged> {
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
         let checked = self.read(check)?;
+        if journal.retired {
+            return Err(Unchanged::Retired);
+        }
         journal.append(&change).map_err(|error| Unchanged::Disk(error.to_string()))?;
         self.index.write().unwrap_or_else(PoisonError::into_inner).apply(change);
-        let compacted = self.read(|index| journal.compact_if_worth(index));
-        compacted.map_err(|error| Unchanged::Disk(error.to_string()))?;
+        self.read(|index| journal.compact_if_worth(index));
         Ok(checked)
     }
 

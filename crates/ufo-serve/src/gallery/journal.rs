@@ -9,7 +9,8 @@
 
 use super::{Index, MAX_ID};
 use crate::{Error, Result};
-use std::fs::{self, File, OpenOptions};
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions};
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -46,6 +47,12 @@ pub(super) struct Journal {
     length: u64,
     /// Changes in the file.
     changes: usize,
+    /// Changes in it when it could not be written anew for the last time.
+    failed_at: usize,
+    /// Whether the file's place in its folder is on disk.
+    placed: bool,
+    /// Whether the gallery of another model takes the file.
+    pub(super) retired: bool,
 }
 
 fn said(place: &Path, reason: &(impl ToString + ?Sized)) -> Error {
@@ -53,32 +60,29 @@ fn said(place: &Path, reason: &(impl ToString + ?Sized)) -> Error {
 }
 
 impl Journal {
-    /// Opens or makes a file, and tells its changes in their order.
+    /// Opens or makes a file, and tells its changes in their order. One of another model that holds no image is made
+    /// anew.
     ///
     /// # Errors
-    /// A file of another model, or a damaged one.
+    /// A file with images of another model, or a damaged one.
     pub(super) fn open(place: &Path, stamp: Stamp, mut tell: impl FnMut(Change)) -> Result<Self> {
-        if !place.exists() {
-            write_anew(place, stamp, std::iter::empty())?;
+        if !place.exists() || holds_none_of_another(place, stamp)? {
+            let anew = write_anew(place, stamp, std::iter::empty());
+            anew.and_then(|_| sync_folder(place)).map_err(|error| said(place, &error))?;
         }
         let file = OpenOptions::new().read(true).write(true).open(place);
         let file = file.map_err(|error| said(place, &error))?;
         let total = file.metadata().map_err(|error| said(place, &error))?.len();
         let mut reader = BufReader::new(&file);
-        let mut head = [0; HEAD];
-        reader.read_exact(&mut head).map_err(|_| said(place, "not a gallery"))?;
+        let head = read_head(&mut reader).map_err(|reason| said(place, reason))?;
         check_head(&head, stamp).map_err(|reason| said(place, reason))?;
-        let (mut length, mut changes) = (HEAD as u64, 0);
-        while length < total {
-            match read_change(&mut reader, stamp.dim).map_err(|error| said(place, &error))? {
-                Some((change, bytes)) if length + bytes <= total => {
-                    tell(change);
-                    changes += 1;
-                    length += bytes;
-                }
-                _ => break,
-            }
-        }
+        let mut changes = 0;
+        let told = |change| {
+            changes += 1;
+            tell(change);
+        };
+        let length = read_changes(&mut reader, stamp.dim, total, told);
+        let length = length.map_err(|error| said(place, &error))?;
         let left = total - length;
         if left > largest(stamp.dim) {
             let reason = format!("damaged at byte {length}, with {left} bytes after it");
@@ -88,7 +92,9 @@ impl Journal {
             tracing::warn!(file = %place.display(), bytes = left, "cutting off an unfinished change");
             file.set_len(length).map_err(|error| said(place, &error))?;
         }
-        Ok(Self { place: place.to_path_buf(), stamp, file, length, changes })
+        let place = place.to_path_buf();
+        let (failed_at, placed, retired) = (0, true, false);
+        Ok(Self { place, stamp, file, length, changes, failed_at, placed, retired })
     }
 
     /// Writes a change behind the others and syncs it.
@@ -96,6 +102,10 @@ impl Journal {
     /// # Errors
     /// The disk; the file is as it was.
     pub(super) fn append(&mut self, change: &Change) -> std::io::Result<()> {
+        if !self.placed {
+            sync_folder(&self.place)?;
+            self.placed = true;
+        }
         let bytes = bytes_of(change);
         self.file.seek(SeekFrom::Start(self.length))?;
         let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
@@ -109,22 +119,65 @@ impl Journal {
         Ok(())
     }
 
-    /// Writes the file anew when more than half of it is out of date.
-    ///
-    /// # Errors
-    /// The disk; the file is as it was.
-    pub(super) fn compact_if_worth(&mut self, index: &Index) -> Result<()> {
+    /// Writes the file anew when more than half of it is out of date. Where that fails the file is as it was, which
+    /// is logged: it holds every change, and after some more the same is tried again.
+    pub(super) fn compact_if_worth(&mut self, index: &Index) {
         let live = index.entries().len();
-        if self.changes <= 2 * live + SLACK {
-            return Ok(());
+        if self.changes <= (2 * live).max(self.failed_at) + SLACK {
+            return;
         }
         let put = |(id, row): (&String, &[f32])| Change::Put { id: id.clone(), row: row.to_vec() };
-        self.length = write_anew(&self.place, self.stamp, index.entries().map(put))?;
-        let file = OpenOptions::new().read(true).write(true).open(&self.place);
-        self.file = file.map_err(|error| said(&self.place, &error))?;
-        self.changes = live;
-        Ok(())
+        match write_anew(&self.place, self.stamp, index.entries().map(put)) {
+            Ok((file, length)) => {
+                (self.file, self.length) = (file, length);
+                (self.changes, self.failed_at) = (live, 0);
+                // Otherwise a crash may bring the old file back, which later changes are not in: they wait for it.
+                self.placed = sync_folder(&self.place).is_ok();
+            }
+            Err(error) => {
+                tracing::warn!(file = %self.place.display(), %error, "writing a gallery anew");
+                self.failed_at = self.changes;
+            }
+        }
     }
+}
+
+/// Whether a model may take a file: there is none, or it is the model's, or it holds no image.
+///
+/// # Errors
+/// A file with images of another model, or a damaged one.
+pub(super) fn check(place: &Path, stamp: Stamp) -> Result<()> {
+    if !place.exists() || holds_none_of_another(place, stamp)? {
+        return Ok(());
+    }
+    let mut file = File::open(place).map_err(|error| said(place, &error))?;
+    let head = read_head(&mut file).map_err(|reason| said(place, reason))?;
+    check_head(&head, stamp).map_err(|reason| said(place, reason))
+}
+
+/// Whether a file is sound, of another model, and holds no image.
+fn holds_none_of_another(place: &Path, stamp: Stamp) -> Result<bool> {
+    let looked = || -> std::io::Result<bool> {
+        let file = File::open(place)?;
+        let total = file.metadata()?.len();
+        let mut reader = BufReader::new(file);
+        let Ok(head) = read_head(&mut reader) else { return Ok(false) };
+        if head == *head_of(stamp) {
+            return Ok(false);
+        }
+        let dim = u32::from_le_bytes([head[8], head[9], head[10], head[11]]) as usize;
+        if 4 * dim as u64 > total {
+            // No image fits, so that there is no change, either.
+            return Ok(total == HEAD as u64);
+        }
+        let mut ids = BTreeSet::new();
+        let length = read_changes(&mut reader, dim, total, |change| match change {
+            Change::Put { id, .. } => drop(ids.insert(id)),
+            Change::Remove { id } => drop(ids.remove(&id)),
+        })?;
+        Ok(ids.is_empty() && total - length <= largest(dim))
+    };
+    looked().map_err(|error| said(place, &error))
 }
 
 /// Bytes of the largest change.
@@ -145,10 +198,17 @@ fn head_of(stamp: Stamp) -> Vec<u8> {
     with_checksum(head)
 }
 
-fn check_head(head: &[u8; HEAD], stamp: Stamp) -> Result<(), &'static str> {
+/// The head of a gallery of any model.
+fn read_head(reader: &mut impl Read) -> Result<[u8; HEAD], &'static str> {
+    let mut head = [0; HEAD];
+    reader.read_exact(&mut head).map_err(|_| "not a gallery")?;
     if with_checksum(head[..HEAD - 4].to_vec()) != head || !head.starts_with(MAGIC) {
         return Err("not a gallery, or a damaged one");
     }
+    Ok(head)
+}
+
+fn check_head(head: &[u8; HEAD], stamp: Stamp) -> Result<(), &'static str> {
     if head_of(stamp) != head {
         return Err("embeddings of another model: move the file away, or serve that model");
     }
@@ -165,6 +225,26 @@ fn bytes_of(change: &Change) -> Vec<u8> {
     bytes.extend(id.as_bytes());
     bytes.extend(row.iter().flat_map(|value| value.to_le_bytes()));
     with_checksum(bytes)
+}
+
+/// Tells the changes behind a head, and where the sound ones end.
+fn read_changes(
+    reader: &mut impl Read,
+    dim: usize,
+    total: u64,
+    mut tell: impl FnMut(Change),
+) -> std::io::Result<u64> {
+    let mut length = HEAD as u64;
+    while length < total {
+        match read_change(reader, dim)? {
+            Some((change, bytes)) if length + bytes <= total => {
+                tell(change);
+                length += bytes;
+            }
+            _ => break,
+        }
+    }
+    Ok(length)
 }
 
 /// The next change and its bytes; none where there is no whole and sound one.
@@ -206,26 +286,32 @@ fn filled(reader: &mut impl Read, bytes: &mut [u8]) -> std::io::Result<bool> {
     }
 }
 
-/// Writes a file beside and renames it, and gives its length.
-fn write_anew(place: &Path, stamp: Stamp, changes: impl Iterator<Item = Change>) -> Result<u64> {
-    let folder = place.parent().unwrap_or(Path::new("."));
-    let written = || -> std::io::Result<u64> {
-        let beside = tempfile::NamedTempFile::new_in(folder)?;
-        let mut writer = BufWriter::new(beside);
-        let head = head_of(stamp);
-        let mut length = head.len() as u64;
-        writer.write_all(&head)?;
-        for change in changes {
-            let bytes = bytes_of(&change);
-            length += bytes.len() as u64;
-            writer.write_all(&bytes)?;
-        }
-        let beside = writer.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-        beside.as_file().sync_all()?;
-        beside.persist(place).map_err(|error| error.error)?;
-        // The name, too.
-        fs::File::open(folder)?.sync_all()?;
-        Ok(length)
-    };
-    written().map_err(|error| said(place, &error))
+/// Writes a file beside and renames it; the open file, which is at that place now, and its length.
+fn write_anew(
+    place: &Path,
+    stamp: Stamp,
+    changes: impl Iterator<Item = Change>,
+) -> std::io::Result<(File, u64)> {
+    let beside = tempfile::NamedTempFile::new_in(folder_of(place))?;
+    let mut writer = BufWriter::new(beside);
+    let head = head_of(stamp);
+    let mut length = head.len() as u64;
+    writer.write_all(&head)?;
+    for change in changes {
+        let bytes = bytes_of(&change);
+        length += bytes.len() as u64;
+        writer.write_all(&bytes)?;
+    }
+    let beside = writer.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+    beside.as_file().sync_all()?;
+    Ok((beside.persist(place).map_err(|error| error.error)?, length))
+}
+
+fn folder_of(place: &Path) -> &Path {
+    place.parent().unwrap_or(Path::new("."))
+}
+
+/// Puts a file's place in its folder on disk, too.
+fn sync_folder(place: &Path) -> std::io::Result<()> {
+    File::open(folder_of(place))?.sync_all()
 }

@@ -91,6 +91,36 @@ fn foreign_and_damaged_files_are_refused_and_left_as_they_are() {
 }
 
 #[test]
+fn a_gallery_with_no_image_may_be_of_another_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("g");
+    let other = Stamp { dim: 2, model: [8; 32] };
+    let gallery = open(&file);
+    gallery.put("a", &[1.0; 3]).unwrap();
+    assert!(!gallery.retire() && Gallery::check(&file, other).is_err());
+    gallery.remove("a").unwrap();
+    assert!(gallery.retire());
+    // Who embedded an image for it meanwhile is told.
+    assert_eq!(gallery.put("b", &[1.0; 3]), Err(Unchanged::Retired));
+    Gallery::check(&file, other).unwrap();
+    assert_eq!(open(&file).len(), 0, "a check changes nothing");
+    let taken = Gallery::open(&file, other, 4).unwrap();
+    taken.put("c", &[1.0, 0.0]).unwrap();
+    assert!(Gallery::open(&file, STAMP, 4).is_err());
+    drop(taken);
+    assert_eq!(Gallery::open(&file, other, 4).unwrap().ids("", 9), ["c"]);
+    // A size that nobody has memory for takes none, and what is damaged is no empty one.
+    let huge = Stamp { dim: u32::MAX as usize, ..other };
+    fs::remove_file(&file).unwrap();
+    drop(Gallery::open(&file, huge, 4).unwrap());
+    let mut bytes = fs::read(&file).unwrap();
+    Gallery::check(&file, other).unwrap();
+    bytes.extend([1, 0, 0]);
+    fs::write(&file, bytes).unwrap();
+    assert!(Gallery::check(&file, other).is_err());
+}
+
+#[test]
 fn what_is_out_of_date_is_written_off() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("g");
@@ -106,6 +136,40 @@ fn what_is_out_of_date_is_written_off() {
     assert_eq!(found(&open(&file), [1.0, 0.0, 0.0], 9), expected);
     // Nothing is left beside it.
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_file_that_cannot_be_written_anew_goes_on_as_it_is() {
+    let root = tempfile::tempdir().unwrap();
+    let [folder, away] = ["galleries", "away"].map(|name| root.path().join(name));
+    fs::create_dir(&folder).unwrap();
+    let file = folder.join("g");
+    let gallery = open(&file);
+    gallery.put("kept", &[1.0, 2.0, 2.0]).unwrap();
+    let expected = found(&gallery, [1.0, 0.0, 0.0], 1);
+    let change = |times: usize| {
+        for _ in 0..times {
+            assert_eq!(gallery.put("gone", &[1.0; 3]), Ok(false));
+            assert_eq!(gallery.remove("gone"), Ok(()));
+        }
+    };
+    // There is no place for another file, while the one that is open takes changes.
+    fs::rename(&folder, &away).unwrap();
+    change(520);
+    assert_eq!(gallery.put("late", &[1.0, 0.0, 0.0]), Ok(false));
+    let grown = fs::metadata(away.join("g")).unwrap().len();
+    assert!(grown > 10_000, "{grown}");
+    fs::rename(&away, &folder).unwrap();
+    // Tried again after some more, and what comes then is in the file that is at the place.
+    change(520);
+    assert!(fs::metadata(&file).unwrap().len() < grown);
+    gallery.remove("late").unwrap();
+    gallery.put("last", &[0.0, 1.0, 0.0]).unwrap();
+    drop(gallery);
+    let gallery = open(&file);
+    assert_eq!(gallery.ids("", 9), ["kept", "last"]);
+    assert_eq!(found(&gallery, [1.0, 0.0, 0.0], 1), expected);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
 }
 
 #[test]

@@ -62,9 +62,14 @@ impl Asked {
             let said = format!("top and limit are at most {MOST_TOLD}");
             return Err(Refusal::Request(said));
         }
-        let task = predict::find(app, task, params.model.as_deref())?;
-        let gallery = app.gallery(&task)?;
-        Ok(Self { task, gallery, params })
+        loop {
+            let task = predict::find(app, task, params.model.as_deref())?;
+            let gallery = app.gallery(&task)?;
+            // Otherwise another took its place meanwhile, and the gallery may be the other's.
+            if app.engine.models().iter().any(|lane| Arc::ptr_eq(lane, &task.lane)) {
+                return Ok(Self { task, gallery, params });
+            }
+        }
     }
 
     fn deadline(&self, deadline: Deadline) -> Deadline {
@@ -78,6 +83,9 @@ impl From<Unchanged> for Refusal {
             Unchanged::Full => Self::GalleryFull,
             Unchanged::Missing => Self::Missing("no image of this name".into()),
             Unchanged::NoDirection => Self::Failed("the embedding has no direction".into()),
+            Unchanged::Retired => {
+                Self::Conflict("another model took this one's place meanwhile; ask again".into())
+            }
             Unchanged::Disk(reason) => Self::Failed(reason),
         }
     }

@@ -2,8 +2,9 @@
 
 use crate::client::{Running, picture, png};
 use crate::folder;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
+use ufo_onnx::{Dim, Graph};
 
 /// A server whose models may change, with a third folder, `third`, to change to.
 fn changing() -> Running {
@@ -96,6 +97,54 @@ fn what_cannot_be_served_changes_nothing() {
     assert_eq!(listed["ids"], json!(["a"]));
     assert_eq!(server.post(ASK, &file).body, before);
     assert_eq!(server.get("/v1/models").json()["models"].as_array().unwrap().len(), 2);
+}
+
+/// An embedding of 2 numbers for one image at a time: it fails on a larger batch.
+fn write_failing(file: &std::path::Path) {
+    let mut graph = Graph::new("failing");
+    let sides = [3, folder::SIDE, folder::SIDE].map(Dim::Fixed);
+    let image = graph.input("image", &[&[Dim::Named("n".into())], &sides[..]].concat());
+    let shape = graph.ints("shape", &[2], &[1, folder::IMAGE as i64]).unwrap();
+    let flat = graph.node("Reshape", &[&image, &shape], &[]);
+    let weight = graph.weight("w", &[folder::IMAGE, 2], &[0.5; 2 * folder::IMAGE]).unwrap();
+    let two = graph.node("MatMul", &[&flat, &weight], &[]);
+    graph.output("faces", &two, &[Dim::Named("n".into()), Dim::Fixed(2)]);
+    let config: Value = serde_json::from_slice(
+        &std::fs::read(file.with_file_name("first").join(ufo_runtime::CONFIG)).unwrap(),
+    )
+    .unwrap();
+    let mut faces = config["tasks"][1].clone();
+    faces["head"]["dim"] = json!(2);
+    graph.metadata("tasks", &json!([faces]).to_string());
+    graph.metadata("preprocess", &config["preprocess"].to_string());
+    graph.save(file).unwrap();
+}
+
+#[test]
+fn a_model_of_embeddings_is_replaced_while_its_gallery_is_empty() {
+    let server = changing();
+    let file = png(&picture(20, 20, 1));
+    let image = "/v1/gallery/faces/a?model=second";
+    let search = || server.post("/v1/search/faces?model=second", &file).json();
+    let add = || assert_eq!(server.send("PUT", image, "", &file).status, 201);
+    write_failing(&server.folder.path().join("failing.onnx"));
+    // A model that fails when it is warmed leaves the gallery to the one that is there.
+    put(&server, "second", "failing.onnx").refused(409, "faces");
+    add();
+    assert_eq!(search()["matches"][0]["id"], "a");
+    put(&server, "second", "third").refused(409, "another model");
+    assert_eq!(server.send("DELETE", image, "", &[]).status, 200);
+    let before = server.post("/v1/predict/faces?model=second", &file).body;
+    assert_eq!(put(&server, "second", "third").status, 200);
+    assert_ne!(server.post("/v1/predict/faces?model=second", &file).body, before);
+    add();
+    let found = search();
+    assert_eq!((&found["images"], &found["matches"][0]["id"]), (&json!(1), &json!("a")));
+    assert!(found["matches"][0]["similarity"].as_f64().unwrap() > 0.9999, "{found}");
+    // Now it is of the weights of `third`.
+    put(&server, "second", "second").refused(409, "another model");
+    assert_eq!(put(&server, "second", "third").status, 200);
+    assert_eq!(search()["images"], 1);
 }
 
 #[test]
