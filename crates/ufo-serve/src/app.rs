@@ -5,7 +5,7 @@ use crate::engine::{Engine, Lane, Outputs};
 use crate::galleries::Galleries;
 use crate::gallery::Gallery;
 use crate::http::update::Updates;
-use crate::http::{about, body, compare, page, predict, search, similar, studio, update, v2};
+use crate::http::{about, body, compare, page, pair, predict, search, similar, studio, update, v2};
 use crate::keys::Keys;
 use crate::metrics::Metrics;
 use crate::refusal::{Reason, Refusal};
@@ -240,6 +240,7 @@ addresses! {
     "/v1/compare" => post(compare::all),
     "/v1/predict" => post(predict::several),
     "/v1/predict/{task}" => post(predict::one),
+    "/v1/pair/{task}" => post(pair::pair),
     "/v1/gallery/{task}" => get(search::list),
     "/v1/gallery/{task}/{id}" => put(search::put).delete(search::delete),
     "/v1/search/{task}" => post(search::search),

@@ -199,6 +199,11 @@ impl Index {
     }
 }
 
+/// The cosine of two embeddings, in either order the same; none where one has no direction.
+pub(crate) fn cosine(a: &[f32], b: &[f32]) -> Option<f32> {
+    Some(dot(&unit(a)?, &unit(b)?).clamp(-1.0, 1.0))
+}
+
 /// The embedding at length 1.
 pub(crate) fn unit(embedding: &[f32]) -> Option<Vec<f32>> {
     let length = embedding.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt();

@@ -5,6 +5,8 @@ pub(crate) mod body;
 pub(crate) mod compare;
 pub(crate) mod images;
 pub(crate) mod page;
+pub(crate) mod pair;
+mod parts;
 mod patience;
 pub(crate) mod predict;
 pub(crate) mod search;

@@ -82,6 +82,12 @@ impl ServedTask {
     pub fn width(&self) -> usize {
         self.shape.iter().product()
     }
+
+    /// Whether it gives embeddings.
+    pub(crate) fn embeds(&self) -> bool {
+        let head = self.described.as_ref().map(|told| told.head);
+        matches!(head, Some(HeadShape::Embedding { .. }))
+    }
 }
 
 impl Served {

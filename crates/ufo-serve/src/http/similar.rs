@@ -10,7 +10,6 @@ use axum::extract::{Extension, Request, State};
 use axum::response::Response;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use ufo_nas::HeadShape;
 
 /// Images that are told.
 const TOP: usize = 12;
@@ -33,8 +32,7 @@ pub(crate) async fn search(
         return Err(Refusal::Missing(format!("no model `{model}` of `{name}` is served")));
     }
     let asked = predict::find(&app, &name, Some(&model))?;
-    let described = asked.lane.model.tasks[asked.task].described.as_ref();
-    if !described.is_some_and(|task| matches!(task.head, HeadShape::Embedding { .. })) {
+    if !asked.lane.model.tasks[asked.task].embeds() {
         return Err(Refusal::Request("this task gives no embedding".into()));
     }
     let one = std::slice::from_ref(&asked);

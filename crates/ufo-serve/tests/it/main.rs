@@ -9,6 +9,7 @@ mod folder;
 mod hostile;
 mod http;
 mod load;
+mod pair;
 mod search;
 mod studio;
 mod studio_work;
