@@ -5,7 +5,7 @@
 RUN is a finished demo. Images of three classes are uploaded as a ZIP archive, checked, trained on, served and asked
 about; smaller networks are searched and one is made; work survives a page that is opened again, and is cancelled.
 Images of identities become a task of embeddings, which finds the images that look most like one.
-Then a folder, by the keyboard alone, at a phone's width; and the page of models. No page asks anybody but the server,
+Then a folder, by the keyboard alone, at a phone's width; and the page of models, with masks and boxes. No page asks anybody but the server,
 says anything to the console, or is wider than its window; on a phone nothing is cut at the right.
 """
 
@@ -281,9 +281,67 @@ def models_page(look, image):
     page.get_by_role("button", name="Measure the models here").click()
     expect(page.locator("#compared tr").first).to_be_visible()
     expect(page.locator("#fronts circle").first).to_be_visible()
+    # Who answers, where several models have a task.
+    chosen = page.locator("#tasks select").first
+    task, other = page.evaluate("""(() => { const choice = document.querySelector('#tasks select');
+      return [choice.closest('span').querySelector('input').value, choice.options[1].value]; })()""")
+    answer = page.locator("#answers article").filter(has_text=task).first
+    expect(answer.locator("small")).not_to_have_text(other)
+    chosen.focus()
+    page.keyboard.press("ArrowDown")
+    expect(chosen).to_have_value(other)
+    expect(answer.locator("small")).to_have_text(other)
+    expect(page.locator("#answers article")).to_have_count(6)
+    expect(chosen).to_have_value(other)
+    # A point of a front, by the keyboard.
+    page.locator("#fronts input[type=radio]").first.focus()
+    page.keyboard.press("Space")
+    expect(page.locator("#fronts circle.marked")).to_have_count(1)
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("#fronts input[type=radio]").nth(1)).to_be_checked()
     look.picture("10-models")
     page.set_viewport_size({"width": 360, "height": 740})
     look.picture("11-phone-models")
+
+
+def masks_and_boxes(look):
+    """Masks and boxes over an image, of answers that are made up: the demo has no such task."""
+    page = look.page
+    task = lambda name, kind: {"name": name, "kind": kind, "shape": [2, 2, 4], "classes": ["sky", "sea"], "images": 0}
+    model = {"name": "made-up", "input": {"shape": [3, 2, 4]}, "preprocess": {}, "papers": {"fronts": []}}
+    model["tasks"] = [task("regions", "mask"), task("things", "boxes")]
+    shares = [{"class": "sea", "share": 0.75}, {"class": "sky", "share": 0.25}]
+    box = {"class": "sea", "score": 0.9, "left": 60, "top": 30, "right": 180, "bottom": 130}
+    regions = {"shares": shares, "size": {"width": 4, "height": 2}, "mask": [0, 1, 1, 1, 0, 1, 1, 1]}
+    said = {"width": 320, "height": 160, "tasks": []}
+    said["tasks"] = [{"name": "regions", "model": "made-up", **regions}]
+    said["tasks"] += [{"name": "things", "model": "made-up", "boxes": [box]}]
+    page.route("**/v1/models", lambda route: route.fulfill(json={"threads": 1, "models": [model]}))
+    page.route("**/v1/predict?*", lambda route: route.fulfill(json=said))
+    page.goto(f"http://{look.address}/")
+    expect(page.locator("#tasks input")).to_have_count(2)
+    file = io.BytesIO()
+    Image.new("RGB", (320, 160), "white").save(file, "PNG")
+    page.locator("#file").set_input_files({"name": "x.png", "mimeType": "image/png", "buffer": file.getvalue()})
+    expect(page.locator("canvas.seen")).to_have_count(2)
+    at = """([place, x, y]) => [...document.querySelectorAll('canvas.seen')[place].getContext('2d').getImageData(x, y, 1, 1).data]"""
+    pixel = lambda *where: page.evaluate(at, where)
+    white = [255, 255, 255, 255]
+    sky, sea = pixel(0, 40, 80), pixel(0, 120, 80)
+    assert white not in (sky, sea) and sky != sea, (sky, sea)
+    # The first quarter is sky, to its last pixel, and nothing of the mask is blurred.
+    assert [pixel(0, x, y) for x, y in [(2, 2), (78, 158), (81, 2), (318, 158)]] == [sky, sky, sea, sea]
+    edges = [pixel(1, 60, 90), pixel(1, 180, 90), pixel(1, 120, 30), pixel(1, 120, 130)]
+    assert white not in edges and len({tuple(edge) for edge in edges}) == 1, edges
+    assert pixel(1, 120, 90) == white and pixel(1, 200, 90) == white
+    named = page.get_by_role("img", name="sea 75.0 %, sky 25.0 %")
+    expect(named).to_be_visible()
+    expect(page.get_by_role("img", name="The image with 1 box")).to_be_visible()
+    expect(page.locator("#answers article").first).to_contain_text("sky")
+    expect(page.locator("#answers article").last).to_contain_text("90.0 %")
+    look.picture("15-masks")
+    page.set_viewport_size({"width": 360, "height": 740})
+    look.picture("16-phone-masks")
 
 
 def main(ufo, run, work, screenshots=None):
@@ -312,6 +370,9 @@ def main(ufo, run, work, screenshots=None):
             phone.close()
             look = Looking(browser, address, folder, viewport={"width": 1100, "height": 800})
             models_page(look, tried[0][1])
+            look.close()
+            look = Looking(browser, address, folder, viewport={"width": 1100, "height": 800})
+            masks_and_boxes(look)
             look.close()
             browser.close()
     finally:

@@ -229,6 +229,7 @@ addresses! {
     "/page.css" => get(page::style),
     "/page.js" => get(page::script),
     "/shared.js" => get(page::shared),
+    "/seen.js" => get(page::seen),
     "/studio" => get(page::studio),
     "/studio.js" => get(page::studio_script),
     "/work.js" => get(page::work),
@@ -265,11 +266,12 @@ addresses! {
 }
 
 /// Addresses that need no key: those of probes, and the pages, which ask for one.
-const OPEN: [&str; 10] = [
+const OPEN: [&str; 11] = [
     "/",
     "/page.css",
     "/page.js",
     "/shared.js",
+    "/seen.js",
     "/studio",
     "/studio.js",
     "/work.js",

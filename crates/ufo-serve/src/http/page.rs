@@ -33,6 +33,8 @@ files! {
     script: "text/javascript; charset=utf-8", "page.js";
     /// `GET /shared.js`
     shared: "text/javascript; charset=utf-8", "shared.js";
+    /// `GET /seen.js`
+    seen: "text/javascript; charset=utf-8", "seen.js";
     /// `GET /studio`
     studio: "text/html; charset=utf-8", "studio.html";
     /// `GET /studio.js`

@@ -68,6 +68,7 @@ enum Said {
     /// Of the image squashed to the network's input.
     Mask {
         shares: Vec<ufo_runtime::ClassShare>,
+        size: Size,
         mask: Vec<u8>,
     },
     /// In pixels of the image.
@@ -77,6 +78,12 @@ enum Said {
     Output {
         output: Vec<f32>,
     },
+}
+
+#[derive(Serialize)]
+struct Size {
+    width: usize,
+    height: usize,
 }
 
 /// A task of a model, by its index.
@@ -196,7 +203,9 @@ async fn predict(
                 Said::Classes { top, logits: params.logits.then_some(logits) }
             }
             Some(Answer::Embedding { embedding }) => Said::Embedding { embedding },
-            Some(Answer::Mask { shares, mask }) => Said::Mask { shares, mask },
+            Some(Answer::Mask { shares, mask }) => {
+                Said::Mask { shares, size: Size { width, height }, mask }
+            }
             Some(Answer::Boxes { boxes }) => {
                 let scale = [size[0] as f32 / width as f32, size[1] as f32 / height as f32];
                 Said::Boxes { boxes: boxes.into_iter().map(|found| found.scaled(scale)).collect() }

@@ -23,6 +23,25 @@ pub(crate) fn values(seed: u64, count: usize) -> Vec<f32> {
 
 /// Writes the folder of a classification, `colors`, and an embedding, `faces`.
 pub(crate) fn write(folder: &Path, seed: u64) {
+    let linear = HeadShape::Linear { classes: CLASSES.len() };
+    let embedding = HeadShape::Embedding { dim: EMBEDDING, classes: 4 };
+    let tasks: [(_, _, &[&str], _); 2] =
+        [("colors", linear, &CLASSES, Expert::Task), ("faces", embedding, &[], Expert::Shared)];
+    write_tasks(folder, seed, &tasks);
+}
+
+/// Writes the folder of a segmentation, `parts`, and a detection, `things`.
+pub(crate) fn write_dense(folder: &Path, seed: u64) {
+    let classes = CLASSES.len();
+    let parts = HeadShape::Segmentation { channels: 4, doublings: 1, classes, auxiliary: false };
+    let things = HeadShape::Detection { channels: 4, convolutions: 2, doublings: 1, classes };
+    let tasks: [(_, _, &[&str], _); 2] =
+        [("parts", parts, &CLASSES, Expert::Task), ("things", things, &CLASSES, Expert::Shared)];
+    write_tasks(folder, seed, &tasks);
+}
+
+/// Writes a folder of tasks, each with its name, head, classes and the experts of its path.
+fn write_tasks(folder: &Path, seed: u64, tasks: &[(&str, HeadShape, &[&str], Expert)]) {
     let arch = Arch {
         image_size: [SIDE; 2],
         channels: 3,
@@ -35,23 +54,18 @@ pub(crate) fn write(folder: &Path, seed: u64) {
         qkv_bias: true,
         layout: Layout::B,
     };
-    let task = |name: &str, head, classes: &[&str], expert| DescribedTask {
-        name: name.into(),
+    let task = |(name, head, classes, expert): &(&str, HeadShape, &[&str], Expert)| DescribedTask {
+        name: (*name).into(),
         task: None,
         slice: Slice::full(&arch),
-        head,
+        head: *head,
         classes: classes.iter().map(ToString::to_string).collect(),
-        path: ExpertPath::uniform(&arch, expert),
+        path: ExpertPath::uniform(&arch, *expert),
     };
-    let linear = HeadShape::Linear { classes: CLASSES.len() };
-    let embedding = HeadShape::Embedding { dim: EMBEDDING, classes: 4 };
     let described = Described {
         apart: false,
         preprocess: Preprocess { size: [SIDE; 2], ..Preprocess::default() },
-        tasks: vec![
-            task("colors", linear, &CLASSES, Expert::Task),
-            task("faces", embedding, &[], Expert::Shared),
-        ],
+        tasks: tasks.iter().map(task).collect(),
         arch,
     };
     fs::create_dir_all(folder).unwrap();

@@ -4,6 +4,7 @@
 
 mod archive;
 mod client;
+mod dense;
 mod engine;
 mod folder;
 mod hostile;

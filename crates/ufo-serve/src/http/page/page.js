@@ -3,6 +3,8 @@
 
 let image = null;
 let asked = 0;
+/** Classes of tasks by model and task. */
+const classes = new Map();
 
 async function showModels() {
   let told;
@@ -18,10 +20,9 @@ async function showModels() {
   const rows = models.flatMap((model) => model.tasks.map((task) => modelRow(model, task)));
   fill(get("models"), rows);
   showFronts(models);
-  // The first model that has a task answers for it.
+  for (const model of models) for (const task of model.tasks) classes.set(`${model.name} ${task.name}`, task.classes ?? []);
+  showTasks(models.filter((model) => model.preprocess));
   const usable = models.filter((model) => model.preprocess).flatMap((model) => model.tasks);
-  const names = [...new Set(usable.map((task) => task.name))];
-  if (!document.querySelector("#tasks input")) get("tasks").append(...names.map(taskChoice));
   const embeddings = new Set(usable.filter((task) => task.kind === "embedding").map((t) => t.name));
   get("search").hidden = !galleries || embeddings.size === 0;
   if (!get("gallery").options.length) {
@@ -48,12 +49,25 @@ function showFronts(models) {
       fronts.set(JSON.stringify(front), known);
     }
   }
-  const picture = ({ front, slices }) => {
-    const drawn = frontChart(front, (point) => slices.has(point.slice));
-    const said = `${front.task}: ${count(front.points.length, "network")} that no other beats in accuracy and time, where they were measured; large: served here`;
-    return element("figure", "", drawn, element("figcaption", said));
-  };
-  get("fronts").replaceChildren(...[...fronts.values()].map(picture));
+  // Not drawn anew while nothing changes, which would take the focus from a point.
+  const text = JSON.stringify([...fronts.values()].map(({ front, slices }) => [front, [...slices]]));
+  if (get("fronts").dataset.shown === text) return;
+  get("fronts").dataset.shown = text;
+  get("fronts").replaceChildren(...[...fronts.values()].map(frontFigure));
+}
+
+/** A front with its points as a list: each is marked in the picture when it is chosen. */
+function frontFigure({ front, slices }, number) {
+  const served = (point) => slices.has(point.slice);
+  const picture = element("div");
+  const draw = (marked) => picture.replaceChildren(frontChart(front, served, marked));
+  const said = `${front.task}: ${count(front.points.length, "network")} that no other beats in accuracy and time, where they were measured; large: served here`;
+  const choices = pointChoices(front, `front-${number}`, -1, draw, (point) => (served(point) ? ", served here" : ""));
+  const list = element("div", "", ...choices);
+  list.className = "points";
+  const points = element("fieldset", "", element("legend", `Points of ${front.task}`), list);
+  draw();
+  return element("figure", "", picture, element("figcaption", said), points);
 }
 
 async function compareAll() {
@@ -72,17 +86,57 @@ async function compareAll() {
   get("compare").disabled = false;
 }
 
-function taskChoice(name) {
-  const box = document.createElement("input");
-  Object.assign(box, { type: "checkbox", value: name, checked: true });
+/** The tasks to ask, each with the models that have it where there are several; what was chosen stays so. */
+function showTasks(models) {
+  const owners = new Map();
+  for (const model of models) for (const { name } of model.tasks) owners.set(name, [...(owners.get(name) ?? []), model.name]);
+  const text = JSON.stringify([...owners]);
+  if (get("tasks").dataset.shown === text) return;
+  get("tasks").dataset.shown = text;
+  const before = new Map(choices().map((choice) => [choice.task, choice]));
+  get("tasks").replaceChildren(get("tasks").querySelector("legend"), ...[...owners].map(([name, of]) => taskChoice(name, of, before.get(name))));
+}
+
+/** A task's box, and the choice of who answers for it: the first model, or another. */
+function taskChoice(name, models, before) {
+  const box = element("input");
+  Object.assign(box, { type: "checkbox", value: name, checked: before?.chosen ?? true });
   box.addEventListener("change", predict);
-  return element("label", "", box, ` ${name}`);
+  const made = element("span", "", element("label", "", box, ` ${name}`));
+  if (models.length === 1) return made;
+  const choice = element("select", "", ...models.map((model) => new Option(model)));
+  choice.setAttribute("aria-label", `Model that answers for ${name}`);
+  if (models.includes(before?.model)) choice.value = before.model;
+  choice.addEventListener("change", predict);
+  made.append(" by ", choice);
+  return made;
+}
+
+/** What is chosen of each task; no model is that which the server asks by itself. */
+const choices = () =>
+  [...document.querySelectorAll("#tasks input")].map((box) => {
+    const choice = box.closest("#tasks > span").querySelector("select");
+    return { task: box.value, chosen: box.checked, model: choice && choice.selectedIndex > 0 ? choice.value : "" };
+  });
+
+/** Asks the tasks that are chosen, those of the same model at once. */
+async function askChosen(chosen) {
+  const models = [...new Set(chosen.map(({ model }) => model))];
+  const replies = models.map((model) => {
+    const tasks = chosen.filter((one) => one.model === model).map(({ task }) => task);
+    const query = new URLSearchParams({ tasks: tasks.join(","), top: 5, ...(model && { model }) });
+    return ask(`/v1/predict?${query}`, { method: "POST", body: image });
+  });
+  const told = await Promise.all(replies);
+  const answers = told.flatMap(({ tasks }) => tasks);
+  const order = (answer) => chosen.findIndex(({ task }) => task === answer.name);
+  return { ...told[0], tasks: answers.sort((a, b) => order(a) - order(b)) };
 }
 
 async function predict() {
-  const tasks = [...document.querySelectorAll("#tasks input:checked")].map((box) => box.value);
+  const chosen = choices().filter((choice) => choice.chosen);
   if (!image) return;
-  if (!tasks.length) {
+  if (!chosen.length) {
     get("answers").replaceChildren();
     say(get("said"), "No task is chosen.");
     return;
@@ -91,11 +145,13 @@ async function predict() {
   const started = performance.now();
   say(get("said"), "asking …");
   try {
-    const query = new URLSearchParams({ tasks: tasks.join(","), top: 5 });
-    const told = await ask(`/v1/predict?${query}`, { method: "POST", body: image });
-    if (turn !== asked) return;
-    get("answers").replaceChildren(...told.tasks.map(answer));
+    const told = await askChosen(chosen);
     const ms = (performance.now() - started).toFixed(0);
+    const draws = told.tasks.some((task) => task.mask || task.boxes);
+    const picture = draws ? await createImageBitmap(image) : null;
+    if (turn !== asked) return;
+    const shown = (task) => answer(task, { picture, classes: classes.get(`${task.model} ${task.name}`) ?? [] });
+    get("answers").replaceChildren(...told.tasks.map(shown));
     say(get("said"), `${told.width} × ${told.height} pixels, ${ms} ms with the way to the server`);
     showModels();
   } catch (error) {

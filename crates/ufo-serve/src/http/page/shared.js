@@ -63,8 +63,8 @@ function ms(times) {
   return `${times[1].toFixed(digits)} ms (${times[0].toFixed(digits)} – ${times[2].toFixed(digits)})`;
 }
 
-/** What a task says of an image: bars of the likeliest classes, or the beginning of its numbers. */
-function answer(task) {
+/** What a task says of an image: bars of the likeliest classes, what it sees where, or the beginning of its numbers. */
+function answer(task, image) {
   const title = element("h3", `${task.name} `, element("small", task.model));
   const card = element("article", "", title);
   card.className = "answer";
@@ -76,6 +76,7 @@ function answer(task) {
     row.className = "row";
     card.append(row);
   }
+  if (task.mask || task.boxes) card.append(...seen(task, image));
   const numbers = task.embedding ?? task.output;
   if (numbers) {
     const first = numbers.slice(0, 8).map((value) => value.toFixed(2)).join(", ");
@@ -131,8 +132,8 @@ function chart({ series, x, y, label, dots = false }) {
     const line = points.map(([a, b]) => `${across(a).toFixed(1)},${up(b).toFixed(1)}`).join(" ");
     if (points.length > 1) picture.append(shape("polyline", { points: line, class: `line ${kind}` }));
     if (!dots && points.length > 1) continue;
-    for (const [a, b, title, chosen] of points) {
-      const dot = shape("circle", { cx: across(a), cy: up(b), r: chosen ? 7 : 4.5, class: `dot ${kind}${chosen ? " chosen" : ""}` });
+    for (const [a, b, title, chosen, marked] of points) {
+      const dot = shape("circle", { cx: across(a), cy: up(b), r: chosen ? 7 : 4.5, class: `dot ${kind}${chosen ? " chosen" : ""}${marked ? " marked" : ""}` });
       dot.append(shape("title", {}, title ?? name));
       picture.append(dot);
     }
@@ -140,18 +141,29 @@ function chart({ series, x, y, label, dots = false }) {
   return picture;
 }
 
-/** A front of accuracy and latency. */
-function frontChart(front, chosen) {
-  const points = front.points.map((point, at) => {
-    const told = `${percent(point.accuracy)}, ${point.latency_ms.toFixed(2)} ms, ${count(point.params, "parameter")}`;
-    return [point.latency_ms, point.accuracy, told, chosen(point, at)];
-  });
+/** A point of a front in words. */
+const pointSaid = (point) => `${percent(point.accuracy)}, ${point.latency_ms.toFixed(2)} ms, ${count(point.params, "parameter")}`;
+
+/** A front of accuracy and latency; points that are chosen are large, one may be marked. */
+function frontChart(front, chosen, marked) {
+  const points = front.points.map((point, at) =>
+    [point.latency_ms, point.accuracy, pointSaid(point), chosen(point, at), at === marked]);
   return chart({
     series: [{ name: front.task, points, kind: "a" }],
     x: { name: "ms of an image", format: (value) => value },
     y: { name: `${front.metric} (${front.split} images)`, format: (value) => `${(100 * value).toFixed(0)} %` },
     label: `${front.task}: ${count(points.length, "network")} from ${percent(Math.min(...points.map((p) => p[1])))} to ${percent(Math.max(...points.map((p) => p[1])))}`,
     dots: true,
+  });
+}
+
+/** A choice among the points of a front, by pointer, finger or keyboard; tells which is chosen. */
+function pointChoices(front, name, chosen, tell, more = () => "") {
+  return front.points.map((point, place) => {
+    const button = element("input");
+    Object.assign(button, { type: "radio", name, value: place, checked: place === chosen });
+    button.addEventListener("change", () => tell(place));
+    return element("label", "", button, ` ${pointSaid(point)}${more(point)}`);
   });
 }
 

@@ -68,16 +68,11 @@ function showFront(told) {
   front = text;
   point ??= told.points.length - 1;
   const draw = () => get("front-chart").replaceChildren(frontChart(told, (_, place) => place === point));
-  const choice = (one, place) => {
-    const button = element("input");
-    Object.assign(button, { type: "radio", name: "point", value: place, checked: place === point });
-    button.addEventListener("change", () => {
-      point = place;
-      draw();
-    });
-    return element("label", "", button, ` ${percent(one.accuracy)}, ${one.latency_ms.toFixed(2)} ms, ${count(one.params, "parameter")}`);
+  const choose = (place) => {
+    point = place;
+    draw();
   };
-  get("points").replaceChildren(...told.points.map(choice));
+  get("points").replaceChildren(...pointChoices(told, "point", point, choose));
   draw();
 }
 
