@@ -1,7 +1,8 @@
 //! `/v1/studio`: projects made of archives, work on them, and their models.
 
-use crate::app::{App, json};
+use crate::app::{App, Deadline, json};
 use crate::config::ModelConfig;
+use crate::http::body;
 use crate::http::compare::measured;
 use crate::http::update::{add, blocking};
 use crate::refusal::Refusal;
@@ -9,7 +10,7 @@ use crate::served::{Runtimes, Served};
 use crate::studio::{FILES, Folders, Project, Refused, Studio, Wanted, check_name, forms};
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Extension, Path, Query, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
@@ -18,13 +19,11 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use ufo_runtime::Precision;
 
 /// Longest body of a request for work or a model.
 const MOST: usize = 4096;
-/// How long a part of an archive may take to come.
-const PART: Duration = Duration::from_secs(30);
 
 pub(crate) type Named<T> = Result<Path<T>, PathRejection>;
 
@@ -115,17 +114,16 @@ pub(crate) async fn create(
     params: Result<Query<New>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let name = named(name)?;
-    let Query(New { folders }) = params.map_err(|error| Refusal::Request(error.body_text()))?;
-    let studio = Arc::clone(app.studio()?);
-    check_name(&name).map_err(Refusal::Request)?;
-    let taken = || Refusal::Conflict(format!("`{name}` exists already; choose another name"));
-    if studio.tasks.contains(&name) || studio.project(&name).is_some() {
-        return Err(taken());
-    }
-    let busy = "another archive is being read; try again later";
-    let _turn = studio.unpacking.try_lock().map_err(|_| Refusal::Conflict(busy.into()))?;
-    let archive = store(&studio, request.into_body()).await?;
+    let archive = request.into_body();
+    let (studio, name, folders) = match admitted(&app, name, params) {
+        Ok(admitted) => admitted,
+        Err(refusal) => return Err(refused(archive, refusal).await),
+    };
+    let Ok(_turn) = studio.unpacking.try_lock() else {
+        let busy = "another archive is being read; try again later";
+        return Err(refused(archive, Refusal::Conflict(busy.into())).await);
+    };
+    let archive = store(&app, &studio, archive).await?;
     let (worker, pixels) = (Arc::clone(&studio), app.limits.pixels);
     let made = blocking(move || {
         let project = worker.create(&name, archive.path(), folders, pixels)?;
@@ -134,21 +132,51 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, json(&made.await?)?).into_response())
 }
 
+/// The studio, the name of a new project and what its folders are.
+fn admitted(
+    app: &App,
+    name: Named<String>,
+    params: Result<Query<New>, QueryRejection>,
+) -> Result<(Arc<Studio>, String, Folders), Refusal> {
+    let name = named(name)?;
+    let Query(New { folders }) = params.map_err(|error| Refusal::Request(error.body_text()))?;
+    let studio = Arc::clone(app.studio()?);
+    check_name(&name).map_err(Refusal::Request)?;
+    if studio.tasks.contains(&name) || studio.project(&name).is_some() {
+        let said = format!("`{name}` exists already; choose another name");
+        return Err(Refusal::Conflict(said));
+    }
+    Ok((studio, name, folders))
+}
+
+/// Reads on where an archive is refused before it is read.
+async fn refused(archive: Body, refusal: Refusal) -> Refusal {
+    body::discard(archive).await;
+    refusal
+}
+
 /// Writes a body to a file, which is gone when it is dropped.
-async fn store(studio: &Studio, mut body: Body) -> Result<tempfile::NamedTempFile, Refusal> {
+///
+/// # Errors
+/// 408 where a part of it, or all of it, takes too long.
+async fn store(
+    app: &App,
+    studio: &Studio,
+    mut body: Body,
+) -> Result<tempfile::NamedTempFile, Refusal> {
     let mut file = studio.archive().map_err(failed)?;
     let (mut got, most) = (0, studio.config.upload_bytes);
+    let end = Deadline(Instant::now() + Duration::from_millis(studio.config.upload_ms));
+    let idle = Some(Duration::from_millis(app.limits.head_ms));
     loop {
-        let part = tokio::time::timeout(PART, body.frame()).await;
-        let Some(part) = part.map_err(|_| Refusal::SlowBody)? else { break };
+        let part = end.within(idle).limit(body.frame()).await;
+        let Some(part) = part.ok_or(Refusal::SlowBody)? else { break };
         let part = part.map_err(|error| Refusal::Request(format!("reading the body: {error}")))?;
         if let Ok(data) = part.into_data() {
             got += data.len() as u64;
             if got > most {
-                crate::http::body::discard(body).await;
-                return Err(Refusal::TooLarge(format!(
-                    "the archive is too large; allowed: {most} bytes"
-                )));
+                let said = format!("the archive is too large; allowed: {most} bytes");
+                return Err(refused(body, Refusal::TooLarge(said)).await);
             }
             tokio::task::block_in_place(|| file.write_all(&data)).map_err(failed)?;
         }
@@ -199,19 +227,28 @@ pub(crate) async fn file(
     Ok(response)
 }
 
-async fn told<T: serde::de::DeserializeOwned>(body: Body) -> Result<T, Refusal> {
-    let body = axum::body::to_bytes(body, MOST).await;
-    let body = body.map_err(|_| Refusal::TooLarge(format!("allowed: {MOST} bytes")))?;
-    serde_json::from_slice(&body).map_err(|error| Refusal::Request(format!("the body: {error}")))
+async fn told<T: serde::de::DeserializeOwned>(
+    app: &App,
+    deadline: Deadline,
+    request: Request,
+) -> Result<T, Refusal> {
+    let headers = request.headers().clone();
+    let held = body::read(app, deadline, &headers, request.into_body()).await?;
+    if held.bytes.len() > MOST {
+        return Err(Refusal::TooLarge(format!("allowed: {MOST} bytes")));
+    }
+    serde_json::from_slice(&held.bytes)
+        .map_err(|error| Refusal::Request(format!("the body: {error}")))
 }
 
 /// `POST /v1/studio/{project}/job`
 pub(crate) async fn start(
     State(app): State<Arc<App>>,
+    Extension(deadline): Extension<Deadline>,
     name: Named<String>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let wanted: Wanted = told(request.into_body()).await?;
+    let wanted: Wanted = told(&app, deadline, request).await?;
     let (studio, project) = found(&app, &named(name)?)?;
     wanted.validate().map_err(Refusal::Request)?;
     let progress = blocking(move || {
@@ -268,10 +305,11 @@ struct Form {
 /// `POST /v1/studio/{project}/models/{model}`
 pub(crate) async fn serve(
     State(app): State<Arc<App>>,
+    Extension(deadline): Extension<Deadline>,
     names: Named<(String, String)>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let Form { form } = told(request.into_body()).await?;
+    let Form { form } = told(&app, deadline, request).await?;
     let (name, model) = named(names)?;
     let (studio, project) = found(&app, &name)?;
     let path = project.model(&model);

@@ -18,6 +18,10 @@ pub struct StudioConfig {
     /// Largest archive, 1 KiB to 4 GiB; default 1 GiB.
     #[serde(default = "default_upload_bytes")]
     pub upload_bytes: u64,
+    /// How long an archive may take to come, 1 to 86400000 milliseconds; default an hour. No part of it may take longer than
+    /// `limits.head_ms`.
+    #[serde(default = "default_upload_ms")]
+    pub upload_ms: u64,
     /// Most images of a project, 1 to 60000; default 20000.
     #[serde(default = "default_images")]
     pub images: usize,
@@ -31,6 +35,10 @@ pub struct StudioConfig {
 
 fn default_upload_bytes() -> u64 {
     1 << 30
+}
+
+fn default_upload_ms() -> u64 {
+    3_600_000
 }
 
 fn default_images() -> usize {
@@ -64,6 +72,7 @@ impl StudioConfig {
             run,
             program,
             upload_bytes: default_upload_bytes(),
+            upload_ms: default_upload_ms(),
             images: default_images(),
             classes: default_classes(),
             image_bytes: default_image_bytes(),
@@ -74,6 +83,7 @@ impl StudioConfig {
     pub(crate) fn validate(&self) -> Result<()> {
         let ranges = [
             ("studio.upload_bytes", self.upload_bytes, 1 << 10, 4 << 30),
+            ("studio.upload_ms", self.upload_ms, 1, 86_400_000),
             ("studio.images", self.images as u64, 1, 60_000),
             ("studio.classes", self.classes as u64, 2, 5000),
             ("studio.image_bytes", self.image_bytes, 1 << 10, 1 << 30),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use ufo_serve::StudioConfig;
+use ufo_serve::{Limits, StudioConfig};
 
 /// Trains until it is told to stop, but with `--update all`, which fails.
 const PROGRAM: &str = "#!/bin/sh
@@ -22,6 +22,10 @@ while :; do sleep 0.02; done
 ";
 
 pub(crate) fn start(change: impl FnOnce(&mut StudioConfig)) -> Running {
+    start_with(|studio, _| change(studio))
+}
+
+pub(crate) fn start_with(change: impl FnOnce(&mut StudioConfig, &mut Limits)) -> Running {
     Running::start(|config| {
         let root = config.models[0].path.parent().unwrap();
         let (run, program) = (root.join("base"), root.join("program"));
@@ -30,7 +34,7 @@ pub(crate) fn start(change: impl FnOnce(&mut StudioConfig)) -> Running {
         fs::write(&program, PROGRAM).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let mut studio = StudioConfig::new(root.join("studio"), run, program);
-        change(&mut studio);
+        change(&mut studio, &mut config.limits);
         config.studio = Some(studio);
     })
 }

@@ -4,9 +4,11 @@
 use crate::archive::zip;
 use crate::client::Running;
 use crate::folder;
-use crate::studio::{ends, pets, put, start};
+use crate::studio::{ends, pets, put, start, start_with};
 use serde_json::{Value, json};
 use std::fs;
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
 
 /// A model of the project `pets`, as work would leave it.
 fn model(server: &Running, place: &str) {
@@ -77,4 +79,54 @@ fn a_model_that_is_made_anew_is_not_served_meanwhile() {
     let kept = fs::read_to_string(server.folder.path().join("studio/served.json")).unwrap();
     assert_eq!(kept, "[]");
     assert_eq!(server.get("/v1/models").json()["models"].as_array().unwrap().len(), 2);
+}
+
+/// Sends a head and then a byte every `pause` until there is an answer.
+fn dripped(server: &Running, head: &str, pause: Duration) -> String {
+    let mut stream = server.connect();
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut sending = stream.try_clone().unwrap();
+    let (end, stop) = std::sync::mpsc::channel();
+    let since = Instant::now();
+    let drip = std::thread::spawn(move || {
+        while stop.recv_timeout(pause).is_err() && since.elapsed() < Duration::from_secs(20) {
+            if sending.write_all(b"x").is_err() {
+                break;
+            }
+        }
+    });
+    let mut reply = [0; 4096];
+    let read = stream.read(&mut reply).unwrap_or(0);
+    end.send(()).ok();
+    drip.join().unwrap();
+    String::from_utf8_lossy(&reply[..read]).into_owned()
+}
+
+#[test]
+fn what_is_sent_slowly_to_the_studio_is_given_up() {
+    let head = |method: &str, path: &str| {
+        format!(
+            "{method} /v1/studio/{path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4000\r\n\r\n"
+        )
+    };
+    let refused = |reply: &str| {
+        assert!(reply.starts_with("HTTP/1.1 408") && reply.contains("slow_body"), "{reply}");
+    };
+    let (often, never) = (Duration::from_millis(20), Duration::from_mins(1));
+    // Nothing more comes.
+    let server = start_with(|_, limits| (limits.head_ms, limits.deadline_ms) = (500, 500));
+    refused(&dripped(&server, &head("PUT", "slow"), never));
+    refused(&dripped(&server, &head("POST", "slow/job"), never));
+    refused(&dripped(&server, &head("POST", "slow/models/whole"), never));
+    assert_eq!(put(&server, "slow", &zip(&pets())).status, 201);
+    drop(server);
+    // A little comes all the time.
+    let server = start_with(|studio, limits| {
+        (studio.upload_ms, limits.deadline_ms) = (500, 500);
+    });
+    refused(&dripped(&server, &head("PUT", "slow"), often));
+    refused(&dripped(&server, &head("POST", "slow/job"), often));
+    let kept = fs::read_dir(server.folder.path().join("studio")).unwrap();
+    let names = kept.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(names.collect::<Vec<_>>(), [".lock"]);
 }
