@@ -28,4 +28,4 @@ pub use engine::{Engine, Failure, Lane, Outputs, Places, Request};
 pub use error::{Error, Result};
 pub use http::server::Server;
 pub use served::{Front, FrontPoint, Module, Papers, Runtimes, Scored, Served, ServedTask};
-pub use studio::StudioConfig;
+pub use studio::{StudioConfig, end_with_studio};

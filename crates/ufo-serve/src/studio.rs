@@ -10,6 +10,7 @@ mod config;
 mod curves;
 mod intake;
 mod job;
+mod parent;
 mod project;
 mod serving;
 mod similar;
@@ -17,6 +18,7 @@ mod similar;
 pub use config::StudioConfig;
 pub(crate) use intake::{Folders, Refused};
 pub(crate) use job::{Kind, Wanted};
+pub use parent::end_with_studio;
 pub(crate) use project::{FILES, Project, check_name, forms};
 
 use crate::config::ModelConfig;

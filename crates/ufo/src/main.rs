@@ -135,6 +135,7 @@ impl Overrides {
 }
 
 fn main() -> ExitCode {
+    ufo_serve::end_with_studio();
     ufo_kernels::keep_freed();
     let result = match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),

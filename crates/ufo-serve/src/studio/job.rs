@@ -1,6 +1,7 @@
 //! Work of the studio: commands one after the other, each a child process that outlives the page that asked.
 
 use super::commands::Step;
+use super::parent::SERVER;
 use super::{Project, StudioConfig};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -237,6 +238,8 @@ impl Job {
         let (out, err) = both.map_err(|error| format!("{}: {error}", place.display()))?;
         let mut command = Command::new(program);
         command.args(&step.words).stdin(Stdio::null()).stdout(out).stderr(err);
+        // This thread waits for it, so that to the system it is the one that started it.
+        command.env(SERVER, std::process::id().to_string());
         // Ctrl-C in the server's terminal is for the server, which then asks once.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);

@@ -7,7 +7,8 @@ use crate::folder;
 use crate::studio::{ends, pets, put, start, start_with};
 use serde_json::{Value, json};
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A model of the project `pets`, as work would leave it.
@@ -79,6 +80,54 @@ fn a_model_that_is_made_anew_is_not_served_meanwhile() {
     let kept = fs::read_to_string(server.folder.path().join("studio/served.json")).unwrap();
     assert_eq!(kept, "[]");
     assert_eq!(server.get("/v1/models").json()["models"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn work_is_told_whose_it_is() {
+    let server = start(|studio| {
+        let program = "#!/bin/sh\necho \"$UFO_STUDIO_SERVER started by $PPID\"\n";
+        fs::write(&studio.program, program).unwrap();
+    });
+    assert_eq!(put(&server, "pets", &zip(&pets())).status, 201);
+    assert_eq!(server.post("/v1/studio/pets/job", b"{\"kind\": \"train\"}").status, 200);
+    assert_eq!(ends(&server)["state"], "done");
+    let log = server.get("/v1/studio/pets").json()["log"].clone();
+    let id = std::process::id();
+    assert_eq!(log, json!(format!("{id} started by {id}\n").repeat(3)));
+}
+
+/// This test is also the work: run by a shell that is killed, in the place of the server.
+#[cfg(target_os = "linux")]
+#[test]
+fn work_ends_with_a_server_that_is_killed() {
+    const LONG: Duration = Duration::from_secs(20);
+    if std::env::var_os("UFO_STUDIO_SERVER").is_some() {
+        ufo_serve::end_with_studio();
+        println!("working");
+        std::thread::sleep(LONG);
+        println!("outlived");
+        return;
+    }
+    let itself = "studio_work::work_ends_with_a_server_that_is_killed";
+    let line = format!("UFO_STUDIO_SERVER=$$ \"$0\" --exact {itself} --nocapture & wait");
+    let mut server = Command::new("sh")
+        .args(["-c", &line])
+        .arg(std::env::current_exe().unwrap())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(server.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("working") {
+        line.clear();
+        assert!(said.read_line(&mut line).unwrap() > 0, "the work did not begin");
+    }
+    server.kill().unwrap();
+    server.wait().unwrap();
+    // The end of what it says is its own end.
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    assert!(!rest.contains("outlived"), "{rest}");
 }
 
 /// Sends a head and then a byte every `pause` until there is an answer.
