@@ -6,11 +6,15 @@ use crate::queue::{Queue, Waiting};
 use crate::served::Served;
 use crate::{Error, Result};
 use rayon::ThreadPool;
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+/// Most sets of tasks whose first request is logged.
+const MOST_TOLD: usize = 100;
 
 /// A model with its queue. When the last holder drops it, its thread answers what waits, and ends.
 #[derive(Debug)]
@@ -92,8 +96,9 @@ impl Lane {
             let (queue, model) = (Arc::clone(&queue), Arc::clone(&model));
             let (pool, counts) = (Arc::clone(pool), Arc::clone(&counts));
             move || {
+                let mut told = BTreeSet::new();
                 while let Some(jobs) = queue.take() {
-                    pool.install(|| answer(&model, jobs, &counts));
+                    pool.install(|| answer(&model, jobs, &counts, &mut told));
                 }
             }
         };
@@ -169,8 +174,8 @@ pub(crate) struct Ran<'a> {
     pub(crate) seconds: f64,
 }
 
-/// Runs the tasks that are asked for, and replies.
-fn answer(model: &Served, jobs: Vec<Job>, counts: &Counts) {
+/// Runs the tasks that are asked for, and replies. Sets of tasks that were asked for are in `told`.
+fn answer(model: &Served, jobs: Vec<Job>, counts: &Counts, told: &mut BTreeSet<Vec<usize>>) {
     let started = Instant::now();
     let mut batch = Vec::new();
     for job in jobs {
@@ -200,12 +205,31 @@ fn answer(model: &Served, jobs: Vec<Job>, counts: &Counts) {
         "batch"
     );
     counts.batch(&Ran { images, per_task: &per_task, seconds });
+    for job in &batch {
+        tell_first(model, &job.request.tasks, told);
+    }
     for (Job { request, reply, .. }, outputs) in batch.into_iter().zip(outputs) {
         // Its places are free before it is answered.
         drop(request);
         let _gone = reply.send(outputs);
     }
 }
+
+/// Logs which modules ran for a set of tasks, when these are asked for together for the first time.
+fn tell_first(model: &Served, tasks: &[usize], told: &mut BTreeSet<Vec<usize>>) {
+    let mut set = tasks.to_vec();
+    set.sort_unstable();
+    if told.len() == MOST_TOLD || told.contains(&set) {
+        return;
+    }
+    let names: Vec<&str> = set.iter().map(|task| model.tasks[*task].name.as_str()).collect();
+    let ran: Vec<usize> =
+        (0..model.tasks.len()).map(|task| usize::from(set.contains(&task))).collect();
+    let (tasks, modules) = (names.join(","), model.modules_of(&ran));
+    tracing::info!(model = model.name, tasks, modules, "first request of these tasks");
+    told.insert(set);
+}
+
 /// Runs a task on the images of the jobs that ask for it, puts its rows into their outputs, and says
 /// how many images these were.
 fn task_rows(model: &Served, task: usize, batch: &[Job], outputs: &mut [Outputs]) -> usize {

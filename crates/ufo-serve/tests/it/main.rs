@@ -10,6 +10,7 @@ mod folder;
 mod hostile;
 mod http;
 mod load;
+mod log;
 mod pair;
 mod search;
 mod studio;
