@@ -218,6 +218,10 @@ macro_rules! addresses {
     ($($path:literal => $methods:expr,)*) => {
         const ROUTES: &[&str] = &[$($path),*];
 
+        /// What is said of each in [`addresses`]: `get(…).put(…)`.
+        #[cfg(test)]
+        const METHODS: &[&str] = &[$(stringify!($methods)),*];
+
         fn routes() -> Router<Arc<App>> {
             Router::new()$(.route($path, $methods))*
         }
@@ -335,4 +339,59 @@ pub(crate) fn json(value: &impl serde::Serialize) -> Result<Response, Refusal> {
     let text = serde_json::to_string(value).map_err(|e| Refusal::Failed(e.to_string()))?;
     let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
     Ok((kind, text).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+    use std::collections::BTreeSet;
+
+    /// Addresses with their methods, of the description and of the router.
+    #[test]
+    fn every_address_is_described_and_every_description_is_an_address() {
+        let told: Value = serde_json::from_str(about::OPENAPI).unwrap();
+        let paths = told["paths"].as_object().unwrap();
+        let of = |path: &String, methods: &Value| -> Vec<(String, String)> {
+            let methods = methods.as_object().unwrap().keys();
+            methods.map(|method| (path.clone(), method.clone())).collect()
+        };
+        let described: BTreeSet<_> = paths.iter().flat_map(|(path, all)| of(path, all)).collect();
+        let mut routed = BTreeSet::new();
+        for (path, methods) in ROUTES.iter().zip(METHODS) {
+            // `get(about::models)`: each method stands before its function.
+            for method in methods.split(')').filter(|part| part.contains('(')) {
+                let name = method.split('(').next().unwrap_or_default();
+                let name = name.trim_matches(|letter: char| !letter.is_ascii_lowercase());
+                assert!(["get", "put", "post", "delete"].contains(&name), "{methods}");
+                routed.insert((path.to_string(), name.to_string()));
+            }
+        }
+        assert_eq!(described, routed);
+        assert!(routed.contains(&("/v1/studio/{project}".into(), "put".into())), "{routed:?}");
+    }
+
+    #[test]
+    fn the_description_says_where_a_key_is_needed_and_names_what_is_in_a_path() {
+        let told: Value = serde_json::from_str(about::OPENAPI).unwrap();
+        for (path, methods) in told["paths"].as_object().unwrap() {
+            for (method, said) in methods.as_object().unwrap() {
+                let open = OPEN.contains(&path.as_str());
+                let refused = &said["responses"]["401"];
+                assert_eq!(said["security"] == json!([]), open, "{method} {path}");
+                assert_eq!(refused.is_null(), open, "{method} {path}");
+                let parameters = said["parameters"].as_array().cloned().unwrap_or_default();
+                let resolved = |one: &Value| match one["$ref"].as_str() {
+                    Some(place) => told.pointer(&place[1..]).unwrap().clone(),
+                    None => one.clone(),
+                };
+                let named = parameters.iter().map(resolved).filter(|one| one["in"] == "path");
+                let named: BTreeSet<String> =
+                    named.map(|one| one["name"].as_str().unwrap().to_string()).collect();
+                let parts = path.split('/').filter_map(|part| part.strip_prefix('{'));
+                let parts = parts.map(|part| part.trim_end_matches('}').to_string());
+                assert_eq!(named, parts.collect(), "{method} {path}");
+            }
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use crate::client::{Running, picture, png};
 use crate::folder::{CLASSES, EMBEDDING, IMAGE, SIDE};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use ufo_runtime::{Answer, Model, Precision};
@@ -125,6 +126,17 @@ fn every_address_of_the_description_is_there() {
     }
     assert!(addresses >= 14, "{addresses}");
     let models = server.get("/v1/models").json();
+    // What is told is what is described.
+    let keys = |value: &Value| -> BTreeSet<String> {
+        value.as_object().unwrap().keys().cloned().collect()
+    };
+    let described = &told["components"]["schemas"]["Models"]["properties"];
+    let model = &described["models"]["items"]["properties"];
+    assert_eq!(keys(&models), keys(described));
+    assert_eq!(keys(&models["models"][0]), keys(model));
+    assert_eq!(keys(&models["models"][0]["papers"]), keys(&model["papers"]["properties"]));
+    let task = &model["tasks"]["items"]["properties"];
+    assert_eq!(keys(&models["models"][0]["tasks"][0]), keys(task));
     assert_eq!(models["models"][1]["tasks"][0]["classes"], json!(CLASSES));
     assert_eq!(models["models"][1]["tasks"][1]["kind"], "embedding");
     server.get("/v2/models/third").refused(404, "there are: first, second");
