@@ -8,8 +8,7 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Extension, Path, Query, Request, State};
 use axum::http::header;
 use axum::response::Response;
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +20,13 @@ pub(crate) struct Params {
     model: Option<String>,
     /// A deadline before the server's.
     timeout_ms: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Pair<'a> {
+    task: &'a str,
+    model: &'a str,
+    cosine: f32,
 }
 
 /// `POST /v1/pair/{task}`: the body is a form of two files.
@@ -60,5 +66,5 @@ pub(crate) async fn pair(
     let (a, b) = tokio::try_join!(row(a), row(b))?;
     let cosine = cosine(&a, &b).ok_or(Unchanged::NoDirection)?;
     let model = &asked.lane.model;
-    json(&json!({"task": model.tasks[asked.task].name, "model": model.name, "cosine": cosine}))
+    json(&Pair { task: &model.tasks[asked.task].name, model: &model.name, cosine })
 }

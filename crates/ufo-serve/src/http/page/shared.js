@@ -133,7 +133,7 @@ function chart({ series, x, y, label, dots = false }) {
     if (points.length > 1) picture.append(shape("polyline", { points: line, class: `line ${kind}` }));
     if (!dots && points.length > 1) continue;
     for (const [a, b, title, chosen, marked] of points) {
-      const dot = shape("circle", { cx: across(a), cy: up(b), r: chosen ? 7 : 4.5, class: `dot ${kind}${chosen ? " chosen" : ""}${marked ? " marked" : ""}` });
+      const dot = shape("circle", { cx: across(a), cy: up(b), r: chosen || marked ? 7 : 4.5, class: `dot ${kind}${chosen ? " chosen" : ""}${marked ? " marked" : ""}` });
       dot.append(shape("title", {}, title ?? name));
       picture.append(dot);
     }
