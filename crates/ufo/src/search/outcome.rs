@@ -1,6 +1,7 @@
 //! What a search found: `pareto.json`.
 
 use super::Plan;
+use super::choice::{decide, nearest};
 use super::cross::{self, Foretold};
 use super::lab::Lab;
 use anyhow::{Context, Result, bail};
@@ -9,9 +10,6 @@ use std::path::Path;
 use ufo_nas::{
     Explorer, Guess, Limits, Measured, Setting, Slice, hypervolume, macs, params, pareto_front,
 };
-
-/// Slices that are timed once more together before one is chosen.
-const FINALISTS: usize = 8;
 
 /// What `pareto.json` holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,7 +39,7 @@ pub(crate) struct Pareto {
     pub(crate) largest: Option<Point>,
     /// Every slice that was judged, in that order.
     pub(crate) measured: Vec<Point>,
-    /// The best slice that keeps the bounds, timed once more; none without bounds or where none does.
+    /// The best slice that keeps the bounds, timed once more; none without bounds.
     pub(crate) chosen: Option<Chosen>,
     /// How well each fifth of the slices is predicted from the others.
     pub(crate) foretold: Option<Foretold>,
@@ -99,7 +97,7 @@ pub(crate) struct Chosen {
 /// Chooses among what was measured.
 ///
 /// # Errors
-/// A slice that cannot be timed or judged.
+/// A slice that cannot be timed or judged; bounds that no measured slice keeps, with the nearest values.
 pub(super) fn conclude(lab: &Lab, explorer: &Explorer, plan: &Plan) -> Result<Pareto> {
     let run = lab.run();
     let arch = &run.supernet.arch;
@@ -114,6 +112,7 @@ pub(super) fn conclude(lab: &Lab, explorer: &Explorer, plan: &Plan) -> Result<Pa
         untrained: None,
     };
     let measured: Vec<Point> = explorer.measured().iter().zip(&guesses).map(point).collect();
+    let chosen = choose(lab, &measured, plan)?;
     let objectives: Vec<[f64; 2]> =
         measured.iter().map(|p| [p.measured.latency_ms, -p.measured.accuracy]).collect();
     let worst = [0, 1].map(|k| objectives.iter().map(|p| p[k]).fold(f64::NEG_INFINITY, f64::max));
@@ -122,7 +121,6 @@ pub(super) fn conclude(lab: &Lab, explorer: &Explorer, plan: &Plan) -> Result<Pa
     lab.judge_untrained(&mut points)?;
     let mut largest = measured.iter().max_by_key(|point| point.params).cloned();
     lab.judge_untrained(largest.as_mut_slice())?;
-    let chosen = choose(lab, &measured, plan)?;
     let config = &run.tasks[0].config;
     Ok(Pareto {
         version: 1,
@@ -142,51 +140,33 @@ pub(super) fn conclude(lab: &Lab, explorer: &Explorer, plan: &Plan) -> Result<Pa
     })
 }
 
-/// The measured slice within the bounds of which most is believed, timed once more.
+/// The measured slice within the bounds of which most is believed, timed once more; none without bounds.
 fn choose(lab: &Lab, measured: &[Point], plan: &Plan) -> Result<Option<Chosen>> {
     let limits = &plan.limits;
     if *limits == Limits::default() {
         return Ok(None);
     }
-    let by_speed = limits.max_latency_ms.is_none() && limits.min_accuracy.is_some();
-    let arch = &lab.run().supernet.arch;
-    let mut within = Vec::new();
-    for point in measured {
-        let slice: Slice = point.slice.parse()?;
-        let Values { accuracy, latency_ms } = point.measured;
-        // Another machine's times cannot be taken again: what is only predicted must be safe.
-        let sure = if lab.is_here() {
-            latency_ms
-        } else {
-            latency_ms + 2.0 * point.predicted.latency_ms[1]
-        };
-        if limits.affords(arch, &slice) && limits.satisfied(accuracy, sure) {
-            within.push((slice, point));
-        }
-    }
-    within.sort_by(|(_, a), (_, b)| {
-        let faster = a.measured.latency_ms.total_cmp(&b.measured.latency_ms);
-        let better = b.predicted.accuracy[0].total_cmp(&a.predicted.accuracy[0]);
-        if by_speed { faster.then(better) } else { better.then(faster) }
-    });
-    for some in within.chunks(FINALISTS) {
-        let slices: Vec<Slice> = some.iter().map(|(slice, _)| slice.clone()).collect();
-        let again = if lab.is_here() { Some(lab.time_again(&slices)?) } else { None };
-        for (row, (slice, point)) in some.iter().enumerate() {
-            let again = again.as_ref().map(|times| times[row]);
-            if again.is_none_or(|ms| limits.satisfied(point.measured.accuracy, ms)) {
-                let run = lab.run();
-                let largest = run.space().largest(arch);
-                return Ok(Some(Chosen {
-                    point: (*point).clone(),
-                    measured_again_ms: again,
-                    test: run.judge(0, slice)?.0.value,
-                    test_of_largest: run.judge(0, &largest)?.0.value,
-                }));
-            }
-        }
-    }
-    Ok(None)
+    let mut again = |some: &[&Point]| {
+        let slices: Result<Vec<Slice>, _> = some.iter().map(|point| point.slice.parse()).collect();
+        lab.time_again(&slices?)
+    };
+    let decision = if lab.is_here() {
+        decide(measured, limits, Some(&mut again))?
+    } else {
+        decide(measured, limits, None)?
+    };
+    let Some((point, measured_again_ms)) = decision.taken else {
+        let nearest = nearest(measured, limits, &decision, lab.is_here());
+        bail!("none of {} measured slices keeps every bound; {nearest}", measured.len());
+    };
+    let run = lab.run();
+    let largest = run.space().largest(&run.supernet.arch);
+    Ok(Some(Chosen {
+        point: point.clone(),
+        measured_again_ms,
+        test: run.judge(0, &point.slice.parse()?)?.0.value,
+        test_of_largest: run.judge(0, &largest)?.0.value,
+    }))
 }
 
 impl Pareto {
@@ -203,38 +183,6 @@ impl Pareto {
             bail!("{}: version = {}: must be 1", at(), found.version);
         }
         Ok(found)
-    }
-
-    /// An error where bounds were given and no measured slice keeps them, with the nearest values.
-    pub(super) fn keeps_limits(&self) -> Result<()> {
-        if self.chosen.is_some() || self.limits == Limits::default() {
-            return Ok(());
-        }
-        let Limits { max_latency_ms, min_accuracy, max_params, max_macs } = self.limits;
-        let affords = |p: &&Point| {
-            max_params.is_none_or(|most| p.params <= most)
-                && max_macs.is_none_or(|most| p.macs <= most)
-        };
-        let mut said = Vec::new();
-        if let Some(least) = min_accuracy {
-            let fast = |p: &&Point| max_latency_ms.is_none_or(|most| p.measured.latency_ms <= most);
-            let best =
-                self.measured.iter().filter(affords).filter(fast).map(|p| p.measured.accuracy);
-            let best = best.max_by(f64::total_cmp).unwrap_or(f64::NAN);
-            said.push(format!(
-                "--min-accuracy {least}: the best within the other bounds has {best:.4}"
-            ));
-        }
-        if let Some(most) = max_latency_ms {
-            let good = |p: &&Point| min_accuracy.is_none_or(|least| p.measured.accuracy >= least);
-            let fast =
-                self.measured.iter().filter(affords).filter(good).map(|p| p.measured.latency_ms);
-            let fast = fast.min_by(f64::total_cmp).unwrap_or(f64::NAN);
-            said.push(format!(
-                "--max-latency-ms {most}: the fastest within the other bounds takes {fast:.3} ms"
-            ));
-        }
-        bail!("none of {} measured slices keeps every bound; {}", self.samples, said.join("; "));
     }
 
     /// The front as a terminal table.

@@ -128,7 +128,8 @@ fn kept(chip: &Chip, model: &Path, (found, judged): (&Value, &Value)) {
 /// Limits that nothing keeps, points that are not, files of other runs; nothing is changed by them.
 fn refused(chip: &Chip, out: &Path) {
     let before = fs::read(out.join("samples.jsonl")).unwrap();
-    let pareto = read(&out.join("pareto.json"));
+    let found = ["pareto.json", "report.html"].map(|name| fs::read(out.join(name)).unwrap());
+    let pareto: Value = serde_json::from_slice(&found[0]).unwrap();
     let smallest = &pareto["measured"][0];
     let least = smallest["params"].to_string();
     let accuracy = smallest["measured"]["accuracy"].as_f64().unwrap();
@@ -137,7 +138,7 @@ fn refused(chip: &Chip, out: &Path) {
         (&["--max-latency-ms", "1e-6"][..], "no slice is so fast; the fastest measured"),
         (&["--max-params", "1"], "no slice has so few; the smallest has"),
         (&["--max-macs", "1k"], "max_macs = 1000"),
-        (&["--min-accuracy", "1"], "--min-accuracy 1: the best within the other bounds has 0."),
+        (&["--min-accuracy", "1"], "--min-accuracy 1: the best has 0."),
         (&["--threads", "2"], "device.json: setting"),
         // Another bound counts in what is named as nearest: the best there is would be larger.
         (&["--min-accuracy", "1", "--max-params", &least], &within),
@@ -145,6 +146,8 @@ fn refused(chip: &Chip, out: &Path) {
         fails(&chip.search(out, &[&["--samples", "14"], more].concat()), &[said]);
     }
     assert!(fs::read(out.join("samples.jsonl")).unwrap() == before);
+    // An earlier choice stays in force.
+    assert!(found == ["pareto.json", "report.html"].map(|name| fs::read(out.join(name)).unwrap()));
     fails(&chip.command("eval", &["--slice", "pareto.99"]), &["must be pareto.0 to pareto."]);
     fails(&chip.command("search", &[]), &["holds no images out"]);
     let whole = chip.folder.path().join("whole");
