@@ -207,12 +207,18 @@ impl Explorer {
         Ok(last.into_iter().map(|one| one.slice).collect())
     }
 
-    /// The `count` slices to measure next, none of which was; fewer where the space ends.
+    /// The `count` slices to measure next, none of which was and none of `without`; fewer where the space ends.
     ///
     /// # Errors
     /// As [`Explorer::front`].
-    pub fn propose(&self, count: usize, rng: &mut impl Rng) -> Result<Vec<Slice>, Error> {
-        let mut seen: HashSet<Slice> = self.measured.iter().map(|one| one.slice.clone()).collect();
+    pub fn propose(
+        &self,
+        count: usize,
+        without: &[Slice],
+        rng: &mut impl Rng,
+    ) -> Result<Vec<Slice>, Error> {
+        let measured = self.measured.iter().map(|one| &one.slice);
+        let mut seen: HashSet<Slice> = measured.chain(without).cloned().collect();
         let allowed = |slice: &Slice| self.limits.affords(&self.arch, slice);
         let mut candidates = self.front(rng)?;
         for _ in 0..RANDOM {

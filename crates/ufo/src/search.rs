@@ -1,5 +1,6 @@
 //! `ufo search`: the slices of a chip supernet that a device and its limits ask for, found by measuring few.
 
+mod budget;
 mod choice;
 mod cross;
 mod held_out;
@@ -7,20 +8,22 @@ mod lab;
 mod outcome;
 mod report;
 mod samples_file;
+mod shard;
 
 use crate::profile::How;
 use crate::run::Run;
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use lab::Lab;
 pub(crate) use lab::Split;
+use lab::{Lab, TOGETHER};
 pub(crate) use outcome::{Pareto, Point};
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use samples_file::SamplesFile;
+use shard::{Shard, shard};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use ufo_nas::{Explorer, Limits, Slice, design};
 use ufo_train::write_atomic;
 
@@ -32,6 +35,9 @@ pub(crate) struct Args {
     /// Run folder of a chip supernet.
     #[arg(long, required = true)]
     run: Option<PathBuf>,
+    /// Task that the run must be of.
+    #[arg(long)]
+    task: Option<String>,
     /// Folder of measurements and results; what it holds is not measured again.
     /// Default `search` in the run folder.
     #[arg(long)]
@@ -41,8 +47,9 @@ pub(crate) struct Args {
     /// Slices to judge, those that the folder holds included.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(8..=4096))]
     samples: u32,
-    /// Time after which nothing more is measured, such as 90s or 40m.
-    #[arg(long, value_parser = crate::demo::duration)]
+    /// Time after which no further slice is measured, such as 90s or 40m; 0s measures none. What is chosen is
+    /// still timed and judged on the test images.
+    #[arg(long, value_parser = budget::parse)]
     budget: Option<Duration>,
     /// Times of another machine, which `ufo profile` wrote there, in place of this one's.
     #[arg(long, conflicts_with_all = ["batch", "threads", "runtime", "rounds"])]
@@ -125,37 +132,6 @@ fn number(text: &str) -> Result<u64, String> {
     if (1.0..=1e18).contains(&value) { Ok(value.round() as u64) } else { Err(wrong()) }
 }
 
-/// Part `index`, from 0, of `count`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Shard {
-    index: usize,
-    count: usize,
-}
-
-fn shard(text: &str) -> Result<Shard, String> {
-    let text = match text {
-        "auto" => from_environment(|name| std::env::var(name).ok())?,
-        text => text.to_string(),
-    };
-    let parts = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
-    match parts {
-        Some((index, count)) if index < count => Ok(Shard { index, count }),
-        _ => Err(format!("`{text}`: must be i/n with i from 0 to n - 1, such as 0/4")),
-    }
-}
-
-/// Part and parts as the job's scheduler names them.
-fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Result<String, String> {
-    let known = [
-        ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT"),
-        ("JOB_COMPLETION_INDEX", "JOB_COMPLETIONS"),
-        ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
-    ];
-    let found = known.iter().find_map(|(i, n)| Some(format!("{}/{}", variable(i)?, variable(n)?)));
-    let names: Vec<String> = known.iter().map(|(i, n)| format!("{i} and {n}")).collect();
-    found.ok_or_else(|| format!("auto: the environment must have {}", names.join(", or ")))
-}
-
 /// Slices that are proposed at a time.
 const PROPOSED: usize = 8;
 
@@ -166,6 +142,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let folder = args.run.as_ref().context("--run is required")?;
     let run = Run::open(folder)?;
     run.chip_space()?;
+    let name = &run.tasks[0].config.name;
+    if let Some(task) = args.task.as_ref().filter(|task| *task != name) {
+        bail!("--task {task}: {} is a chip supernet of {name}", folder.display());
+    }
     let plan = Plan {
         out: args.out.clone().unwrap_or_else(|| folder.join("search")),
         limits: args.bounds.limits(),
@@ -215,29 +195,19 @@ impl Plan<'_> {
 /// `report.html`.
 ///
 /// # Errors
-/// Limits that no slice keeps, with the nearest values that one does; files of another run.
+/// Limits that no slice keeps, with the nearest values that one does; files of another run; a budget that is over
+/// before enough is known.
 pub(crate) fn search(run: &Run, plan: &Plan) -> Result<Pareto> {
-    let started = Instant::now();
-    let over = || plan.budget.is_some_and(|budget| started.elapsed() >= budget);
     let mut lab = Lab::open(run, plan)?;
     let mut rng = plan.random();
-    let encoding = run.encoding();
-    let mut first = design(&encoding, &plan.limits, (plan.samples / 2).max(MIN_DESIGN), &mut rng)?;
     let bar = bar(plan.samples);
     let done = |count: usize| bar.set_position(count as u64);
-    lab.time(&first[..1])?;
-    plan.check_latency(&lab)?;
-    let known = lab.accuracies()?;
-    first.retain(|slice| known.iter().all(|(other, _)| other != slice));
-    first.truncate(plan.samples.saturating_sub(known.len()));
-    // Samples of other machines come without times.
-    let untimed: Vec<Slice> = known.into_iter().map(|(slice, _)| slice).collect();
-    lab.time(&[untimed, first.clone()].concat())?;
-    lab.judge(&first, done)?;
-    while !over() {
+    begin(&mut lab, plan, &mut rng, done)?;
+    let held = held_out::slices(&lab)?;
+    while !lab.over() {
         let explorer = lab.explorer(&plan.limits)?;
         let left = plan.samples.saturating_sub(explorer.measured().len());
-        let next = explorer.propose(PROPOSED.min(left), &mut rng)?;
+        let next = explorer.propose(PROPOSED.min(left), &held, &mut rng)?;
         if next.is_empty() {
             break;
         }
@@ -245,11 +215,9 @@ pub(crate) fn search(run: &Run, plan: &Plan) -> Result<Pareto> {
         lab.judge(&next, done)?;
     }
     bar.finish_and_clear();
+    plan.say_left_out(&lab)?;
     let explorer = lab.explorer(&plan.limits)?;
-    let held_out = match plan.held_out {
-        0 => None,
-        _ => Some(held_out::judge(&mut lab, plan)?),
-    };
+    let held_out = held_out::judge(&mut lab, plan)?;
     let pareto = outcome::conclude(&lab, &explorer, plan)?;
     let text = serde_json::to_vec_pretty(&pareto)?;
     write_atomic(&plan.out.join("pareto.json"), &text)?;
@@ -258,10 +226,60 @@ pub(crate) fn search(run: &Run, plan: &Plan) -> Result<Pareto> {
     Ok(pareto)
 }
 
+/// Measures what needs no predictor: the times of known slices and the first design, held-out slices excluded.
+fn begin(
+    lab: &mut Lab,
+    plan: &Plan,
+    rng: &mut ChaCha8Rng,
+    mut done: impl FnMut(usize),
+) -> Result<()> {
+    let (run, held) = (lab.run(), held_out::slices(lab)?);
+    let count = (plan.samples / 2).max(MIN_DESIGN);
+    let mut first = design(&run.encoding(), &plan.limits, count + held.len(), rng)?;
+    first.retain(|slice| !held.contains(slice));
+    first.truncate(count);
+    lab.time(&[run.space().smallest(&run.supernet.arch)])?;
+    plan.check_latency(lab)?;
+    let known: Vec<Slice> = lab.accuracies()?.into_iter().map(|(slice, _)| slice).collect();
+    first.retain(|slice| !known.contains(slice));
+    first.truncate(plan.samples.saturating_sub(known.len()));
+    // Samples of other machines come without times.
+    lab.time(&known)?;
+    for some in first.chunks(TOGETHER) {
+        lab.time(some)?;
+        lab.judge(some, &mut done)?;
+    }
+    Ok(())
+}
+
 /// Fewest slices that are measured before anything is learned.
 const MIN_DESIGN: usize = 6;
 
 impl Plan<'_> {
+    /// Tells that fewer slices were judged than asked for, and why.
+    ///
+    /// # Errors
+    /// So few that nothing can be learned of them.
+    fn say_left_out(&self, lab: &Lab) -> Result<()> {
+        let (judged, wanted) = (lab.accuracies()?.len(), self.samples);
+        if judged >= wanted {
+            return Ok(());
+        }
+        let place = lab.place().display();
+        if !lab.over() {
+            eprintln!("{judged} of {wanted} slices: no other was found within the bounds");
+        } else if judged.min(lab.latencies().len()) < MIN_DESIGN {
+            bail!(
+                "--budget: over after {judged} of {wanted} slices, too few to learn from; {place} keeps them, and the same command goes on"
+            );
+        } else {
+            eprintln!(
+                "--budget: over after {judged} of {wanted} slices; {place} keeps them, and the same command goes on"
+            );
+        }
+        Ok(())
+    }
+
     /// Refuses a bound on latency that the fastest known slice exceeds, before anything slow begins.
     fn check_latency(&self, lab: &Lab) -> Result<()> {
         let Some(most) = self.limits.max_latency_ms else { return Ok(()) };
@@ -290,8 +308,13 @@ fn judge_part(run: &Run, plan: &Plan, shard: Shard) -> Result<ExitCode> {
     let bar = bar(part.len());
     lab.judge(&part, |count| bar.set_position(count as u64))?;
     bar.finish_and_clear();
-    let Shard { index, count } = shard;
-    println!("{} slices, part {index} of {count}: {}", part.len(), lab.place().display());
+    let (Shard { index, count }, known) = (shard, lab.accuracies()?);
+    let judged = known.iter().filter(|(slice, _)| part.contains(slice)).count();
+    if judged < part.len() {
+        let left = part.len() - judged;
+        eprintln!("--budget: over, {left} slices are left out; the same command goes on");
+    }
+    println!("{judged} slices, part {index} of {count}: {}", lab.place().display());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -327,20 +350,5 @@ mod tests {
         for wrong in ["", "M", "-1", "0", "5m", "nan", "1e30"] {
             assert!(number(wrong).unwrap_err().contains("allowed"), "{wrong}");
         }
-    }
-
-    #[test]
-    fn shards_are_typed_or_the_environments() {
-        assert_eq!(shard("1/4"), Ok(Shard { index: 1, count: 4 }));
-        for wrong in ["4/4", "1", "-1/2", "a/b", "0/0"] {
-            assert!(shard(wrong).unwrap_err().contains("i/n"), "{wrong}");
-        }
-        let slurm = |name: &str| match name {
-            "SLURM_ARRAY_TASK_ID" => Some("2".to_string()),
-            "SLURM_ARRAY_TASK_COUNT" => Some("8".to_string()),
-            _ => None,
-        };
-        assert_eq!(from_environment(slurm), Ok("2/8".to_string()));
-        assert!(from_environment(|_| None).unwrap_err().contains("OMPI_COMM_WORLD_RANK"));
     }
 }

@@ -9,6 +9,7 @@ fn setting() -> Encoding {
     let space = Space { depths, heads, ffn, ..Space::whole(&arch) };
     Encoding { space, blocks: arch.depth, arch: Some(arch) }
 }
+}
 
 /// An accuracy that saturates, and a latency of operations and blocks.
 fn truth(encoding: &Encoding, slice: &Slice) -> (f64, f64) {
@@ -36,7 +37,7 @@ fn search(limits: Limits, most: usize, seed: u64) -> (Encoding, Explorer) {
         if slices.len() >= most {
             return (encoding, explorer);
         }
-        slices.extend(explorer.propose(4, &mut rng).unwrap());
+        slices.extend(explorer.propose(4, &[], &mut rng).unwrap());
     }
 }
 
@@ -107,6 +108,16 @@ fn designs_are_affordable_distinct_and_begin_longer_ones() {
 }
 
 #[test]
+fn what_is_held_out_is_not_proposed() {
+    let (_, explorer) = search(Limits::default(), 20, 4);
+    let rng = || ChaCha8Rng::seed_from_u64(4);
+    let first = explorer.propose(3, &[], &mut rng()).unwrap();
+    let others = explorer.propose(3, &first, &mut rng()).unwrap();
+    assert_eq!((first.len(), others.len()), (3, 3));
+    assert!(others.iter().all(|slice| !first.contains(slice)));
+}
+
+#[test]
 fn where_every_slice_is_as_good_the_fastest_is_proposed_and_believed() {
     let encoding = setting();
     let mut rng = ChaCha8Rng::seed_from_u64(3);
@@ -122,7 +133,7 @@ fn where_every_slice_is_as_good_the_fastest_is_proposed_and_believed() {
         assert_eq!(front, [encoding.space.smallest(encoding.arch.as_ref().unwrap())]);
         let guess = explorer.guess(&front).unwrap()[0];
         assert_eq!(guess.accuracy.map(f64::to_bits), [1.0, 0.0].map(f64::to_bits));
-        assert_eq!(explorer.propose(3, &mut rng).unwrap().len(), 3);
+        assert_eq!(explorer.propose(3, &[], &mut rng).unwrap().len(), 3);
     }
     let error = Explorer::fit(&encoding, bound, &rows(&|_| f64::NAN), &times).unwrap_err();
     assert!(error.to_string().contains("NaN"), "{error}");

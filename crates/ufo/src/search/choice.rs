@@ -18,6 +18,9 @@ pub(super) struct Decision<'a> {
     again: HashMap<&'a str, f64>,
 }
 
+/// Times points once more; milliseconds of each.
+type Again<'t, 'a> = &'t mut dyn FnMut(&[&'a Point]) -> Result<Vec<f64>>;
+
 /// Goes through the points within the bounds, those of which most is believed first (with a bound on accuracy
 /// alone the fastest), until one keeps them when it is timed once more. `again` gives milliseconds now of the
 /// points that it is told; without it times are another machine's and must hold with two deviations to spare.
@@ -27,7 +30,7 @@ pub(super) struct Decision<'a> {
 pub(super) fn decide<'a>(
     points: &'a [Point],
     limits: &Limits,
-    again: Option<&mut dyn FnMut(&[&'a Point]) -> Result<Vec<f64>>>,
+    again: Option<Again<'_, 'a>>,
 ) -> Result<Decision<'a>> {
     let here = again.is_some();
     let mut within: Vec<&Point> = points

@@ -40,26 +40,22 @@ pub(crate) struct Regret {
     pub(crate) best: f64,
 }
 
-/// Measures random slices and predicts them.
-pub(super) fn judge(lab: &mut Lab, plan: &Plan) -> Result<HeldOut> {
-    let (run, encoding) = (lab.run(), lab.run().encoding());
-    let (arch, space) = (&run.supernet.arch, run.space());
-    let seen = lab.accuracies()?;
-    // Drawn from another stream than the search's.
-    let mut rng = ChaCha8Rng::seed_from_u64(plan.seed ^ 0x6865_6c64);
-    let mut slices: Vec<Slice> = lab.held_out()?.into_iter().map(|(slice, _)| slice).collect();
-    for _ in 0..50 * plan.held_out {
-        let slice = space.random(arch, &mut rng);
-        let known = slices.contains(&slice) || seen.iter().any(|(other, _)| *other == slice);
-        if slices.len() < plan.held_out && !known {
-            slices.push(slice);
-        }
+/// The slices that were held out, which nothing may be learned of.
+pub(super) fn slices(lab: &Lab) -> Result<Vec<Slice>> {
+    Ok(lab.held_out()?.into_iter().map(|(slice, _)| slice).collect())
+}
+
+/// Measures random slices where more are asked for, and predicts all that were held out of these weights; none
+/// where there are none.
+pub(super) fn judge(lab: &mut Lab, plan: &Plan) -> Result<Option<HeldOut>> {
+    let (encoding, seen) = (lab.run().encoding(), lab.accuracies()?);
+    if plan.held_out > 0 {
+        measure(lab, plan, &seen)?;
     }
-    let bar = bar(slices.len());
-    lab.hold_out(&slices, |count| bar.set_position(count as u64))?;
-    lab.time(&slices)?;
-    bar.finish_and_clear();
-    let truth = lab.held_out()?;
+    let truth = unseen(lab, &seen)?;
+    if truth.is_empty() {
+        return Ok(None);
+    }
     let slices: Vec<Slice> = truth.iter().map(|(slice, _)| slice.clone()).collect();
     let latencies = lab.latencies();
     let mut counts: Vec<usize> = SAMPLES.into_iter().filter(|&n| n < seen.len()).collect();
@@ -80,6 +76,54 @@ pub(super) fn judge(lab: &mut Lab, plan: &Plan) -> Result<HeldOut> {
     }
     let all = HeldOut { predictions, choices };
     write_atomic(&plan.out.join("held-out.json"), &serde_json::to_vec_pretty(&all)?)?;
+    say(&all);
+    Ok(Some(all))
+}
+
+/// Adds random slices to those held out, none of them learned from, and times all.
+fn measure(lab: &mut Lab, plan: &Plan, seen: &[(Slice, f64)]) -> Result<()> {
+    let (arch, space) = (&lab.run().supernet.arch, lab.run().space());
+    // Drawn from another stream than the search's.
+    let mut rng = ChaCha8Rng::seed_from_u64(plan.seed ^ 0x6865_6c64);
+    let known = slices(lab)?;
+    let mut slices: Vec<Slice> = known.into_iter().filter(|slice| !learned(slice, seen)).collect();
+    for _ in 0..50 * plan.held_out {
+        let slice = space.random(arch, &mut rng);
+        if slices.len() < plan.held_out && !slices.contains(&slice) && !learned(&slice, seen) {
+            slices.push(slice);
+        }
+    }
+    let bar = bar(slices.len());
+    lab.time(&slices)?;
+    lab.hold_out(&slices, |count| bar.set_position(count as u64))?;
+    bar.finish_and_clear();
+    let done = unseen(lab, seen)?.len();
+    if done < slices.len() {
+        eprintln!("--budget: over after {done} of {} held-out slices", slices.len());
+    }
+    Ok(())
+}
+
+/// The held-out slices that were judged and timed and are not among those learned from.
+fn unseen(lab: &Lab, seen: &[(Slice, f64)]) -> Result<Vec<(Slice, f64)>> {
+    let mut held = lab.held_out()?;
+    let count = held.len();
+    held.retain(|(slice, _)| !learned(slice, seen));
+    if held.len() < count {
+        eprintln!(
+            "held-out.jsonl: {} slices are among the samples, too, and are left out",
+            count - held.len()
+        );
+    }
+    held.retain(|(slice, _)| lab.latency(slice).is_some());
+    Ok(held)
+}
+
+fn learned(slice: &Slice, seen: &[(Slice, f64)]) -> bool {
+    seen.iter().any(|(other, _)| other == slice)
+}
+
+fn say(all: &HeldOut) {
     for one in &all.predictions {
         eprintln!("{}", one.said());
     }
@@ -91,7 +135,6 @@ pub(super) fn judge(lab: &mut Lab, plan: &Plan) -> Result<HeldOut> {
             100.0 * best
         );
     }
-    Ok(all)
 }
 
 fn regrets(

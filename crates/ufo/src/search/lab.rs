@@ -1,6 +1,7 @@
 //! Measurements of a run's slices, each taken once and kept.
 
 use super::Plan;
+use super::budget::{Budget, each_in_time};
 use super::outcome::Point;
 use super::samples_file::SamplesFile;
 use crate::profile::How;
@@ -36,6 +37,7 @@ impl Split {
 /// A run's slices, what is known of them, and the means to know more.
 pub(super) struct Lab<'a> {
     how: &'a How,
+    budget: Budget,
     judge: Judge<'a>,
     samples: SamplesFile,
     held_out: Option<SamplesFile>,
@@ -45,11 +47,12 @@ pub(super) struct Lab<'a> {
 }
 
 impl<'a> Lab<'a> {
-    /// Opens the folder's files.
+    /// Opens the folder's files; the budget begins here.
     ///
     /// # Errors
     /// Files of another run or another way of timing, a run without images to judge on.
     pub(super) fn open(run: &'a Run, plan: &'a Plan) -> Result<Self> {
+        let budget = Budget::new(plan.budget);
         let judge = Judge::new(run, plan.split)?;
         let (device, place) = match plan.device_file {
             Some(file) => (device_file(run, file)?, None),
@@ -67,7 +70,12 @@ impl<'a> Lab<'a> {
                 samples.path().display()
             );
         }
-        Ok(Self { how: plan.how, judge, samples, held_out, device, place })
+        Ok(Self { how: plan.how, budget, judge, samples, held_out, device, place })
+    }
+
+    /// Whether the time to measure is over.
+    pub(super) fn over(&self) -> bool {
+        self.budget.over()
     }
 
     pub(super) fn run(&self) -> &'a Run {
@@ -116,19 +124,22 @@ impl<'a> Lab<'a> {
         self.device.rows.iter().find(|row| row.slice == *slice).map(|row| row.median_ms)
     }
 
-    /// Times the slices that were not; nothing where times are another machine's.
+    /// Times the slices that were not, until the budget is over; nothing where times are another machine's.
     pub(super) fn time(&mut self, slices: &[Slice]) -> Result<()> {
-        let Some(place) = &self.place else { return Ok(()) };
+        let Some(place) = self.place.clone() else { return Ok(()) };
         let new: Vec<Slice> =
             slices.iter().filter(|slice| self.latency(slice).is_none()).cloned().collect();
-        if new.is_empty() {
-            return Ok(());
+        for some in new.chunks(TOGETHER) {
+            if self.over() {
+                break;
+            }
+            let known = (!self.device.rows.is_empty()).then_some(self.device.whole_ms);
+            let times = self.how.time(self.judge.run, some, known, |_| ())?;
+            self.device.whole_ms = times.whole_ms;
+            self.device.rows.extend(times.rows);
+            write_atomic(&place, &serde_json::to_vec_pretty(&self.device)?)?;
         }
-        let known = (!self.device.rows.is_empty()).then_some(self.device.whole_ms);
-        let times = self.how.time(self.judge.run, &new, known, |_| ())?;
-        self.device.whole_ms = times.whole_ms;
-        self.device.rows.extend(times.rows);
-        write_atomic(place, &serde_json::to_vec_pretty(&self.device)?)
+        Ok(())
     }
 
     /// Times slices as the machine is now, whatever was measured before; milliseconds.
@@ -137,9 +148,9 @@ impl<'a> Lab<'a> {
         Ok(times.rows.into_iter().map(|row| row.median_ms).collect())
     }
 
-    /// Judges the slices that were not; `done` is told how many are.
+    /// Judges the slices that were not, until the budget is over; `done` is told how many are.
     pub(super) fn judge(&mut self, slices: &[Slice], done: impl FnMut(usize)) -> Result<()> {
-        self.judge.fill(&mut self.samples, slices, done)
+        self.judge.fill(&mut self.samples, slices, self.budget, done)
     }
 
     /// Judges the same slices of the network that the chip supernet began from, if its run can be opened.
@@ -166,10 +177,12 @@ impl<'a> Lab<'a> {
     /// The same of slices that nothing is learned of.
     pub(super) fn hold_out(&mut self, slices: &[Slice], done: impl FnMut(usize)) -> Result<()> {
         let file = self.held_out.as_mut().context("opened with held-out slices")?;
-        self.judge.fill(file, slices, done)
+        self.judge.fill(file, slices, self.budget, done)
     }
 }
 
+/// Slices that are timed before the budget is looked at again.
+pub(super) const TOGETHER: usize = 16;
 /// Name of the file of this machine's times.
 const DEVICE: &str = "device.json";
 
@@ -227,6 +240,7 @@ impl<'a> Judge<'a> {
         &self,
         file: &mut SamplesFile,
         slices: &[Slice],
+        budget: Budget,
         mut done: impl FnMut(usize),
     ) -> Result<()> {
         let known = self.known(file)?;
@@ -234,19 +248,25 @@ impl<'a> Judge<'a> {
         let new: Vec<&Slice> = slices.iter().filter(|slice| !known.contains(slice)).collect();
         let mut failed = None;
         let judge = |index: usize| self.run.judge_on(0, new[index], &self.images);
-        self.workers.each(new.len(), judge, |index, judged| {
-            let sample = |value| Sample {
-                key: self.key(new[index]),
-                slice: new[index].clone(),
-                task: self.task().to_string(),
-                split: self.split.name().to_string(),
-                accuracy: Some(value),
-                latency_ms: None,
-            };
-            let kept = judged.and_then(|(result, _)| file.add(sample(result.value)));
-            failed = failed.take().or(kept.err());
-            done(known.len() + index + 1);
-        });
+        each_in_time(
+            &self.workers,
+            || budget.over(),
+            new.len(),
+            judge,
+            |index, judged| {
+                let sample = |value| Sample {
+                    key: self.key(new[index]),
+                    slice: new[index].clone(),
+                    task: self.task().to_string(),
+                    split: self.split.name().to_string(),
+                    accuracy: Some(value),
+                    latency_ms: None,
+                };
+                let kept = judged.and_then(|(result, _)| file.add(sample(result.value)));
+                failed = failed.take().or(kept.err());
+                done(known.len() + index + 1);
+            },
+        );
         failed.map_or(Ok(()), Err)
     }
 }

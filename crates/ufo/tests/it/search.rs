@@ -191,6 +191,53 @@ fn refused(chip: &Chip, out: &Path) {
 }
 
 #[test]
+fn a_search_stops_by_its_budget_and_what_is_held_out_is_never_learned_from() {
+    let chip = Chip::new();
+    let out = chip.folder.path().join("search");
+    let [samples, held] = ["samples.jsonl", "held-out.jsonl"].map(|name| out.join(name));
+    // No time to learn anything.
+    let nothing = chip.search(&out, &["--samples", "14", "--budget", "0s"]);
+    fails(&nothing, &["--budget: over after 0 of 14 slices, too few", "samples.jsonl"]);
+    assert_eq!(lines(&samples), 0);
+    succeeds(&chip.search(&out, &["--samples", "8", "--task", "digits"]));
+    let eight = fs::read(&samples).unwrap();
+    // What is known is kept and concluded from; more and held-out slices are left out.
+    let more = ["--samples", "14", "--held-out", "3"];
+    let stopped = chip.search(&out, &[&more[..], &["--budget", "0s"]].concat());
+    succeeds(&stopped);
+    let said = String::from_utf8_lossy(&stopped.stderr).into_owned();
+    for word in ["--budget: over after 8 of 14 slices", "over after 0 of 3 held-out slices"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    assert!(fs::read(&samples).unwrap() == eight);
+    assert_eq!(read(&out.join("pareto.json"))["samples"], 8);
+    // The same command goes on.
+    succeeds(&chip.search(&out, &more));
+    assert!(fs::read(&samples).unwrap().starts_with(&eight));
+    assert_eq!((lines(&samples), lines(&held)), (14, 3));
+
+    // Half of what the design would measure is held out beforehand, one slice is in both files.
+    let text = fs::read_to_string(&samples).unwrap();
+    let all: Vec<&str> = text.lines().collect();
+    fs::write(&samples, format!("{}\n", all[0])).unwrap();
+    fs::write(&held, all[..5].iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+    let leaked = chip.search(&out, &["--samples", "14"]);
+    succeeds(&leaked);
+    assert!(String::from_utf8_lossy(&leaked.stderr).contains("1 slices are among the samples"));
+    let text = fs::read_to_string(&samples).unwrap();
+    assert_eq!(text.lines().count(), 14);
+    assert!(all[1..5].iter().all(|held| text.lines().all(|line| line != *held)), "{text}");
+    // Without --held-out the pictures of what is held out stay.
+    let predicted = read(&out.join("held-out.json"));
+    assert_eq!(predicted["predictions"][0]["accuracies"].as_array().unwrap().len(), 4);
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains("<h2>Choices</h2>") && page.contains("Order of held-out slices"));
+
+    let other = chip.search(&out, &["--task", "emoji"]);
+    fails(&other, &["--task emoji:", "is a chip supernet of digits"]);
+}
+
+#[test]
 fn parts_are_judged_apart_and_merged() {
     let chip = Chip::new();
     let parts = ["0/2", "1/2"].map(|part| {
@@ -223,6 +270,13 @@ fn parts_are_judged_apart_and_merged() {
         let usage = chip.search(&all, &[&["--held-out", "3"][..], &other].concat());
         assert_eq!(usage.status.code(), Some(2));
     }
+    let none = chip.folder.path().join("none");
+    let part = chip.search(&none, &["--samples", "9", "--shard", "0/2", "--budget", "0s"]);
+    succeeds(&part);
+    assert!(
+        String::from_utf8_lossy(&part.stderr).contains("--budget: over, 5 slices are left out")
+    );
+    assert!(String::from_utf8_lossy(&part.stdout).contains("0 slices, part 0 of 2"));
     let usage = chip.search(&all, &["--shard", "2/2"]);
     assert_eq!(usage.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&usage.stderr).contains("i from 0 to n - 1"));
