@@ -15,12 +15,14 @@ use std::collections::HashSet;
 
 /// Slices that a design is chosen from.
 const POOL: usize = 400;
+/// Random slices that are drawn at most for each that a longer design lacks.
+const DRAWS: usize = 50;
 /// Random slices that compete with evolved ones for the next measurements.
 const RANDOM: usize = 200;
 
-/// The first slices to measure: the smallest and the largest that the bounds afford, then those that tell most of
-/// the others under the covariance that is believed before any measurement. A design of fewer begins
-/// one of more.
+/// The first slices to measure: the smallest and the largest that the bounds afford, then of 400 random ones those
+/// that tell most of the others under the covariance that is believed before any measurement. What a longer design
+/// lacks is random. A design of fewer begins one of more; fewer than `count` are returned where the space ends.
 ///
 /// # Errors
 /// A space that does not fit, bounds that not even the smallest slice satisfies.
@@ -37,10 +39,11 @@ pub fn design(
     let mut pool = Vec::new();
     let largest = space.shrunk(arch, space.largest(arch), &allowed, rng);
     let ends = [Some(space.smallest(arch)), largest];
-    let random = (0..POOL).map(|_| {
+    let mut drawn = || {
         let slice = space.random(arch, rng);
         space.shrunk(arch, slice, &allowed, rng)
-    });
+    };
+    let random: Vec<Option<Slice>> = (0..POOL).map(|_| drawn()).collect();
     for slice in ends.into_iter().chain(random).flatten() {
         if seen.insert(slice.clone()) {
             pool.push(slice);
@@ -53,6 +56,12 @@ pub fn design(
     let covariance = kernel.with_noise(&kernel.prior().mean, &encoding.matrix(&rest)?);
     let chosen = choose(Sampling::Information, &covariance, wanted)?;
     pool.extend(chosen.into_iter().map(|index| rest[index].clone()));
+    for _ in 0..DRAWS * count.saturating_sub(pool.len()) {
+        let Some(slice) = drawn().filter(|_| pool.len() < count) else { continue };
+        if seen.insert(slice.clone()) {
+            pool.push(slice);
+        }
+    }
     Ok(pool)
 }
 

@@ -108,6 +108,24 @@ fn designs_are_affordable_distinct_and_begin_longer_ones() {
 }
 
 #[test]
+fn a_design_of_a_thousand_has_a_thousand_and_a_small_space_ends() {
+    let encoding = setting();
+    let make = |encoding: &Encoding, count| {
+        let mut rng = ChaCha8Rng::seed_from_u64(9);
+        design(encoding, &Limits::default(), count, &mut rng).unwrap()
+    };
+    let slices = make(&encoding, 1000);
+    assert_eq!(slices.iter().collect::<HashSet<_>>().len(), 1000);
+    assert_eq!(slices[..30], make(&encoding, 30));
+    assert_eq!(slices[..600], make(&encoding, 600));
+    // One FFN width and two head counts in two blocks.
+    let arch = encoding.arch.clone().unwrap();
+    let (heads, ffn) = (vec![1, arch.heads], vec![arch.ffn]);
+    let space = Space { depths: vec![2], heads, ffn, ..encoding.space.clone() };
+    assert_eq!(make(&Encoding { space, ..encoding }, 1000).len(), 4);
+}
+
+#[test]
 fn what_is_held_out_is_not_proposed() {
     let (_, explorer) = search(Limits::default(), 20, 4);
     let rng = || ChaCha8Rng::seed_from_u64(4);
