@@ -10,6 +10,17 @@ const MOST_BLOCKS: usize = 1024;
 /// Most of a choice, as for an [`Arch`].
 const MOST_CHOICE: usize = 65_536;
 
+/// How a choice of a block becomes bits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Coding {
+    /// Two bits, one of them shared with each neighbor: like choices have like effects (spec 6.3).
+    #[default]
+    Overlapping,
+    /// A bit of its own.
+    OneHot,
+}
+
 /// What is encoded: the choices of a space, and what they cost where the architecture is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,6 +32,14 @@ pub struct Encoding {
     /// The largest network; with it the logarithms of operations and parameters are features, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arch: Option<Arch>,
+    /// How choices become bits.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub coding: Coding,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_default(coding: &Coding) -> bool {
+    *coding == Coding::default()
 }
 
 impl Encoding {
@@ -52,7 +71,7 @@ impl Encoding {
         })?;
         let (heads, ffn) = (all(|kept| kept.heads), all(|kept| kept.ffn));
         let space = Space { depths: depths.into_iter().collect(), heads, ffn, depth_rule };
-        let encoding = Self { space, blocks, arch: None };
+        let encoding = Self { space, blocks, arch: None, coding: Coding::default() };
         encoding.validate()?;
         Ok(encoding)
     }
@@ -108,8 +127,8 @@ impl Encoding {
     }
 
     /// The encoding of the original's estimator (spec 6.3): of each block choice k of heads and of FFN width,
-    /// counted from the greatest, sets bits k and k + 1, so that neighbors share one; a block that some
-    /// depth cuts has one bit more, which says so.
+    /// counted from the greatest, sets bits k and k + 1, so that neighbors share one, or bit k alone; a block that
+    /// some depth cuts has one bit more, which says so.
     ///
     /// # Errors
     /// As [`Encoding::matrix`].
@@ -130,15 +149,15 @@ impl Encoding {
                 ("heads", heads, kept.map(|kept| kept.heads)),
                 ("ffn", ffn, kept.map(|kept| kept.ffn)),
             ] {
-                let start = bits.len();
-                bits.resize(start + choices.len() + 1 + usize::from(self.is_optional(block)), 0.0);
+                let (start, width) = (bits.len(), self.width(choices));
+                bits.resize(start + width + usize::from(self.is_optional(block)), 0.0);
                 let Some(value) = value else {
-                    bits[start + choices.len() + 1] = 1.0;
+                    bits[start + width] = 1.0;
                     continue;
                 };
                 let at = place(format!("blocks.{block}.{key}"), value, choices)?;
                 let from_greatest = start + choices.len() - 1 - at;
-                bits[from_greatest..=from_greatest + 1].fill(1.0);
+                bits[from_greatest..=from_greatest + width - choices.len()].fill(1.0);
             }
         }
         Ok(bits)
@@ -183,7 +202,7 @@ impl Encoding {
     /// each bit, whatever the block: few hyperparameters, since one a block is too many to learn from
     /// hundreds of samples.
     pub fn groups(&self) -> Groups {
-        let [heads, ffn] = [self.space.heads.len() + 2, self.space.ffn.len() + 2];
+        let [heads, ffn] = [&self.space.heads, &self.space.ffn].map(|all| self.width(all) + 1);
         let mut groups = Groups { group: Vec::new(), level: Vec::new() };
         for block in 0..self.blocks {
             // The last level of each is that of a cut block.
@@ -198,6 +217,11 @@ impl Encoding {
             groups.level.extend(heads + ffn..heads + ffn + COSTS);
         }
         groups
+    }
+
+    /// Bits of a block's choice among some, that of a cut block excluded.
+    fn width(&self, choices: &[usize]) -> usize {
+        choices.len() + usize::from(self.coding == Coding::Overlapping)
     }
 
     /// Whether some depth cuts the block.

@@ -52,7 +52,7 @@ pub use cholesky::Cholesky;
 pub use cost::{Cost, Macs, Params, activation_bytes, cost, macs, params};
 pub use count::{Count, PathCounts};
 pub use device::{DeviceFile, Setting, Timed};
-pub use encoding::Encoding;
+pub use encoding::{Coding, Encoding};
 pub use error::Error;
 pub use evolution::{Evaluated, Evolution, Objectives, Search};
 pub use explore::{Explorer, Guess, Measured, design};

@@ -4,16 +4,16 @@
 //! measurements of a search (`ufo_nas::Sample`).
 
 use anyhow::{Context, Result, bail};
-use std::collections::{BTreeMap, HashMap};
+use networks::{Asked, encoding, scored};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
-use ufo_nas::{Benchmark, Encoding, Predictor, Sample, Slice, TaskSamples, Transform};
-use ufo_nas::{benchmark_arch, benchmark_space, parse_samples};
-use ufo_train::{RunConfig, write_atomic};
+use ufo_nas::{Coding, Predictor, PredictorFile};
+use ufo_train::write_atomic;
 
 mod bench;
+mod networks;
 
 /// Largest file that is read: ten times the public benchmark's 99,500 networks.
 const MOST_BYTES: u64 = 256 << 20;
@@ -29,25 +29,29 @@ pub(crate) enum Command {
         #[arg(long)]
         train: PathBuf,
         /// Configuration of the run that samples.jsonl is of: operations and parameters of its
-        /// architecture become features, which latencies follow closely.
+        /// architecture become features, which latencies follow closely, and any slice of a chip supernet's
+        /// space can be predicted.
         #[arg(long)]
         config: Option<PathBuf>,
+        /// How choices become bits.
+        #[arg(long, value_enum, default_value_t = Bits::Overlapping)]
+        encoding: Bits,
         /// Predictor to write.
         #[arg(long)]
         out: PathBuf,
     },
     /// Predict the networks of a file.
     #[command(
-        after_help = "Example:\n  ufo predictor predict --model predictor.json --archs test.json --out predicted.json"
+        after_help = "Examples:\n  ufo predictor predict --model predictor.json --archs test.json --out predicted.json\n  ufo predictor predict --model runs/chip/search/predictor.json --archs samples.jsonl --out predicted.json"
     )]
     Predict {
         /// Predictor that `fit` wrote.
         #[arg(long)]
         model: PathBuf,
-        /// Networks, a file of the public benchmark; its scores are not looked at.
+        /// Networks, a file of the public benchmark or samples.jsonl; its scores are not looked at.
         #[arg(long)]
         archs: PathBuf,
-        /// Predictions to write, in the same format.
+        /// Predictions to write: in the benchmark's format, or for samples.jsonl by slice.
         #[arg(long)]
         out: PathBuf,
     },
@@ -58,31 +62,42 @@ pub(crate) enum Command {
     Bench(bench::Args),
 }
 
+/// How a choice of heads or of an FFN width becomes bits.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum Bits {
+    /// Two bits, one of them shared with each neighbor.
+    Overlapping,
+    /// A bit of its own.
+    OneHot,
+}
+
+impl Bits {
+    fn coding(self) -> Coding {
+        match self {
+            Self::Overlapping => Coding::Overlapping,
+            Self::OneHot => Coding::OneHot,
+        }
+    }
+}
+
 pub(crate) fn run(command: &Command) -> Result<ExitCode> {
     match command {
-        Command::Fit { train, config, out } => fit(train, config.as_deref(), out)?,
+        Command::Fit { train, config, encoding, out } => {
+            fit(train, (config.as_deref(), encoding.coding()), out)?;
+        }
         Command::Predict { model, archs, out } => predict(model, archs, out)?,
         Command::Bench(args) => bench::run(args)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn fit(train: &Path, config: Option<&Path>, out: &Path) -> Result<()> {
-    let text = read(train)?;
-    let (mut encoding, tasks) = if train.extension().is_some_and(|end| end == "jsonl") {
-        measured(&text).with_context(|| train.display().to_string())?
-    } else {
-        let networks = Benchmark::scored(&text).with_context(|| train.display().to_string())?;
-        (benchmark_encoding(), networks.samples())
-    };
-    if let Some(file) = config {
-        let arch = RunConfig::read(file, &[])?.arch();
-        encoding = Encoding { blocks: arch.depth, arch: Some(arch), ..encoding };
-    }
+fn fit(train: &Path, how: (Option<&Path>, Coding), out: &Path) -> Result<()> {
+    let tasks = scored(train)?;
+    let encoding = encoding(train, &tasks.iter().collect::<Vec<_>>(), how)?;
     let started = Instant::now();
     let predictor = Predictor::fit(encoding, tasks).with_context(|| train.display().to_string())?;
     let seconds = started.elapsed().as_secs_f64();
-    write_atomic(out, serde_json::to_string(predictor.file())?.as_bytes())?;
+    write(predictor.file(), out)?;
     let learned = predictor.noise().into_iter().zip(predictor.donors());
     for (samples, (noise, donors)) in predictor.file().tasks.iter().zip(learned) {
         let borrows = match donors[..] {
@@ -100,16 +115,17 @@ fn predict(model: &Path, archs: &Path, out: &Path) -> Result<()> {
     let file = serde_json::from_str(&read(model)?)
         .with_context(|| format!("{}: not a predictor that `fit` wrote", model.display()))?;
     let predictor = Predictor::open(file).with_context(|| model.display().to_string())?;
-    let networks =
-        Benchmark::unscored(&read(archs)?).with_context(|| archs.display().to_string())?;
+    let networks = Asked::read(archs)?;
     let predicted =
-        predictor.predict(&networks.slices).with_context(|| archs.display().to_string())?;
-    let (tasks, values): (Vec<_>, Vec<_>) =
-        predicted.into_iter().map(|task| (task.task, task.value)).unzip();
-    let written = networks.with_scores(&tasks, &values);
-    write_atomic(out, serde_json::to_string(&written)?.as_bytes())?;
-    println!("{} networks: {}", networks.keys.len(), out.display());
+        predictor.predict(networks.slices()).with_context(|| archs.display().to_string())?;
+    write_atomic(out, serde_json::to_string(&networks.with(predicted))?.as_bytes())?;
+    println!("{} networks: {}", networks.slices().len(), out.display());
     Ok(())
+}
+
+/// Writes a predictor.
+pub(crate) fn write(predictor: &PredictorFile, out: &Path) -> Result<()> {
+    write_atomic(out, serde_json::to_string(predictor)?.as_bytes())
 }
 
 fn read(path: &Path) -> Result<String> {
@@ -119,52 +135,4 @@ fn read(path: &Path) -> Result<String> {
         bail!("{}: {bytes} bytes; must be at most {MOST_BYTES}", path.display());
     }
     fs::read_to_string(path).with_context(at)
-}
-
-fn benchmark_encoding() -> Encoding {
-    let blocks = benchmark_arch().depth;
-    Encoding { space: benchmark_space(), blocks, arch: None }
-}
-
-/// Accuracies and latencies of a search, each task and split one to learn.
-fn measured(text: &str) -> Result<(Encoding, Vec<TaskSamples>)> {
-    let samples = parse_samples(text)?;
-    let slices: Vec<_> = samples.iter().map(|sample| sample.slice.clone()).collect();
-    let encoding = Encoding::seen(&slices)?;
-    one_network(&samples)?;
-    let mut tasks: BTreeMap<String, TaskSamples> = BTreeMap::new();
-    for sample in samples {
-        let name = format!("{}.{}", sample.task, sample.split);
-        for (what, transform, value) in [
-            ("accuracy", Transform::NormalScores, sample.accuracy),
-            ("latency_ms", Transform::Log, sample.latency_ms),
-        ] {
-            let Some(value) = value else { continue };
-            let task = format!("{name}.{what}");
-            let empty = || TaskSamples {
-                task: task.clone(),
-                transform,
-                slices: Vec::new(),
-                values: Vec::new(),
-            };
-            let samples = tasks.entry(task.clone()).or_insert_with(empty);
-            samples.slices.push(sample.slice.clone());
-            samples.values.push(value);
-        }
-    }
-    Ok((encoding, tasks.into_values().collect()))
-}
-
-/// An error where a slice was measured twice: keys differ with the weights and images, so the file is of two networks, which
-/// no predictor tells apart.
-fn one_network(samples: &[Sample]) -> Result<()> {
-    let mut seen: HashMap<(&Slice, &str, &str), &str> = HashMap::new();
-    for Sample { key, slice, task, split, .. } in samples {
-        if let Some(other) = seen.insert((slice, task, split), key) {
-            bail!(
-                "slice = {slice}: has two measurements of {task}.{split}, keys {other} and {key}; must have one: keep the lines of one network"
-            );
-        }
-    }
-    Ok(())
 }

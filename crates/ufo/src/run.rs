@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use ufo_data::{Dataset, Preprocess, eval_batches};
 use ufo_model::{Head, Supernet, state_of};
-use ufo_nas::{Encoding, Slice, Space};
+use ufo_nas::{Coding, Encoding, Slice, Space};
 use ufo_train::chip::calibrated;
 use ufo_train::extract::{Entry, Probe};
 use ufo_train::{
@@ -181,7 +181,8 @@ impl Run {
     /// How slices of the run become numbers for predictors.
     pub(crate) fn encoding(&self) -> Encoding {
         let arch = &self.supernet.arch;
-        Encoding { space: self.space(), blocks: arch.depth, arch: Some(arch.clone()) }
+        let (space, blocks, arch) = (self.space(), arch.depth, Some(arch.clone()));
+        Encoding { space, blocks, arch, coding: Coding::default() }
     }
 
     /// A hash of the weights in use, whichever checkpoint or average they come from.

@@ -191,8 +191,8 @@ impl Plan<'_> {
     }
 }
 
-/// Measures, learns, proposes and measures again; writes `samples.jsonl`, `device.json`, `pareto.json` and
-/// `report.html`.
+/// Measures, learns, proposes and measures again; writes `samples.jsonl`, `device.json`, `predictor.json`,
+/// `pareto.json` and `report.html`.
 ///
 /// # Errors
 /// Limits that no slice keeps, with the nearest values that one does; files of another run; a budget that is over
@@ -219,6 +219,9 @@ pub(crate) fn search(run: &Run, plan: &Plan) -> Result<Pareto> {
     let explorer = lab.explorer(&plan.limits)?;
     let held_out = held_out::judge(&mut lab, plan)?;
     let pareto = outcome::conclude(&lab, &explorer, plan)?;
+    if let Some(predictor) = outcome::predictor(&lab, plan)? {
+        crate::predictor::write(predictor.file(), &plan.out.join("predictor.json"))?;
+    }
     let text = serde_json::to_vec_pretty(&pareto)?;
     write_atomic(&plan.out.join("pareto.json"), &text)?;
     let page = report::page(&run.folder, &pareto, held_out.as_ref());

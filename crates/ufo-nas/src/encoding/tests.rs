@@ -2,7 +2,7 @@ use super::*;
 use crate::arch_code::{benchmark_arch, benchmark_space, parse_code};
 
 fn encoding() -> Encoding {
-    Encoding { space: benchmark_space(), blocks: 12, arch: None }
+    Encoding { space: benchmark_space(), blocks: 12, arch: None, coding: Coding::Overlapping }
 }
 
 #[test]
@@ -17,6 +17,25 @@ fn bits_are_the_benchmarks() {
 }
 
 #[test]
+fn one_hot_bits_are_one_a_choice_and_one_of_a_cut_block() {
+    let slice = parse_code("j111231321311311221231121111231000000").unwrap();
+    let encoding = Encoding { coding: Coding::OneHot, ..encoding() };
+    let bits = encoding.bits(&slice).unwrap();
+    assert_eq!(bits.len(), 10 * 6 + 2 * 8);
+    assert_eq!(bits[..6], [1.0, 0.0, 0.0, 1.0, 0.0, 0.0]);
+    assert_eq!(bits[6..12], [0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
+    assert!(bits[60..].chunks(4).all(|part| part == [0.0, 0.0, 0.0, 1.0]));
+    let Groups { group, level } = encoding.groups();
+    assert_eq!((group.len(), level.len()), (76, 76));
+    assert_eq!(level[54..69], [0, 1, 2, 4, 5, 6, 0, 1, 2, 3, 4, 5, 6, 7, 0]);
+    // The file says so, and one without the word is as before.
+    let text = serde_json::to_string(&encoding).unwrap();
+    assert!(text.ends_with("\"coding\":\"one-hot\"}"), "{text}");
+    assert_eq!(serde_json::from_str::<Encoding>(&text).unwrap(), encoding);
+    assert!(!serde_json::to_string(&self::encoding()).unwrap().contains("coding"));
+}
+
+#[test]
 fn steps_are_thresholds_of_choices_and_what_is_kept() {
     let codes = ["j111231321311311221231121111231000000", "l111231321311311221231121111231321121"];
     let slices = codes.map(|code| parse_code(code).unwrap());
@@ -27,7 +46,7 @@ fn steps_are_thresholds_of_choices_and_what_is_kept() {
     assert_eq!(steps.row(0)[..8], [1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0]);
     assert_eq!(steps.row(0)[40..], [0.0; 10]);
     assert_eq!(steps.row(1)[40..], [1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 0.0]);
-    let whole = Encoding { space: Space::whole(&benchmark_arch()), blocks: 12, arch: None };
+    let whole = Encoding { space: Space::whole(&benchmark_arch()), ..encoding() };
     let all = whole.steps(&[Slice::full(&benchmark_arch())]).unwrap();
     assert_eq!((all.rows(), all.columns()), (1, 0));
 }

@@ -7,8 +7,7 @@ fn setting() -> Encoding {
     let (heads, ffn) = (vec![1, 2, arch.heads], vec![arch.ffn / 4, arch.ffn / 2, arch.ffn]);
     let depths = vec![arch.depth - 2, arch.depth - 1, arch.depth];
     let space = Space { depths, heads, ffn, ..Space::whole(&arch) };
-    Encoding { space, blocks: arch.depth, arch: Some(arch) }
-}
+    Encoding { space, blocks: arch.depth, arch: Some(arch), coding: crate::Coding::default() }
 }
 
 /// An accuracy that saturates, and a latency of operations and blocks.

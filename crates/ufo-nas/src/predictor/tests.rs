@@ -8,7 +8,7 @@ fn setting() -> (Arch, Encoding) {
     let depths = vec![arch.depth - 2, arch.depth - 1, arch.depth];
     let space = Space { depths, heads, ffn, ..Space::whole(&arch) };
     let blocks = arch.depth;
-    (arch, Encoding { space, blocks, arch: None })
+    (arch, Encoding { space, blocks, arch: None, coding: crate::Coding::default() })
 }
 
 fn slices(arch: &Arch, space: &Space, count: usize, seed: u64) -> Vec<Slice> {

@@ -1,7 +1,7 @@
 //! The public estimator on its own demo data and on the benchmark.
 
 use crate::benchmark::{json, networks, numbers};
-use ufo_nas::{Encoding, GpNas, GpNasKernel, Matrix, Update};
+use ufo_nas::{Coding, Encoding, GpNas, GpNasKernel, Matrix, Update};
 use ufo_nas::{benchmark_space, kendall_tau};
 
 /// The third entry of each block's four, and the accuracy in percent.
@@ -58,7 +58,8 @@ fn errors_on_paddleslims_demo() {
 #[test]
 fn ranks_of_the_benchmark() {
     let (read, figures) = (networks(), json("gp_reference.json"));
-    let encoding = Encoding { space: benchmark_space(), blocks: 12, arch: None };
+    let encoding =
+        Encoding { space: benchmark_space(), blocks: 12, arch: None, coding: Coding::Overlapping };
     let inputs = encoding.matrix(&read.slices).unwrap();
     let rows = |from: usize, to: usize| inputs.select(&(from..to).collect::<Vec<_>>());
     let (first, second, all, test) = (rows(0, 160), rows(160, 320), rows(0, 320), rows(320, 400));

@@ -1,12 +1,15 @@
 //! `ufo predictor bench`: rank correlations on networks that the predictor has not seen.
 
-use super::{benchmark_encoding, read};
+use super::Bits;
+use super::networks::{Networks, encoding, scored};
 use anyhow::{Context, Result, bail};
 use rand::{SeedableRng, rngs::ChaCha8Rng};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use ufo_nas::{Benchmark, GpNas, GpNasKernel, Kernel, Predictor, Sampling, Slice, TaskSamples};
+use ufo_nas::{
+    Coding, Encoding, GpNas, GpNasKernel, Kernel, Predictor, Sampling, Slice, TaskSamples,
+};
 use ufo_nas::{Matrix, Update, choose, choose_at_random, kendall_tau, spearman, tau_ceiling};
 
 /// Numbers of samples that rules of sampling are compared at.
@@ -20,9 +23,15 @@ const RULES: [(&str, Option<Sampling>); 3] = [
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Networks with scores, a file of the public benchmark.
+    /// Networks with scores, a file of the public benchmark or samples.jsonl.
     #[arg(long)]
     train: PathBuf,
+    /// Configuration of the run that samples.jsonl is of, as for `fit`.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// How choices become bits, as for `fit`; the public estimator has its own.
+    #[arg(long, value_enum, default_value_t = Bits::Overlapping)]
+    encoding: Bits,
     /// Networks to predict; without it, cross-validation.
     #[arg(long)]
     test: Option<PathBuf>,
@@ -43,8 +52,8 @@ pub(crate) struct Args {
 /// Networks to learn from and to predict.
 struct Split {
     seed: u64,
-    seen: Benchmark,
-    unseen: Benchmark,
+    seen: Networks,
+    unseen: Networks,
 }
 
 /// Figures of each task on a split.
@@ -59,20 +68,24 @@ struct Figures {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let networks = benchmark(&args.train)?;
+    let networks = networks(&args.train)?;
     let splits = match &args.test {
         Some(path) => vec![held_out(&networks, path)?],
         None => folds(&networks, args.folds as usize, args.seeds)?,
     };
+    let all = splits.iter().flat_map(|split| [split.seen.samples(), split.unseen.samples()]);
+    let all: Vec<TaskSamples> = all.flatten().collect();
+    let all: Vec<&TaskSamples> = all.iter().collect();
+    let encoding = encoding(&args.train, &all, (args.config.as_deref(), args.encoding.coding()))?;
     let mut seconds = 0.0;
     let mut figures = Vec::new();
     for split in &splits {
         let started = Instant::now();
-        let predictor = Predictor::fit(benchmark_encoding(), split.seen.samples())?;
+        let predictor = Predictor::fit(encoding.clone(), split.seen.samples())?;
         seconds += started.elapsed().as_secs_f64() / splits.len() as f64;
-        figures.push(judge(&predictor, split)?);
+        figures.push(judge(&predictor, &encoding, split)?);
     }
-    let samples = after_samples(&splits, &args.samples)?;
+    let samples = after_samples(&splits, &encoding, &args.samples)?;
     let report = report(&networks.tasks, &splits, &figures, seconds);
     let report = with(report, "samples", samples);
     if args.json {
@@ -83,13 +96,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn judge(predictor: &Predictor, Split { seen, unseen, .. }: &Split) -> Result<Figures> {
+fn judge(
+    predictor: &Predictor,
+    encoding: &Encoding,
+    Split { seen, unseen, .. }: &Split,
+) -> Result<Figures> {
     let predicted = predictor.predict(&unseen.slices)?;
     let mut figures = Figures { noise: predictor.noise(), ..Figures::default() };
     for (task, (predicted, truth)) in predicted.iter().zip(&unseen.scores).enumerate() {
         figures.tau.push(kendall_tau(&predicted.mean, truth)?);
         figures.rho.push(spearman(&predicted.mean, truth)?);
-        let reference = reference(&seen.samples()[task], &unseen.slices)?;
+        let reference = reference(encoding, &seen.samples()[task], &unseen.slices)?;
         figures.reference.push(kendall_tau(&reference, truth)?);
     }
     Ok(figures)
@@ -97,9 +114,9 @@ fn judge(predictor: &Predictor, Split { seen, unseen, .. }: &Split) -> Result<Fi
 
 /// The public estimator as it is used for this benchmark: mean from the first half, update by the second,
 /// joint prediction; of normal scores, with which it does better than with ranks.
-fn reference(samples: &TaskSamples, unseen: &[Slice]) -> Result<Vec<f64>> {
+fn reference(encoding: &Encoding, samples: &TaskSamples, unseen: &[Slice]) -> Result<Vec<f64>> {
     let scores = samples.transform.scores(&samples.task, &samples.values)?;
-    let encoding = benchmark_encoding();
+    let encoding = Encoding { arch: None, coding: Coding::Overlapping, ..encoding.clone() };
     let (all, unseen) = (encoding.matrix(&samples.slices)?, encoding.matrix(unseen)?);
     let half = scores.len() / 2;
     let rows = |from: usize, to: usize| -> Matrix { all.select(&(from..to).collect::<Vec<_>>()) };
@@ -112,12 +129,11 @@ fn reference(samples: &TaskSamples, unseen: &[Slice]) -> Result<Vec<f64>> {
 
 /// Mean tau over tasks and splits after so many samples of the networks to learn from, chosen by each rule
 /// with the covariance that is believed before any score is known.
-fn after_samples(splits: &[Split], counts: &[usize]) -> Result<Value> {
-    let known = 1..=splits[0].seen.keys.len();
+fn after_samples(splits: &[Split], encoding: &Encoding, counts: &[usize]) -> Result<Value> {
+    let known = 1..=splits[0].seen.slices.len();
     let counts: Vec<usize> = counts.iter().copied().filter(|count| known.contains(count)).collect();
     let mut sums = vec![[0.0; RULES.len()]; counts.len()];
     let Some(&most) = counts.iter().max() else { return Ok(json!([])) };
-    let encoding = benchmark_encoding();
     let kernel = Kernel::new(encoding.groups())?;
     for Split { seed, seen, unseen } in splits {
         let inputs = encoding.matrix(&seen.slices)?;
@@ -127,7 +143,7 @@ fn after_samples(splits: &[Split], counts: &[usize]) -> Result<Value> {
                 choose(*sampling, &covariance, most)?
             } else {
                 let mut rng = ChaCha8Rng::seed_from_u64(*seed);
-                choose_at_random(seen.keys.len(), most, &mut rng)?
+                choose_at_random(seen.slices.len(), most, &mut rng)?
             };
             for (sums, &count) in sums.iter_mut().zip(&counts) {
                 let samples = seen.select(&chosen[..count]).samples();
@@ -177,7 +193,7 @@ fn report(tasks: &[String], splits: &[Split], figures: &[Figures], seconds: f64)
         tasks.iter().enumerate().map(|(task, name)| (name.clone(), figures_of(task))).collect();
     json!({
         "splits": splits.len(),
-        "trained_on": splits[0].seen.keys.len(),
+        "trained_on": splits[0].seen.slices.len(),
         "tasks": by_task,
         "mean_kendall_tau": spread(&|figures| mean(figures.tau.iter().copied())),
         "mean_reference_kendall_tau": spread(&|figures| mean(figures.reference.iter().copied())),
@@ -236,22 +252,22 @@ fn print_tables(report: &Value) {
     println!("{seconds:.2} s to fit {} networks, all tasks", report["trained_on"]);
 }
 
-fn benchmark(path: &Path) -> Result<Benchmark> {
-    Benchmark::scored(&read(path)?).with_context(|| path.display().to_string())
+fn networks(path: &Path) -> Result<Networks> {
+    Networks::new(scored(path)?).with_context(|| path.display().to_string())
 }
 
-fn held_out(networks: &Benchmark, path: &Path) -> Result<Split> {
-    let unseen = benchmark(path)?;
-    if unseen.tasks != networks.tasks {
-        let (got, expected) = (unseen.tasks.join(", "), networks.tasks.join(", "));
+fn held_out(seen: &Networks, path: &Path) -> Result<Split> {
+    let unseen = networks(path)?;
+    if unseen.tasks != seen.tasks {
+        let (got, expected) = (unseen.tasks.join(", "), seen.tasks.join(", "));
         bail!("{}: its tasks are {got}; must be {expected}", path.display());
     }
-    Ok(Split { seed: 0, seen: networks.clone(), unseen })
+    Ok(Split { seed: 0, seen: seen.clone(), unseen })
 }
 
 /// For each seed every network is held out once.
-fn folds(networks: &Benchmark, folds: usize, seeds: u64) -> Result<Vec<Split>> {
-    let count = networks.keys.len();
+fn folds(networks: &Networks, folds: usize, seeds: u64) -> Result<Vec<Split>> {
+    let count = networks.slices.len();
     if count < 2 * folds {
         bail!("{count} networks; must be {} at least for --folds {folds}", 2 * folds);
     }

@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use ufo_nas::{
-    Explorer, Guess, Limits, Measured, Setting, Slice, hypervolume, macs, params, pareto_front,
+    Explorer, Guess, Limits, Measured, Predictor, Setting, Slice, TaskSamples, Transform,
+    hypervolume, macs, params, pareto_front,
 };
 
 /// What `pareto.json` holds.
@@ -138,6 +139,25 @@ pub(super) fn conclude(lab: &Lab, explorer: &Explorer, plan: &Plan) -> Result<Pa
         foretold: cross::validate(&run.encoding(), &lab.accuracies()?, &lab.latencies())?,
         measured,
     })
+}
+
+/// Accuracy and latency learned from all that was measured, as `ufo predictor fit` does; what is the same for all
+/// slices is left out, and there is none where nothing is left.
+pub(super) fn predictor(lab: &Lab, plan: &Plan) -> Result<Option<Predictor>> {
+    let name = format!("{}.{}", lab.run().tasks[0].config.name, plan.split.name());
+    let samples = |what: &str, transform, rows: Vec<(Slice, f64)>| {
+        let (slices, values): (Vec<Slice>, Vec<f64>) = rows.into_iter().unzip();
+        TaskSamples { task: format!("{name}.{what}"), transform, slices, values }
+    };
+    let mut tasks = vec![
+        samples("accuracy", Transform::NormalScores, lab.accuracies()?),
+        samples("latency_ms", Transform::Log, lab.latencies()),
+    ];
+    tasks.retain(|task| task.values.windows(2).any(|pair| pair[0].total_cmp(&pair[1]).is_ne()));
+    if tasks.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Predictor::fit(lab.run().encoding(), tasks)?))
 }
 
 /// The measured slice within the bounds of which most is believed, timed once more; none without bounds.

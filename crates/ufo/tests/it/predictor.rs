@@ -68,6 +68,16 @@ fn fits_predicts_and_measures() {
         .collect();
     assert_eq!(counts, [25, 50]);
 
+    // A bit a choice: another fit, about as good.
+    let more = ["--test", test, "--samples", "0", "--encoding", "one-hot", "--json"];
+    let other = ufo(&[&["predictor", "bench", "--train", train][..], &more].concat());
+    succeeds(&other);
+    let other: Value = serde_json::from_slice(&other.stdout).unwrap();
+    let tau = other["tasks"]["msmt17"]["kendall_tau"]["mean"].as_f64().unwrap();
+    assert!(tau > 0.8 && tau.to_bits() != of("kendall_tau").to_bits(), "{other}");
+    let reference = |report: &Value| report["mean_reference_kendall_tau"]["mean"].clone();
+    assert_eq!(reference(&other), reference(&report));
+
     let few = ["--folds", "8", "--samples", "0"];
     let table = ufo(&[&["predictor", "bench", "--train", train][..], &few].concat());
     succeeds(&table);
@@ -131,6 +141,52 @@ fn measured(count: usize) -> Vec<Value> {
             "split": "validation", "accuracy": 0.5 + 0.01 * row as f64})
     };
     (0..count).map(line).collect()
+}
+
+#[test]
+fn samples_of_a_search_are_learned_predicted_by_slice_and_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let (samples, others, model, out) =
+        (file("samples.jsonl"), file("others.jsonl"), file("model.json"), file("out.json"));
+    let mut lines = measured(36);
+    for line in &mut lines {
+        let blocks = line["slice"]["blocks"].as_array().unwrap();
+        let size: u64 = blocks.iter().map(|block| block["ffn"].as_u64().unwrap()).sum();
+        line["latency_ms"] = json!(size as f64 / 100.0);
+        line["accuracy"] = json!(1.0 - 10.0 / size as f64);
+    }
+    let text = |lines: &[Value]| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+    fs::write(&samples, text(&lines[..30])).unwrap();
+    fs::write(&others, text(&lines[30..])).unwrap();
+    succeeds(&predictor("fit", &[("--train", &samples), ("--out", &model)]));
+    let files: [(_, &Path); 3] = [("--model", &model), ("--archs", &samples), ("--out", &out)];
+    succeeds(&predictor("predict", &files));
+    let predicted: Map<String, Value> =
+        serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
+    assert_eq!(predicted.len(), 30);
+    let one = &predicted["0:1:48"];
+    assert!((one["digits.validation.latency_ms"].as_f64().unwrap() - 0.48).abs() < 0.1, "{one}");
+    assert!(one["digits.validation.accuracy"].is_f64());
+
+    let report = |more: &[&str]| {
+        let start = ["predictor", "bench", "--json", "--samples", "12", "--train"];
+        let output = ufo(&[&start[..], &[samples.to_str().unwrap()], more].concat());
+        succeeds(&output);
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let test = report(&["--test", others.to_str().unwrap()]);
+    let tau = |report: &Value, task: &str| report["tasks"][task]["kendall_tau"]["mean"].as_f64();
+    assert!(tau(&test, "digits.validation.latency_ms").unwrap() > 0.8, "{test}");
+    assert_eq!((&test["trained_on"], &test["samples"][0]["count"]), (&json!(30), &json!(12)));
+    assert!(tau(&report(&["--folds", "3"]), "digits.validation.accuracy").unwrap() > 0.5);
+    lines[3]["latency_ms"] = Value::Null;
+    fs::write(&samples, text(&lines[..30])).unwrap();
+    let output = ufo(&["predictor", "bench", "--train", samples.to_str().unwrap()]);
+    fails(
+        &output,
+        &["samples.jsonl: digits.validation.latency_ms: is of 29 slices; must be of the 30"],
+    );
 }
 
 #[test]

@@ -78,6 +78,8 @@ fn a_search_measures_once_chooses_within_limits_and_its_choice_is_extracted() {
     assert!(chosen["measured_again_ms"].as_f64().unwrap() <= slow);
     assert!(chosen["point"]["params"].as_u64().unwrap() <= middle.parse().unwrap());
 
+    predicted(&chip, &out);
+
     // The choice and points of the front go into one model, which scores what they did. Times are this machine's: the
     // fastest network may be the best one, too, and the front that point alone.
     let both = chip.folder.path().join("both");
@@ -105,6 +107,47 @@ fn a_search_measures_once_chooses_within_limits_and_its_choice_is_extracted() {
         manifest["tasks"].as_array().unwrap().iter().map(|t| t["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["digits-0", "digits-1", "emoji"]);
     refused(&chip, &out);
+}
+
+/// A predictor of the samples that a search wrote, and the one that it wrote itself.
+fn predicted(chip: &Chip, out: &Path) {
+    let [samples, config, fitted, own, to] = [
+        out.join("samples.jsonl"),
+        chip.run.join("config.toml"),
+        chip.folder.path().join("fitted.json"),
+        out.join("predictor.json"),
+        chip.folder.path().join("predicted.json"),
+    ]
+    .map(|path| path.to_str().unwrap().to_string());
+    let fit = ["--train", &samples, "--config", &config, "--out", &fitted];
+    succeeds(&ufo(&[&["predictor", "fit"][..], &fit].concat()));
+    let predict = |model: &str, archs: &str| {
+        let files = ["--model", model, "--archs", archs, "--out", &to];
+        succeeds(&ufo(&[&["predictor", "predict"][..], &files].concat()));
+        read(Path::new(&to))
+    };
+    let lines: Vec<Value> = fs::read_to_string(&samples)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let of_fitted = predict(&fitted, &samples);
+    assert_eq!(of_fitted.as_object().unwrap().len(), lines.len());
+    let pareto = read(&out.join("pareto.json"));
+    let both = predict(&own, &samples);
+    for (line, point) in lines.iter().zip(pareto["measured"].as_array().unwrap()) {
+        let slice = point["slice"].as_str().unwrap();
+        // What the search believes is what the file says, and what is learned of the samples alone.
+        let accuracy = &both[slice]["digits.test.accuracy"];
+        assert_eq!(accuracy, &of_fitted[slice]["digits.test.accuracy"]);
+        let said = accuracy.as_f64().unwrap();
+        assert!((said - point["predicted"]["accuracy"][0].as_f64().unwrap()).abs() < 1e-9);
+        assert!((said - line["accuracy"].as_f64().unwrap()).abs() < 0.2);
+        assert!(both[slice]["digits.test.latency_ms"].as_f64().unwrap() > 0.0);
+    }
+    // Slices that were never seen, of the run's space.
+    let held = out.join("held-out.jsonl");
+    assert_eq!(predict(&fitted, held.to_str().unwrap()).as_object().unwrap().len(), 5);
 }
 
 /// What a model brings along for the server: the front, and what it scored in every form.
