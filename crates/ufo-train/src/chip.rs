@@ -10,7 +10,7 @@ use crate::step::{Scored, Step, add, score, take_grads};
 use crate::{ChipConfig, RunConfig, Task, detect, segment};
 use anyhow::{Context, Result};
 use burn_tensor::Tensor;
-use ufo_data::{Batch, Preprocess, Purpose, stream};
+use ufo_data::{Batch, Purpose, stream};
 use ufo_model::losses::{distill_boxes, distill_embeddings, distill_logits};
 use ufo_model::{
     DropPath, Head, HeadStatistics, Supernet, Vit, from_values, state_of, values, weights::load,
@@ -167,11 +167,15 @@ fn project(a: &mut Grads, b: &Grads) {
 }
 
 /// The head for a slice: the statistics of its neck, or of its maps, are measured on training images through the slice
-/// (spec 2.7), since those of the largest do not fit it.
+/// (spec 2.7), since those of the largest do not fit it; with `chip.recalibrate = false` the head as it is.
 ///
 /// # Errors
 /// A broken image.
-pub fn calibrated(vit: &Vit, head: &Head, task: &Task, preprocess: &Preprocess) -> Result<Head> {
+pub fn calibrated(config: &RunConfig, vit: &Vit, head: &Head, task: &Task) -> Result<Head> {
+    if config.chip.as_ref().is_some_and(|chip| !chip.recalibrate) {
+        return Ok(head.clone());
+    }
+    let preprocess = &config.preprocess();
     let head = match head {
         Head::Linear(_) => return Ok(head.clone()),
         Head::Segmentation(head) => {

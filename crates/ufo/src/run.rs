@@ -156,7 +156,7 @@ impl Run {
             return Ok(head.clone());
         }
         let vit = self.supernet.subnet(index, path, slice)?;
-        calibrated(&vit, head, &self.tasks[index], &self.config.preprocess())
+        calibrated(&self.config, &vit, head, &self.tasks[index])
     }
 
     /// The slices that the run was trained for.

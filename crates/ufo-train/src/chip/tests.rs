@@ -1,5 +1,8 @@
 use super::*;
 use crate::{Optimizer, Rates, Rule, Workers, fresh_supernet, path_step};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use ufo_data::Dataset;
 use ufo_model::TaskSpec;
 
 const CLASSES: usize = 5;
@@ -87,6 +90,83 @@ fn smaller_slices_are_drawn_anew_each_step_and_the_same_for_a_step() {
     for slice in (0..20).flat_map(drawn) {
         assert!(chip.space.contains(&supernet.arch, &slice), "{slice}");
     }
+}
+
+#[test]
+fn progressive_shrinking_draws_from_the_space_of_its_time() {
+    let case = case("linear", &["chip.progressive=true", "chip.random=20", "chip.smallest=false"]);
+    let (config, supernet, _) = &case;
+    let chip = config.chip.as_ref().unwrap();
+    let drawn = |progress: f64| {
+        let slices = draw(config, chip, supernet, (3, progress));
+        let all = |of: fn(&ufo_nas::BlockSlice) -> usize| -> BTreeSet<usize> {
+            slices.iter().flat_map(|slice| &slice.blocks).map(of).collect()
+        };
+        let depths: BTreeSet<usize> = slices.iter().map(|slice| slice.blocks.len()).collect();
+        [depths, all(|kept| kept.heads), all(|kept| kept.ffn)].map(Vec::from_iter)
+    };
+    let [depths, heads, ffn] = [vec![2, 3, 4], vec![1, 3], vec![6, 24]];
+    assert_eq!(drawn(0.1), [depths.clone(), vec![3], vec![24]]);
+    assert_eq!(drawn(0.5), [depths.clone(), heads.clone(), vec![24]]);
+    assert_eq!(drawn(0.9), [depths, heads, ffn]);
+}
+
+/// A folder of pictures of noise, in two classes.
+fn pictures(folder: &std::path::Path) -> Arc<Dataset> {
+    let mut rng = stream(5, Purpose::Init, &[]);
+    for image in 0..10 {
+        let place = folder.join((image % 2).to_string());
+        std::fs::create_dir_all(&place).unwrap();
+        let color = [(); 3].map(|()| rand::RngExt::random::<u8>(&mut rng));
+        let bytes = ufo_data::encode_png(&ufo_data::Image::filled(16, 16, color)).unwrap();
+        std::fs::write(place.join(format!("{image}.png")), bytes).unwrap();
+    }
+    Arc::new(Dataset::open(ufo_data::Format::ImageFolder, folder).unwrap())
+}
+
+#[test]
+fn the_neck_of_a_slice_normalizes_by_the_mean_and_variance_of_its_own_features() {
+    let (mut config, supernet, _) = case("embedding", &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let images = pictures(folder.path());
+    let task = Task {
+        config: config.tasks[0].clone(),
+        train: Arc::clone(&images),
+        validation: None,
+        test: Arc::clone(&images),
+    };
+    let (space, whole) = (config.chip.as_ref().unwrap().space.clone(), &supernet.tasks[0].head);
+    let neck = |config: &RunConfig, vit: &Vit| match calibrated(config, vit, whole, &task).unwrap()
+    {
+        Head::Embedding(head) => [values(&head.neck.running_mean), values(&head.neck.running_var)],
+        _ => panic!("an embedding's head"),
+    };
+    let mut means = Vec::new();
+    for slice in [space.smallest(&supernet.arch), space.largest(&supernet.arch)] {
+        let vit = supernet.subnet(0, &supernet.path(0), &slice).unwrap();
+        let features = eval_features(&vit, &images, &config.preprocess()).unwrap();
+        let dim = features.len() / images.len();
+        let Head::Embedding(head) = whole else { panic!("an embedding's head") };
+        let features = from_values(features, [images.len(), dim], &vit.device());
+        let projected = values(&head.project(features));
+        let [mean, var] = neck(&config, &vit);
+        let dim = projected.len() / images.len();
+        for column in 0..dim {
+            let of: Vec<f64> =
+                projected.iter().skip(column).step_by(dim).map(|v| f64::from(*v)).collect();
+            let average = of.iter().sum::<f64>() / of.len() as f64;
+            let square = of.iter().map(|v| (v - average).powi(2)).sum::<f64>();
+            let unbiased = square / (of.len() - 1) as f64;
+            assert!((f64::from(mean[column]) - average).abs() < 1e-5, "{average}");
+            assert!((f64::from(var[column]) - unbiased).abs() < 1e-4 * unbiased.max(0.1));
+        }
+        means.push(mean);
+        config.chip.as_mut().unwrap().recalibrate = false;
+        let unchanged = [values(&head.neck.running_mean), values(&head.neck.running_var)];
+        assert_eq!(neck(&config, &vit), unchanged);
+        config.chip.as_mut().unwrap().recalibrate = true;
+    }
+    assert!(means[0].iter().zip(&means[1]).any(|(small, large)| (small - large).abs() > 1e-2));
 }
 
 #[test]

@@ -11,6 +11,10 @@ use ufo_nas::{Arch, DepthRule, Space};
 /// arXiv 1903.05134).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "parts of the training that are switched one by one"
+)]
 pub struct ChipConfig {
     /// Run that the task's weights and path come from.
     pub from: PathBuf,
@@ -37,6 +41,9 @@ pub struct ChipConfig {
     /// (`NASViT`, Gong et al., ICLR 2022); default false.
     #[serde(default)]
     pub project: bool,
+    /// Measure the statistics of the head's normalization anew for each slice, on training images; default true.
+    #[serde(default = "yes")]
+    pub recalibrate: bool,
 }
 
 fn two() -> usize {
@@ -80,6 +87,7 @@ impl ChipConfig {
             task_loss: half(),
             progressive: false,
             project: false,
+            recalibrate: yes(),
         }
     }
 

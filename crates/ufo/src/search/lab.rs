@@ -215,7 +215,10 @@ impl<'a> Judge<'a> {
     /// What a measurement depends on.
     fn key(&self, slice: &Slice) -> String {
         let (split, images) = (self.split.name(), self.images.len());
-        let all = json!([self.checkpoint, slice.to_string(), self.task(), split, images]);
+        let mut all = json!([self.checkpoint, slice.to_string(), self.task(), split, images]);
+        if self.run.config.chip.as_ref().is_some_and(|chip| !chip.recalibrate) {
+            all = json!([all, "chip.recalibrate = false"]);
+        }
         blake3::hash(all.to_string().as_bytes()).to_hex()[..32].to_string()
     }
 
