@@ -41,6 +41,10 @@ pub struct DeviceFile {
     pub arch: Arch,
     /// Sizes of slices.
     pub space: Space,
+    /// Whether each thread stayed on a core of its own (rten's on as many cores as there are threads); not known
+    /// of older files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<bool>,
     /// Milliseconds of the uncut network; the times are given at the speed that the machine had then.
     pub whole_ms: f64,
     /// Times.
@@ -113,14 +117,15 @@ mod tests {
         let row = Timed { slice: space.smallest(&arch), median_ms: 1.5, spread_ms: [1.4, 1.9] };
         let version = DeviceFile::VERSION;
         let (a, s) = (arch.clone(), space.clone());
-        let file =
-            DeviceFile { version, setting, arch: a, space: s, whole_ms: 2.0, rows: vec![row] };
+        let (pinned, whole_ms, rows) = (Some(true), 2.0, vec![row]);
+        let file = DeviceFile { version, setting, arch: a, space: s, pinned, whole_ms, rows };
         let read = |change: fn(&mut DeviceFile)| {
             let mut file = file.clone();
             change(&mut file);
             DeviceFile::parse(&serde_json::to_string(&file).unwrap())
         };
         assert_eq!(read(|_| ()).unwrap(), file);
+        assert_eq!(read(|file| file.pinned = None).unwrap().pinned, None);
         for (change, said) in [
             ((|file| file.version = 1) as fn(&mut DeviceFile), "version = 1: must be 2"),
             (|file| file.whole_ms = -1.0, "whole_ms = -1"),

@@ -2,13 +2,15 @@
 
 use crate::Onnx;
 use crate::extract::{Entry, Probe, build, describe};
-use anyhow::{Context, Result};
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use anyhow::Result;
+use cores::Threads;
 use std::time::Instant;
 use ufo_data::Preprocess;
 use ufo_nas::{Slice, Timed};
 use ufo_onnx::Graph;
 use ufo_runtime::{Model, Precision};
+
+mod cores;
 
 /// Networks that are in memory at a time, and take turns.
 const TOGETHER: usize = 16;
@@ -22,8 +24,8 @@ const MOST_REPEATS: f64 = 64.0;
 /// What runs a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
-    /// `ufo-runtime`, as in `ufo predict`.
-    Ufo,
+    /// `ufo-runtime`, as in `ufo predict`, with products in this precision.
+    Ufo(Precision),
     /// The ONNX file in rten.
     Rten,
 }
@@ -60,6 +62,8 @@ pub struct Times {
     pub whole_ms: f64,
     /// The slices', in their order.
     pub rows: Vec<Timed>,
+    /// Whether the threads stayed on cores of their own; those of rten on as many as there are threads.
+    pub pinned: bool,
 }
 
 /// Times each slice of `whole` in turns, so that what else the machine does falls on all alike; `done` is told how
@@ -75,14 +79,16 @@ pub fn time(
     whole_ms: Option<f64>,
     mut done: impl FnMut(usize),
 ) -> Result<Times> {
-    let pool = pinned(timing.threads)?;
-    let uncut = whole.runner(&Slice::full(&whole.entry.supernet.arch), timing)?;
+    let threads = Threads::start(timing.threads)?;
+    // Threads of rten's own are those of the cores that it is made on.
+    let runner = |slice: &Slice| threads.make(|| whole.runner(slice, timing));
+    let uncut = runner(&Slice::full(&whole.entry.supernet.arch))?;
     let (mut rows, mut known, mut runners) = (Vec::new(), whole_ms, vec![uncut]);
     for some in slices.chunks(TOGETHER) {
         for slice in some {
-            runners.push(whole.runner(slice, timing)?);
+            runners.push(runner(slice)?);
         }
-        let mut times = pool.install(|| whole.turns(&runners, timing.rounds))?;
+        let mut times = threads.pool.install(|| whole.turns(&runners, timing.rounds))?;
         runners.truncate(1);
         let now = median(&mut times[0]);
         let scale = *known.get_or_insert(now) / now;
@@ -91,30 +97,12 @@ pub fn time(
         );
         done(rows.len());
     }
-    Ok(Times { whole_ms: known.unwrap_or(f64::NAN), rows })
+    Ok(Times { whole_ms: known.unwrap_or(f64::NAN), rows, pinned: threads.pinned })
 }
 
 fn median(times: &mut [f64]) -> f64 {
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
-}
-
-/// A pool whose threads stay on cores of their own, where the system lets them.
-fn pinned(threads: usize) -> Result<ThreadPool> {
-    let pool = ThreadPoolBuilder::new().num_threads(threads).start_handler(|thread| {
-        #[cfg(target_os = "linux")]
-        {
-            use nix::sched::{CpuSet, sched_setaffinity};
-            let mut cores = CpuSet::new();
-            // A thread that cannot be pinned is timed as it is.
-            if cores.set(thread).is_ok() {
-                let _ = sched_setaffinity(nix::unistd::Pid::from_raw(0), &cores);
-            }
-        }
-        #[cfg(not(target_os = "linux"))]
-        let _ = thread;
-    });
-    pool.build().context("starting threads")
 }
 
 impl Whole<'_> {
@@ -123,9 +111,9 @@ impl Whole<'_> {
         let described = describe(&entries, self.preprocess)?;
         let (graph, state) = build(&entries, &described, Graph::new("ufo"))?;
         Ok(match timing.engine {
-            Engine::Ufo => {
+            Engine::Ufo(precision) => {
                 let from = slice.to_string();
-                Runner::Ufo(Box::new(Model::new(described, &state, &from, Precision::F32)?))
+                Runner::Ufo(Box::new(Model::new(described, &state, &from, precision)?))
             }
             Engine::Rten => Runner::Rten(Box::new(Onnx::new(graph.to_bytes()?, timing.threads)?)),
         })

@@ -1,7 +1,7 @@
 //! `ufo profile`: how long slices of a chip supernet take on this machine.
 
 use crate::run::Run;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use ufo_nas::{
     DeviceFile, Encoding, Predictor, Setting, Slice, TaskSamples, Timed, Transform, kendall_tau,
 };
+use ufo_runtime::Precision;
 use ufo_train::latency::{Engine, Times, Timing, Whole, time};
 use ufo_train::write_atomic;
 
@@ -42,6 +43,9 @@ pub(crate) struct How {
     /// What runs the slices.
     #[arg(long, value_enum, default_value_t = Runtime::Ufo)]
     runtime: Runtime,
+    /// Numbers that this program's layers multiply in.
+    #[arg(long, default_value = "f32", value_parser = crate::folder::precision)]
+    precision: Precision,
     /// Turns of each slice after three for warming up: a run, or as many as take a millisecond.
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rounds: u32,
@@ -55,35 +59,35 @@ enum Runtime {
     Rten,
 }
 
-impl Runtime {
-    fn engine(self) -> Engine {
-        match self {
-            Self::Ufo => Engine::Ufo,
-            Self::Rten => Engine::Rten,
-        }
-    }
-
-    fn name(self) -> String {
-        match self {
-            Self::Ufo => format!("ufo {} f32", env!("CARGO_PKG_VERSION")),
-            Self::Rten => "rten 0.27 f32".to_string(),
-        }
-    }
-}
-
 impl How {
     /// One image at a time on one thread in this program.
     pub(crate) fn plain() -> Self {
-        Self { batch: 1, threads: 1, runtime: Runtime::Ufo, rounds: 40 }
+        let (runtime, precision) = (Runtime::Ufo, Precision::F32);
+        Self { batch: 1, threads: 1, runtime, precision, rounds: 40 }
     }
 
     /// What times depend on beside the slice.
     pub(crate) fn setting(&self) -> Setting {
         Setting {
             cpu: cpu(),
-            runtime: self.runtime.name(),
+            runtime: match self.runtime {
+                Runtime::Ufo => {
+                    format!("ufo {} {}", env!("CARGO_PKG_VERSION"), self.precision.name())
+                }
+                Runtime::Rten => "rten 0.27 f32".to_string(),
+            },
             threads: self.threads as usize,
             batch: self.batch as usize,
+        }
+    }
+
+    fn engine(&self) -> Result<Engine> {
+        match (self.runtime, self.precision) {
+            (Runtime::Ufo, precision) => Ok(Engine::Ufo(precision)),
+            (Runtime::Rten, Precision::F32) => Ok(Engine::Rten),
+            (Runtime::Rten, other) => {
+                bail!("--precision {}: rten runs files of f32; --runtime ufo has it", other.name())
+            }
         }
     }
 
@@ -97,7 +101,7 @@ impl How {
     ) -> Result<Times> {
         let entry = run.entry(0, &Slice::full(&run.supernet.arch), self.batch as usize)?;
         let timing = Timing {
-            engine: self.runtime.engine(),
+            engine: self.engine()?,
             threads: self.threads as usize,
             rounds: self.rounds as usize,
         };
@@ -116,17 +120,23 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         .unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::new(slices.len() as u64).with_style(style);
     let done = |count: usize| bar.set_position(count as u64);
-    let Times { whole_ms, rows } = args.how.time(&run, &slices, None, done)?;
+    let Times { whole_ms, rows, pinned } = args.how.time(&run, &slices, None, done)?;
     bar.finish_and_clear();
     let file = DeviceFile {
         version: DeviceFile::VERSION,
         setting: args.how.setting(),
         arch: arch.clone(),
         space: space.clone(),
+        pinned: Some(pinned),
         whole_ms,
         rows,
     };
     write_atomic(&args.out, &serde_json::to_vec_pretty(&file)?)?;
+    if !pinned {
+        eprintln!(
+            "threads did not stay on cores of their own: the cores are fewer, or the system does not let them"
+        );
+    }
     println!("{}", table(&file));
     match foretold(run.encoding(), &file.rows)? {
         Some(said) => println!("{said}"),

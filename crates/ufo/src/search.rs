@@ -52,7 +52,7 @@ pub(crate) struct Args {
     #[arg(long, value_parser = budget::parse)]
     budget: Option<Duration>,
     /// Times of another machine, which `ufo profile` wrote there, in place of this one's.
-    #[arg(long, conflicts_with_all = ["batch", "threads", "runtime", "rounds"])]
+    #[arg(long, conflicts_with_all = ["batch", "threads", "runtime", "precision", "rounds"])]
     device_file: Option<PathBuf>,
     #[command(flatten)]
     how: How,

@@ -136,6 +136,7 @@ impl<'a> Lab<'a> {
             let known = (!self.device.rows.is_empty()).then_some(self.device.whole_ms);
             let times = self.how.time(self.judge.run, some, known, |_| ())?;
             self.device.whole_ms = times.whole_ms;
+            self.device.pinned = Some(times.pinned && self.device.pinned.unwrap_or(true));
             self.device.rows.extend(times.rows);
             write_atomic(&place, &serde_json::to_vec_pretty(&self.device)?)?;
         }
@@ -303,6 +304,7 @@ fn own_device(run: &Run, plan: &Plan) -> Result<DeviceFile> {
         setting,
         arch: run.supernet.arch.clone(),
         space: run.chip_space()?.clone(),
+        pinned: None,
         whole_ms: f64::NAN,
         rows: Vec::new(),
     })

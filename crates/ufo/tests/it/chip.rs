@@ -82,16 +82,23 @@ fn profiles(folder: &Path, run: &str) {
     let chip = folder.join("chip-digits").display().to_string();
     let file = folder.join("device.json");
     let place = file.display().to_string();
-    for runtime in ["ufo", "rten"] {
+    for (runtime, precision) in [("ufo", "f32"), ("ufo", "int8"), ("rten", "f32")] {
         let few = ["--samples", "11", "--rounds", "2", "--batch", "2", "--runtime", runtime];
+        let few = [&few[..], &["--precision", precision]].concat();
         let output = ufo(&[&["profile", "--run", &chip, "--out", &place][..], &few].concat());
         succeeds(&output);
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(said.contains("predicted from 10 slices"), "{said}");
         let device = DeviceFile::parse(&fs::read_to_string(&file).unwrap()).unwrap();
         assert_eq!((device.rows.len(), device.setting.batch, device.setting.threads), (13, 2, 1));
-        assert!(device.setting.runtime.starts_with(runtime));
+        let name = &device.setting.runtime;
+        assert!(name.starts_with(runtime) && name.ends_with(precision), "{name}");
+        assert!(device.pinned.is_some());
     }
+    let mixed = ["--runtime", "rten", "--precision", "bf16"];
+    let output = ufo(&[&["profile", "--run", &chip, "--out", &place][..], &mixed].concat());
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(message.contains("--precision bf16: rten runs files of f32"), "{message}");
     let output = ufo(&["profile", "--run", run, "--out", &place]);
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(1) && message.contains("ufo chip"), "{message}");
