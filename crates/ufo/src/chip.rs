@@ -73,6 +73,7 @@ struct Row {
     slice: String,
     params: u64,
     macs: u64,
+    activation_bytes: u64,
     metric: String,
     value: f64,
     /// The same slice of the network that the chip supernet began from; none where that run cannot be opened.
@@ -101,6 +102,7 @@ fn judge(run: &Run) -> Result<Vec<Row>> {
             slice: slice.to_string(),
             params: cost.params.total(),
             macs: cost.macs.total(),
+            activation_bytes: cost.activation_bytes,
             metric: result.metric,
             value: result.value,
             before: before(slice)?,
@@ -115,12 +117,20 @@ fn table(rows: &[Row]) -> comfy_table::Table {
     let mut table = comfy_table::Table::new();
     table.load_preset(comfy_table::presets::UTF8_FULL_CONDENSED);
     let metric = rows.first().map_or("", |row| &row.metric);
-    table.set_header(["parameters", "million MACs", metric, "before", "slice (block:heads:ffn)"]);
+    table.set_header([
+        "parameters",
+        "million MACs",
+        "kB of activations",
+        metric,
+        "before",
+        "slice (block:heads:ffn)",
+    ]);
     let percent = |value: f64| format!("{:.1} %", 100.0 * value);
     for row in rows {
         table.add_row([
             row.params.to_string(),
             format!("{:.1}", row.macs as f64 / 1e6),
+            format!("{:.0}", row.activation_bytes as f64 / 1e3),
             percent(row.value),
             row.before.map_or("–".to_string(), percent),
             row.slice.clone(),

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod costs;
 mod detection;
 mod gradients;
 mod routing;

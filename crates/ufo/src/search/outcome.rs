@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 use ufo_nas::{
     Explorer, Guess, Limits, Measured, Predictor, Setting, Slice, TaskSamples, Transform,
-    hypervolume, macs, params, pareto_front,
+    activation_bytes, hypervolume, macs, params, pareto_front,
 };
 
 /// What `pareto.json` holds.
@@ -56,6 +56,9 @@ pub(crate) struct Point {
     pub(crate) params: u64,
     /// Multiply-accumulates of an image.
     pub(crate) macs: u64,
+    /// Bytes of the largest sum of live activations of an image, an estimate; see [`ufo_nas::activation_bytes`].
+    #[serde(default)]
+    pub(crate) activation_bytes: u64,
     /// The metric and milliseconds that were measured; of another machine's file, the latter predicted.
     pub(crate) measured: Values,
     /// What the predictors believe of it, this measurement included.
@@ -108,6 +111,7 @@ pub(super) fn conclude(lab: &Lab, explorer: &Explorer, plan: &Plan) -> Result<Pa
         slice: one.slice.to_string(),
         params: params(arch, &one.slice).total(),
         macs: macs(arch, &one.slice).total(),
+        activation_bytes: activation_bytes(arch, &one.slice),
         measured: Values { accuracy: one.accuracy, latency_ms: one.latency_ms },
         predicted: Guesses { accuracy: guess.accuracy, latency_ms: guess.latency_ms },
         untrained: None,
@@ -216,6 +220,7 @@ impl Pareto {
             &metric,
             "parameters",
             "million MACs",
+            "kB of activations",
             "slice (block:heads:ffn)",
         ]);
         for (index, point) in self.points.iter().enumerate() {
@@ -225,6 +230,7 @@ impl Pareto {
                 format!("{:.1} %", 100.0 * point.measured.accuracy),
                 point.params.to_string(),
                 format!("{:.1}", point.macs as f64 / 1e6),
+                format!("{:.0}", point.activation_bytes as f64 / 1e3),
                 point.slice.clone(),
             ]);
         }

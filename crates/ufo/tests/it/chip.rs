@@ -29,6 +29,10 @@ fn slices_are_trained_judged_and_extracted() {
         let rows = slices["slices"].as_array().unwrap();
         let params: Vec<u64> = rows.iter().map(|row| row["params"].as_u64().unwrap()).collect();
         assert!(params.is_sorted_by(|a, b| a >= b) && params[0] > 4 * params[6], "{params:?}");
+        let bytes: Vec<u64> =
+            rows.iter().map(|row| row["activation_bytes"].as_u64().unwrap()).collect();
+        // The stem's maps may be the largest of all slices.
+        assert!(bytes.is_sorted_by(|a, b| a >= b) && bytes[6] > 0, "{bytes:?}");
         let whole = printed(&["eval", "--run", &run, "--json"]);
         let one =
             whole.as_array().unwrap().iter().find(|one| one["result"]["name"] == task).unwrap();

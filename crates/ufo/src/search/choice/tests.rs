@@ -8,6 +8,7 @@ fn point(slice: &str, params: u64, thousandth: u32, latency_ms: f64) -> Point {
         slice: slice.to_string(),
         params,
         macs: 10 * params,
+        activation_bytes: 0,
         measured: Values { accuracy, latency_ms },
         predicted: Guesses { accuracy: [accuracy, 0.01], latency_ms: [latency_ms, 0.1] },
         untrained: None,
