@@ -274,6 +274,7 @@ impl Family<'_> {
             split: Split::Validation,
             seed: run.config.seed,
             held_out: 0,
+            alone: &[],
         };
         eprintln!("searching the best slice of at most {:.1} million MACs", most as f64 / 1e6);
         let found = search(&run, &plan)?;

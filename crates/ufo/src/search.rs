@@ -1,5 +1,6 @@
 //! `ufo search`: the slices of a chip supernet that a device and its limits ask for, found by measuring few.
 
+mod alone;
 mod budget;
 mod choice;
 mod cross;
@@ -68,6 +69,10 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 0, conflicts_with_all = ["device_file", "shard"],
         value_parser = clap::value_parser!(u32).range(0..=4096))]
     held_out: u32,
+    /// Run whose network, trained alone, has the depth, heads and FFN width of a slice: that one is measured, too, and
+    /// compared with it in the report. May be given several times.
+    #[arg(long, value_name = "RUN", conflicts_with = "shard")]
+    alone: Vec<PathBuf>,
     /// Seed of the search.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -156,6 +161,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         split: args.split,
         seed: args.seed,
         held_out: args.held_out as usize,
+        alone: &args.alone,
     };
     if let Some(shard) = args.shard {
         return judge_part(&run, &plan, shard);
@@ -183,6 +189,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) split: Split,
     pub(crate) seed: u64,
     pub(crate) held_out: usize,
+    pub(crate) alone: &'a [PathBuf],
 }
 
 impl Plan<'_> {
@@ -202,6 +209,7 @@ pub(crate) fn search(run: &Run, plan: &Plan) -> Result<Pareto> {
     let mut rng = plan.random();
     let bar = bar(plan.samples);
     let done = |count: usize| bar.set_position(count as u64);
+    let alone = lab.judge_alone(plan.alone)?;
     begin(&mut lab, plan, &mut rng, done)?;
     let held = held_out::slices(&lab)?;
     while !lab.over() {
@@ -218,7 +226,7 @@ pub(crate) fn search(run: &Run, plan: &Plan) -> Result<Pareto> {
     plan.say_left_out(&lab)?;
     let explorer = lab.explorer(&plan.limits)?;
     let held_out = held_out::judge(&mut lab, plan)?;
-    let pareto = outcome::conclude(&lab, &explorer, plan)?;
+    let pareto = outcome::conclude(&lab, &explorer, plan, &alone)?;
     if let Some(predictor) = outcome::predictor(&lab, plan)? {
         crate::predictor::write(predictor.file(), &plan.out.join("predictor.json"))?;
     }

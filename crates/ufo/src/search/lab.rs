@@ -1,6 +1,7 @@
 //! Measurements of a run's slices, each taken once and kept.
 
 use super::Plan;
+use super::alone;
 use super::budget::{Budget, each_in_time};
 use super::outcome::Point;
 use super::samples_file::SamplesFile;
@@ -173,6 +174,15 @@ impl<'a> Lab<'a> {
             point.untrained = Some(judged?.0.value);
         }
         Ok(())
+    }
+
+    /// What networks trained alone score, with the slices of their size, which are measured, too.
+    pub(super) fn judge_alone(&mut self, runs: &[PathBuf]) -> Result<Vec<(Slice, f64)>> {
+        let judged = alone::judge(self.judge.run, runs, &self.judge.images)?;
+        let slices: Vec<Slice> = judged.iter().map(|(slice, _)| slice.clone()).collect();
+        self.time(&slices)?;
+        self.judge(&slices, |_| ())?;
+        Ok(judged)
     }
 
     /// The same of slices that nothing is learned of.

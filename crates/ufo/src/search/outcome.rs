@@ -67,6 +67,9 @@ pub(crate) struct Point {
     /// the largest, where that run is still there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) untrained: Option<f64>,
+    /// The metric of a network of this size that was trained alone, where one was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) alone: Option<f64>,
 }
 
 /// Accuracy and latency.
@@ -98,11 +101,16 @@ pub(crate) struct Chosen {
     pub(crate) test_of_largest: f64,
 }
 
-/// Chooses among what was measured.
+/// Chooses among what was measured; `alone` are the metrics of networks trained alone, of the slices' sizes.
 ///
 /// # Errors
 /// A slice that cannot be timed or judged; bounds that no measured slice keeps, with the nearest values.
-pub(super) fn conclude(lab: &Lab, explorer: &Explorer, plan: &Plan) -> Result<Pareto> {
+pub(super) fn conclude(
+    lab: &Lab,
+    explorer: &Explorer,
+    plan: &Plan,
+    alone: &[(Slice, f64)],
+) -> Result<Pareto> {
     let run = lab.run();
     let arch = &run.supernet.arch;
     let slices: Vec<Slice> = explorer.measured().iter().map(|one| one.slice.clone()).collect();
@@ -115,6 +123,7 @@ pub(super) fn conclude(lab: &Lab, explorer: &Explorer, plan: &Plan) -> Result<Pa
         measured: Values { accuracy: one.accuracy, latency_ms: one.latency_ms },
         predicted: Guesses { accuracy: guess.accuracy, latency_ms: guess.latency_ms },
         untrained: None,
+        alone: alone.iter().find(|(slice, _)| *slice == one.slice).map(|(_, value)| *value),
     };
     let measured: Vec<Point> = explorer.measured().iter().zip(&guesses).map(point).collect();
     let chosen = choose(lab, &measured, plan)?;

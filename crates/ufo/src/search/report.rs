@@ -39,6 +39,7 @@ fn facts(pareto: &Pareto) -> Vec<(String, String)> {
         fact("task", pareto.task.clone()),
         fact("judged on", format!("{} images", pareto.split)),
         fact("slices measured", pareto.samples.to_string()),
+        fact("hypervolume", format!("{:.4} (accuracy times ms)", pareto.hypervolume)),
         fact("processor", setting.cpu.clone()),
         fact("runtime", setting.runtime.clone()),
         fact("threads, batch", format!("{}, {}", setting.threads, setting.batch)),
@@ -160,7 +161,7 @@ fn retention(pareto: &Pareto) -> TextTable {
         let ratio = largest.map_or(1.0, |largest| largest.params as f64 / point.params as f64);
         let lost =
             largest.map_or(0.0, |largest| largest.measured.accuracy - point.measured.accuracy);
-        let untrained = point.untrained.map_or("–".to_string(), percent);
+        let or_none = |value: Option<f64>| value.map_or("–".to_string(), percent);
         vec![
             format!("{name}: {}", point.slice),
             format!("{:.3}", point.measured.latency_ms),
@@ -168,11 +169,17 @@ fn retention(pareto: &Pareto) -> TextTable {
             format!("{ratio:.1}x"),
             percent(point.measured.accuracy),
             format!("{:.1}", 100.0 * lost),
-            untrained,
+            or_none(point.untrained),
+            or_none(point.alone),
         ]
     };
     let points = pareto.points.iter().enumerate();
     let points = points.map(|(index, point)| (index.to_string(), point));
+    let largest_row = largest.map(|point| ("largest".to_string(), point));
+    // Slices beside the front that a network trained alone is compared with.
+    let shown = |point: &Point| pareto.points.iter().chain(largest).any(|p| p.slice == point.slice);
+    let others = pareto.measured.iter().filter(|point| point.alone.is_some() && !shown(point));
+    let others = others.map(|point| ("compared".to_string(), point));
     let columns = [
         "slice (block:heads:ffn)",
         "ms",
@@ -181,14 +188,15 @@ fn retention(pareto: &Pareto) -> TextTable {
         &pareto.metric,
         "points lost",
         "cut without training for it",
+        "trained alone",
     ];
     TextTable {
         title: "Front".to_string(),
-        note: "Smaller and lost: beside the largest slice that was measured. Last column: the same slice of \
-               the network that the chip supernet began from."
+        note: "Smaller and lost: beside the largest slice that was measured. Cut: the same slice of the network \
+               that the chip supernet began from. Trained alone: networks of the same size, those of --alone."
             .to_string(),
         columns: columns.map(str::to_string).to_vec(),
-        rows: points.chain(largest.map(|point| ("largest".to_string(), point))).map(row).collect(),
+        rows: points.chain(largest_row).chain(others).map(row).collect(),
     }
 }
 

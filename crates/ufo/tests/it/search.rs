@@ -276,8 +276,39 @@ fn a_search_stops_by_its_budget_and_what_is_held_out_is_never_learned_from() {
     let page = fs::read_to_string(out.join("report.html")).unwrap();
     assert!(page.contains("<h2>Choices</h2>") && page.contains("Order of held-out slices"));
 
+    compared(&chip, &out);
     let other = chip.search(&out, &["--task", "emoji"]);
     fails(&other, &["--task emoji:", "is a chip supernet of digits"]);
+}
+
+/// A network trained alone stands beside the slice of its size, one of another size is refused.
+fn compared(chip: &Chip, out: &Path) {
+    let tasks = chip.folder.path().join("tasks.toml");
+    let [small, shallow] = [3, 2].map(|depth| {
+        let run = chip.folder.path().join(format!("alone-{depth}"));
+        let depth = format!("arch.depth={depth}");
+        let sets = ["--set", &depth, "--set", "arch.heads=2", "--set", "arch.ffn=96"];
+        succeeds(&train(&tasks, &run).args(sets).output().unwrap());
+        run
+    });
+    let small = small.to_str().unwrap();
+    succeeds(&chip.search(out, &["--samples", "14", "--alone", small]));
+    let found = read(&out.join("pareto.json"));
+    let measured = found["measured"].as_array().unwrap();
+    let alone: Vec<&Value> = measured.iter().filter(|point| point["alone"].is_f64()).collect();
+    assert_eq!(alone.len(), 1);
+    assert_eq!(alone[0]["slice"], "0:2:96,1:2:96,2:2:96");
+    let judged = ufo(&["eval", "--run", small, "--json"]);
+    let judged: Value = serde_json::from_slice(&judged.stdout).unwrap();
+    assert_eq!(alone[0]["alone"], judged[0]["result"]["value"]);
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains("trained alone") && page.contains("0:2:96,1:2:96,2:2:96"));
+    assert!(page.contains("hypervolume"), "{page}");
+    let refused = chip.search(out, &["--samples", "14", "--alone", shallow.to_str().unwrap()]);
+    fails(
+        &refused,
+        &["--alone", "2 blocks of 2 heads and 96 hidden units; must be of depths [3, 4"],
+    );
 }
 
 #[test]

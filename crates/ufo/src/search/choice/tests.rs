@@ -12,6 +12,7 @@ fn point(slice: &str, params: u64, thousandth: u32, latency_ms: f64) -> Point {
         measured: Values { accuracy, latency_ms },
         predicted: Guesses { accuracy: [accuracy, 0.01], latency_ms: [latency_ms, 0.1] },
         untrained: None,
+        alone: None,
     }
 }
 
