@@ -14,6 +14,11 @@ mod cores;
 
 /// Networks that are in memory at a time, and take turns.
 const TOGETHER: usize = 16;
+/// How much slower or faster a machine may become while it times: more is other programs' doing, and falls on some
+/// networks alone.
+pub const MOST_DRIFT: f64 = 2.0;
+/// How often a few slices are timed at most.
+pub const TRIES: usize = 3;
 /// Turns before the first that counts.
 const WARM_UP: usize = 3;
 /// What a turn should take at least: a shorter one tells little.
@@ -68,7 +73,8 @@ pub struct Times {
 
 /// Times each slice of `whole` in turns, so that what else the machine does falls on all alike; `done` is told how
 /// many are finished. The uncut network runs among every few slices: where it takes longer than `whole_ms` (its
-/// time among the first, if none), the machine is slower than it was, and their times are scaled by as much.
+/// time among the first, if none), the machine is slower than it was, and their times are scaled by as much, up to
+/// [`MOST_DRIFT`]: where threads wait for others' work, a few slices are timed up to [`TRIES`] times.
 ///
 /// # Errors
 /// When a slice does not fit the supernet.
@@ -88,16 +94,31 @@ pub fn time(
         for slice in some {
             runners.push(runner(slice)?);
         }
-        let mut times = threads.pool.install(|| whole.turns(&runners, timing.rounds))?;
+        let mut tries = 1;
+        let (mut times, scale) = loop {
+            let mut times = threads.pool.install(|| whole.turns(&runners, timing.rounds))?;
+            let now = median(&mut times[0]);
+            let (scale, plausible) = drift(*known.get_or_insert(now), now);
+            if plausible || tries == TRIES {
+                break (times, scale);
+            }
+            tries += 1;
+        };
         runners.truncate(1);
-        let now = median(&mut times[0]);
-        let scale = *known.get_or_insert(now) / now;
         rows.extend(
             some.iter().zip(&mut times[1..]).map(|(slice, times)| summary(slice, times, scale)),
         );
         done(rows.len());
     }
     Ok(Times { whole_ms: known.unwrap_or(f64::NAN), rows, pinned: threads.pinned })
+}
+
+/// By how much times are scaled when the uncut network takes `now` and not `known`, and whether a machine may drift so
+/// far.
+fn drift(known: f64, now: f64) -> (f64, bool) {
+    let scale = known / now;
+    let kept = scale.clamp(1.0 / MOST_DRIFT, MOST_DRIFT);
+    (kept, kept.to_bits() == scale.to_bits())
 }
 
 fn median(times: &mut [f64]) -> f64 {
@@ -160,4 +181,18 @@ fn summary(slice: &Slice, times: &mut [f64], scale: f64) -> Timed {
     let median_ms = scale * median(times);
     let at = |share: f64| scale * times[(share * (times.len() - 1) as f64).round() as usize];
     Timed { slice: slice.clone(), median_ms, spread_ms: [at(0.1), at(0.9)] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_starved_machine_does_not_make_networks_fast() {
+        assert!((drift(0.2, 0.25).0 - 0.8).abs() < 1e-12);
+        assert_eq!(drift(0.2, 0.1), (2.0, true));
+        // A median of 40 ms for a network of 0.2 ms is waiting.
+        assert_eq!(drift(0.2, 40.0), (0.5, false));
+        assert_eq!(drift(0.2, 0.01), (2.0, false));
+    }
 }
