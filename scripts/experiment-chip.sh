@@ -10,8 +10,8 @@
 # in bf16. `spread` is one task, fashion unless digits (MNIST, 50,000 + 10,000) or animals are named, a network of 5
 # blocks and slices from 1 block with 12 hidden units on, so that accuracies differ by more than the noise of
 # the fifth of the training images that judges them (half of the digits), and a chip supernet that trains for long at the run's rate; `plain`
-# is the same network trained as long with the same rate and data, but never cut, and then cut like the slices of the
-# front. SEED is another seed than 0. UFO names another binary, which is not built. What is there already is not done
+# is the same network trained as long with the same rate and data, but never cut, whose slices.json has the same
+# slices as the chip supernet's. SEED is another seed than 0. UFO names another binary, which is not built. What is there already is not done
 # again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -59,7 +59,7 @@ TOML
     "$arch" "$steps" "$precision"
   case "${2:-narrow} ${tasks[*]}" in
     *" digits") task digits mnist 64 'pad_crop = 2' ;;
-    spread*animals) task animals animal 64 ;;
+    spread*animals) task animals animal 32 ;;
     spread*) task fashion fashion-mnist 64 ;;
     *) task fashion fashion-mnist 64 && task animals animal 32 ;;
   esac
@@ -100,9 +100,4 @@ for name in "${tasks[@]}"; do
   plain=$out/plain-$name
   "$ufo" chip --run "$out/both" --task "$name" --out "$plain" "${space[@]}" --set "train.steps=$chip_steps" \
     "${rate[@]}" --set chip.random=0 --set chip.smallest=false
-  grep -o '"slice": *"[^"]*"' "$chip/pareto.json" | cut -d'"' -f4 | sort -u | while read -r slice; do
-    for run in "$chip" "$plain"; do
-      echo "$(basename "$run") $slice $("$ufo" eval --run "$run" --slice "$slice" --json | grep -m1 -o '"value": *[0-9.]*')"
-    done
-  done | tee "$out/slices-$name.txt"
 done

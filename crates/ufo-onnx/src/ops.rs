@@ -160,26 +160,12 @@ impl Graph {
         self.node("Conv", &inputs, &attributes)
     }
 
-    /// A convolution with 8-bit weights times a scale an output; x is quantized as in [`Graph::linear_int8`].
+    /// 8-bit integers times a scale for each place of the first dimension, as floats.
     ///
     /// # Shapes
-    /// `[b, in, h, w]`, `[out, in, kh, kw]` of 8-bit integers, `[out, 1, 1]`, `[out, 1, 1]` to `[b, out, h', w']`.
-    pub fn conv_int8(
-        &mut self,
-        x: &Value,
-        [weight, scale_o, bias_o]: [&Value; 3],
-        strides: [usize; 2],
-        pads: [usize; 4],
-    ) -> Value {
-        let ints = |sizes: &[usize]| Attribute::Ints(sizes.iter().map(|&s| s as i64).collect());
-        let [bytes, scale, zero] = self.node_of_three("DynamicQuantizeLinear", &[x]);
-        let attributes =
-            [("strides", ints(&strides)), ("pads", ints(&pads)), ("dilations", ints(&[1, 1]))];
-        let sums = self.node("ConvInteger", &[&bytes, weight, &zero], &attributes);
-        let sums = self.node("Cast", &[&sums], &[("to", Attribute::Int(i64::from(FLOAT)))]);
-        let scale = self.node("Mul", &[&scale, scale_o], &[]);
-        let product = self.node("Mul", &[&sums, &scale], &[]);
-        self.node("Add", &[&product, bias_o], &[])
+    /// `[n, ..]` and `[n]` to `[n, ..]`.
+    pub fn dequantized(&mut self, bytes: &Value, scale: &Value) -> Value {
+        self.node("DequantizeLinear", &[bytes, scale], &[("axis", Attribute::Int(0))])
     }
 
     /// Bilinear resizing by the factors `[vertical, horizontal]`, at least 1, corners not aligned.

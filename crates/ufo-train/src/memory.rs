@@ -13,11 +13,15 @@
 //! the batch. Within 15 % of what the allocator sees (`tests/memory.rs`).
 
 use crate::{Update, shards};
+use ufo_kernels::Precision;
 use ufo_model::Mode;
 use ufo_nas::{Arch, Stem};
 
 /// Bytes of a value.
 const VALUE: u64 = 4;
+/// Bytes that products in bf16 pack their operands into, found by measuring (460 to 510 kB with AMX; in f32 they are
+/// read in place or in panels that are hardly larger than what is allowed for small buffers).
+const BF16_PANELS: u64 = 500_000;
 /// About the rows that the FFN's backward pass takes at a time.
 const GROUP_ROWS: usize = 256;
 
@@ -30,6 +34,8 @@ pub struct Share {
     pub other_fraction: f32,
     /// Whether blocks are computed again in the backward pass.
     pub recompute: bool,
+    /// Bytes that products pack their operands into.
+    panels: u64,
 }
 
 /// Bytes that the forward and backward pass of one task take at most, besides weights and gradients:
@@ -66,7 +72,7 @@ pub fn expand_bytes(arch: &Arch, share: Share, update: Update, trained: u64) -> 
     let packed = 3 * d * e;
     let values = share.batch * (kept + stem + passing) + group(arch, share.batch * rows) + packed;
     // Gradient, mean and square.
-    VALUE * (values as u64 + 3 * trained)
+    VALUE * (values as u64 + 3 * trained) + share.panels
 }
 
 /// Values that the last `count` blocks keep of an image; the router's other expert runs on shares of the
@@ -134,6 +140,7 @@ fn stem(arch: &Arch) -> usize {
 impl Share {
     /// A task's share of a step in `mode`.
     pub fn new(batch: usize, other_fraction: f32, mode: Mode) -> Self {
-        Self { batch, other_fraction, recompute: mode.recompute }
+        let panels = if mode.level.precision() == Precision::Bf16 { BF16_PANELS } else { 0 };
+        Self { batch, other_fraction, recompute: mode.recompute, panels }
     }
 }

@@ -114,16 +114,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let extracted = extract_models(&run, &results)?;
     let extract_s = extracting.elapsed().as_secs_f64();
     report::write(&run, &results)?;
-    let account = ufo_nas::accounting(&run.supernet.spec());
-    let tasks: Vec<_> = results
-        .iter()
-        .enumerate()
-        .map(|(index, Judged { result, baseline, .. })| {
-            json!({"name": result.name, "metric": result.metric, "value": result.value,
-                "baseline_1nn": baseline, "params_activated": account.per_task[index].activated_params,
-                "path": run.supernet.path(index).to_string()})
-        })
-        .collect();
+    let tasks = judged(&run, &results);
     println!("{}", table(&run, &results));
     println!(
         "{} steps, {:.0} images/s; models in {}, pictures in {}",
@@ -140,7 +131,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut summary = json!({"tasks": tasks, "extracted": extracted, "chip": chip,
         "steps": trained.steps, "images_per_s": trained.images_per_s});
     if let Some(later) = later {
-        let Some(added) = add(later, args, &mut limits)? else { return Ok(ExitCode::from(130)) };
+        let Some(added) = add(&later, args, &mut limits)? else { return Ok(ExitCode::from(130)) };
         let Some(student) = teach(&name, args, &mut limits)? else {
             return Ok(ExitCode::from(130));
         };
@@ -152,6 +143,17 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What each task scored, and its path.
+fn judged(run: &Run, results: &Results) -> Vec<Value> {
+    let account = ufo_nas::accounting(&run.supernet.spec());
+    let row = |(index, Judged { result, baseline, .. }): (usize, &Judged)| {
+        json!({"name": result.name, "metric": result.metric, "value": result.value,
+            "baseline_1nn": baseline, "params_activated": account.per_task[index].activated_params,
+            "path": run.supernet.path(index).to_string()})
+    };
+    results.iter().enumerate().map(row).collect()
+}
+
 /// The task that `--full` adds to the trained supernet.
 const LATER: &str = "digits";
 /// Labels that it comes with, in percent.
@@ -160,7 +162,7 @@ const LATER_LABELS: &str = "10%";
 const LATER_SHARE: u32 = 7;
 
 /// The new task on the shared branch, with few labels.
-fn add(task: TaskConfig, args: &Args, limits: &mut Limits) -> Result<Option<Value>> {
+fn add(task: &TaskConfig, args: &Args, limits: &mut Limits) -> Result<Option<Value>> {
     let place = args.out.join(format!("{}.toml", task.name));
     write_atomic(&place, toml::to_string(&json!({"task": [task]}))?.as_bytes())?;
     limits.stop.store(false, Ordering::Relaxed);

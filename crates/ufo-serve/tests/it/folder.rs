@@ -33,7 +33,13 @@ pub(crate) fn write(folder: &Path, seed: u64) {
 /// Writes the folder of a segmentation, `parts`, and a detection, `things`.
 pub(crate) fn write_dense(folder: &Path, seed: u64) {
     let classes = CLASSES.len();
-    let parts = HeadShape::Segmentation { channels: 4, doublings: 1, classes, auxiliary: false };
+    let parts = HeadShape::Segmentation {
+        channels: 4,
+        doublings: 1,
+        classes,
+        auxiliary: false,
+        detail: false,
+    };
     let things = HeadShape::Detection { channels: 4, convolutions: 2, doublings: 1, classes };
     let tasks: [(_, _, &[&str], _); 2] =
         [("parts", parts, &CLASSES, Expert::Task), ("things", things, &CLASSES, Expert::Shared)];

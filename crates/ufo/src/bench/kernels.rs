@@ -46,7 +46,7 @@ impl Workload for Product {
         let y = MatMut::row_major(y, TOKENS, SIZES[1]);
         match weights {
             Weights::Floats(packed, level) => {
-                gemm(*level, (x, &*packed), y, Epilogue::Store, scratch)
+                gemm(*level, (x, &*packed), y, Epilogue::Store, scratch);
             }
             Weights::Bytes(bytes, level) => {
                 int8::gemm(*level, (x, &*bytes), y, Epilogue::Store, scratch);
