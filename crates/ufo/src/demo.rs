@@ -161,10 +161,16 @@ const LATER_LABELS: &str = "10%";
 /// It, and the student, train for this part of the supernet's time each.
 const LATER_SHARE: u32 = 7;
 
+/// A file for `ufo expand`.
+#[derive(serde::Serialize)]
+struct Alone<'a> {
+    task: [&'a TaskConfig; 1],
+}
+
 /// The new task on the shared branch, with few labels.
 fn add(task: &TaskConfig, args: &Args, limits: &mut Limits) -> Result<Option<Value>> {
     let place = args.out.join(format!("{}.toml", task.name));
-    write_atomic(&place, toml::to_string(&json!({"task": [task]}))?.as_bytes())?;
+    write_atomic(&place, toml::to_string(&Alone { task: [task] })?.as_bytes())?;
     limits.stop.store(false, Ordering::Relaxed);
     eprintln!("adding {LATER} with {LATER_LABELS} of their labels");
     let wanted = expand::Args {
