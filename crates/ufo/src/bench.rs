@@ -27,7 +27,7 @@ mod training;
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Workloads, or groups of them: train-step, supernet-step, infer, loader, kernels, conv; default all.
+    /// Workloads, or groups of them: train-step, infer, loader, kernels, conv; default all.
     names: Vec<String>,
     /// Steps of each after two for warming up.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]

@@ -54,7 +54,7 @@ pub struct DistillConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Unlabeled {
-    /// A folder of images at any depth, or what IDX files begin with; labels are not read.
+    /// A folder of images at any depth, or what IDX files begin with; labels are left out.
     pub path: PathBuf,
     /// Images of a step, beside the task's; 1 to 65,536.
     pub batch: usize,
